@@ -1,0 +1,1 @@
+//! The runtime of a sealed guest: ordinary Rust without an operating system.

@@ -1,0 +1,1 @@
+//! The Casemate signer: the AWS KMS API, computed inside a sealed guest.

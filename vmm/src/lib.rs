@@ -1,0 +1,1 @@
+//! The Casemate VMM: launches sealed guests on KVM.
