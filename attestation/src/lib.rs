@@ -1,1 +1,47 @@
 //! What a guest, the VMM and every verifier share: NSM, attestation documents, PCRs, EIF, posture, policy.
+//!
+//! Everything here is pure: no KVM, no global state, no network. Only [`platform`] touches files, and only those
+//! it is told to.
+//!
+//! Start reading at [`nsm`] (what the guest asks), then [`document`] (what it gets), then [`verify`] (what a
+//! stranger concludes from it).
+//!
+//! | module | subject | trusts |
+//! | --- | --- | --- |
+//! | [`nsm`] | the Nitro Secure Module: request and response types, the device's state machine | nothing in a request |
+//! | [`pcr`] | platform configuration registers and who may change them | – |
+//! | [`document`] | COSE_Sign1 attestation documents: make, parse | nothing in a document |
+//! | [`signing`] | the one signature algorithm: ECDSA P-384 with SHA-384 | – |
+//! | [`certificate`] | X.509: platform root, guest leaf | – |
+//! | [`platform`] | the platform key in its directory | the directory's owner |
+//! | [`posture`] | facts about host and VMM, their encoding and PCR15 | – |
+//! | [`eif`] | Enclave Image Format 4: parse, build, measure, sign | nothing in an image |
+//! | [`policy`] | what a verifier demands | – |
+//! | [`verify`](mod@verify) | signature, chain, freshness, PCRs, posture | the root certificates it is given |
+//!
+//! A guest depends on this crate with `default-features = false` and gets [`nsm::api`] only.
+
+pub mod nsm;
+
+#[cfg(feature = "host")]
+pub mod certificate;
+#[cfg(feature = "host")]
+mod chain;
+#[cfg(feature = "host")]
+pub mod document;
+#[cfg(feature = "host")]
+pub mod eif;
+#[cfg(feature = "host")]
+mod hex;
+#[cfg(feature = "host")]
+pub mod pcr;
+#[cfg(feature = "host")]
+pub mod platform;
+#[cfg(feature = "host")]
+pub mod policy;
+#[cfg(feature = "host")]
+pub mod posture;
+#[cfg(feature = "host")]
+pub mod signing;
+#[cfg(feature = "host")]
+pub mod verify;

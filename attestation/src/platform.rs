@@ -1,0 +1,260 @@
+//! The platform key: it certifies the leaf key of each guest at launch, and is dropped before the guest runs.
+//!
+//! This is the embedded root of trust: two files in a directory that its owner protects. Whoever can read
+//! `platform.key` can forge documents; the posture says `root_of_trust = file`, so that a verifier can ask for more.
+//!
+//! | file | holds | mode |
+//! | --- | --- | --- |
+//! | `platform.key` | the private key, PKCS#8 PEM | 0600, anything wider is refused |
+//! | `root.pem` | its self-signed certificate, for verifiers | 0644 |
+//!
+//! Creation holds a lock on the directory, writes each file completely under another name, and renames
+//! `root.pem` first: once `platform.key` is there, both are, whatever was killed when.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use der::asn1::{BitStringRef, OctetStringRef};
+use der::oid::db::rfc5912::{ID_EC_PUBLIC_KEY, SECP_384_R_1};
+use der::pem::LineEnding;
+use der::{Decode, DecodePem, EncodePem, Sequence};
+use p384::SecretKey;
+use p384::pkcs8::{EncodePrivateKey, PrivateKeyInfoRef, SecretDocument};
+use x509_cert::Certificate;
+use zeroize::Zeroizing;
+
+use crate::certificate::{self, CertificateError, Issuer};
+use crate::chain::{ChainFault, Link};
+use crate::signing::{self, PUBLIC_LEN, SigningError, SigningScalar};
+
+/// Name of the private key's file.
+pub const KEY_FILE: &str = "platform.key";
+/// Name of the root certificate's file.
+pub const ROOT_FILE: &str = "root.pem";
+/// Longest file that is read.
+const FILE_MAX: u64 = 16 * 1024;
+
+/// Why there is no platform key.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlatformError {
+    /// A file or directory could not be used.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Others may read the private key.
+    #[error("{} has mode {mode:03o}, so others can use the platform key: chmod 600 it, or make a new one", path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// The file holds no P-384 key in PKCS#8 PEM.
+    #[error("{} is not a P-384 private key in PKCS#8 PEM", .0.display())]
+    NotAKey(PathBuf),
+    /// The file holds no usable root certificate.
+    #[error("{}: {fault}", path.display())]
+    Root {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: ChainFault,
+    },
+    /// Key and certificate do not belong together.
+    #[error("{KEY_FILE} and {ROOT_FILE} in {} do not belong together: restore both from one backup", .0.display())]
+    Mismatch(PathBuf),
+    /// The key could not be made.
+    #[error("no platform key could be made: {0}")]
+    Key(#[from] SigningError),
+    /// A certificate could not be made.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+}
+
+/// The platform key with its root certificate. The private part is erased when this is dropped.
+pub struct PlatformKey {
+    key: Box<SigningScalar>,
+    public: [u8; PUBLIC_LEN],
+    root: Vec<u8>,
+}
+
+/// ECPrivateKey (RFC 5915, 3). The public key spares us deriving it, which costs as much as a signature.
+#[derive(Sequence)]
+struct EcPrivateKey<'a> {
+    version: u8,
+    private_key: &'a OctetStringRef,
+    #[asn1(context_specific = "0", tag_mode = "EXPLICIT", optional = "true")]
+    parameters: Option<der::asn1::ObjectIdentifier>,
+    #[asn1(context_specific = "1", tag_mode = "EXPLICIT", optional = "true")]
+    public_key: Option<BitStringRef<'a>>,
+}
+
+impl PlatformKey {
+    /// Makes a key and its root certificate; nothing is written. `now` is in seconds since 1970.
+    pub fn generate(now: u64) -> Result<Self, PlatformError> {
+        let key = Box::new(SigningScalar::generate(signing::system_random)?);
+        let public = key.public();
+        let root = certificate::root(&key, &public, now)?;
+        Ok(Self { key, public, root })
+    }
+
+    /// Loads the key from `directory`.
+    pub fn load(directory: &Path) -> Result<Self, PlatformError> {
+        let path = directory.join(KEY_FILE);
+        let mode = fs::metadata(&path).map_err(at(&path))?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(PlatformError::Exposed { path, mode });
+        }
+        let pem = Zeroizing::new(read(&path)?);
+        let (key, public) = parse_key(&pem).ok_or(PlatformError::NotAKey(path))?;
+
+        let path = directory.join(ROOT_FILE);
+        let fault = |fault| PlatformError::Root {
+            path: path.clone(),
+            fault,
+        };
+        let root = parse_root(&read(&path)?).map_err(fault)?;
+        let link = Link::read(&root).map_err(fault)?;
+        link.check_authority(0).map_err(fault)?;
+        if link.public != public {
+            return Err(PlatformError::Mismatch(directory.to_owned()));
+        }
+        Ok(Self {
+            key: Box::new(key),
+            public,
+            root,
+        })
+    }
+
+    /// Loads the key from `directory`, and first makes both if there is none. Processes that do so at once end up
+    /// with the same key. `now` is in seconds since 1970.
+    pub fn load_or_create(directory: &Path, now: u64) -> Result<Self, PlatformError> {
+        let absent =
+            |path: &Path| matches!(fs::metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound);
+        let path = directory.join(KEY_FILE);
+        if absent(&path) {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(directory)
+                .map_err(at(directory))?;
+            let lock = File::open(directory).map_err(at(directory))?;
+            lock.lock().map_err(at(directory))?;
+            if absent(&path) {
+                Self::generate(now)?.store(directory)?;
+            }
+        }
+        Self::load(directory)
+    }
+
+    /// The self-signed root certificate, DER.
+    pub fn root(&self) -> &[u8] {
+        &self.root
+    }
+
+    /// The certificate of a guest's key, DER. `leaf_public` is an uncompressed point, `now` in seconds since 1970.
+    pub fn certify(
+        &self,
+        leaf_public: &[u8; PUBLIC_LEN],
+        module_id: &str,
+        now: u64,
+    ) -> Result<Vec<u8>, PlatformError> {
+        let link = Link::read(&self.root).map_err(|fault| PlatformError::Root {
+            path: ROOT_FILE.into(),
+            fault,
+        })?;
+        let issuer = Issuer {
+            name: link.subject_name().as_ref().clone(),
+            public: &self.public,
+            key: &self.key,
+            not_before: link.not_before(),
+            not_after: link.not_after(),
+        };
+        Ok(certificate::leaf(&issuer, leaf_public, module_id, now)?)
+    }
+
+    /// Writes both files. The caller holds the directory's lock.
+    fn store(&self, directory: &Path) -> Result<(), PlatformError> {
+        let root = encode_root(&self.root).map_err(CertificateError::from)?;
+        let pem = SecretKey::from_slice(&*self.key.to_bytes())
+            .ok()
+            .and_then(|key| key.to_pkcs8_pem(LineEnding::LF).ok())
+            .ok_or(SigningError::NotAKey)?;
+        replace(directory, ROOT_FILE, root.as_bytes(), 0o644)?;
+        replace(directory, KEY_FILE, pem.as_bytes(), 0o600)
+    }
+}
+
+/// The DER of a certificate in PEM.
+pub fn parse_root(pem: &[u8]) -> Result<Vec<u8>, ChainFault> {
+    let certificate = Certificate::from_pem(pem).map_err(|error| ChainFault::Malformed(error.to_string()))?;
+    der::Encode::to_der(&certificate).map_err(|error| ChainFault::Malformed(error.to_string()))
+}
+
+/// A DER certificate in PEM.
+pub fn encode_root(der: &[u8]) -> der::Result<String> {
+    Certificate::from_der(der)?.to_pem(LineEnding::LF)
+}
+
+fn parse_key(pem: &[u8]) -> Option<(SigningScalar, [u8; PUBLIC_LEN])> {
+    let (label, document) = SecretDocument::from_pem(std::str::from_utf8(pem).ok()?).ok()?;
+    if label != "PRIVATE KEY" {
+        return None;
+    }
+    let info: PrivateKeyInfoRef<'_> = document.decode_msg().ok()?;
+    info.algorithm.assert_oids(ID_EC_PUBLIC_KEY, SECP_384_R_1).ok()?;
+    let inner = EcPrivateKey::from_der(info.private_key.as_bytes()).ok()?;
+    let bytes = Zeroizing::new(<[u8; signing::SCALAR_LEN]>::try_from(inner.private_key.as_bytes()).ok()?);
+    let key = SigningScalar::from_bytes(&bytes).ok()?;
+    let public = match inner.public_key {
+        Some(point) => point.as_bytes()?.try_into().ok()?,
+        None => key.public(),
+    };
+    (inner.version == 1 && inner.parameters.is_none_or(|curve| curve == SECP_384_R_1))
+        .then_some((key, public))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, PlatformError> {
+    // Reserved at once: a buffer that grows would leave copies of the key behind.
+    let mut bytes = Vec::with_capacity(FILE_MAX as usize + 1);
+    File::open(path)
+        .and_then(|file| file.take(FILE_MAX).read_to_end(&mut bytes))
+        .map_err(at(path))?;
+    Ok(bytes)
+}
+
+/// Writes `directory/name` so that it is there completely or not at all.
+fn replace(directory: &Path, name: &str, contents: &[u8], mode: u32) -> Result<(), PlatformError> {
+    let path = directory.join(name);
+    let partial = directory.join(format!(".{name}.new"));
+    let write = || -> io::Result<()> {
+        match fs::remove_file(&partial) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&partial)?;
+        file.write_all(contents)?;
+        file.sync_all()?;
+        fs::rename(&partial, &path)?;
+        File::open(directory)?.sync_all()
+    };
+    write().map_err(at(&path))
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> PlatformError {
+    move |source| PlatformError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
