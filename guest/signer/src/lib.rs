@@ -1,1 +1,37 @@
 //! The Casemate signer: the AWS KMS API, computed inside a sealed guest.
+//!
+//! Start at [`Signer`]: it owns the keys and answers one operation at a time ([`Signer::call`]). [`serve_connection`]
+//! puts it behind HTTP/1.1 on any byte stream, a vsock connection in the guest, a Unix socket in the process that
+//! the benchmark compares with. [`Platform`] is the only thing that it asks of what it runs on: an attestation document.
+//!
+//! What it promises: no operation returns private key material; a request is answered or refused, never a
+//! panic; every error has the type and status that AWS gives it. What it trusts: the memory it runs in and the
+//! generator behind [`aws_lc_rs::rand::SystemRandom`]. What it does not trust: whoever connects.
+//!
+//! It needs no operating system: no threads, files, sockets or environment. The clock is `SystemTime::now`.
+//!
+//! Limits that follow from one thread: an operation runs to its end before the next one starts. All but one take
+//! milliseconds at most. `CreateKey` for RSA takes about a second for RSA_4096 (0.1 s for RSA_2048), during which other
+//! clients wait: aws-lc's generator cannot be suspended.
+//!
+//! Keys live in memory, behind [`store`]; a restart loses them.
+
+#[macro_use]
+mod names;
+mod ciphertext;
+pub mod crypto;
+mod errors;
+mod http;
+mod ops;
+mod platform;
+#[cfg(feature = "selftest")]
+pub mod selftest;
+mod signer;
+pub mod store;
+mod types;
+mod validate;
+
+pub use errors::{ErrorKind, KmsError};
+pub use http::serve_connection;
+pub use platform::{AttestError, Platform};
+pub use signer::{Limits, Signer};

@@ -1,0 +1,109 @@
+//! Errors as AWS KMS gives them: a type, a message, an HTTP status.
+//!
+//! The messages follow AWS's where AWS's are known; none carries key material or plaintext.
+
+use serde::Serialize;
+
+named! {
+    /// The `__type` of an error. The names are those of the service model and of AWS's common errors.
+    pub enum ErrorKind {
+        /// The key is disabled.
+        Disabled = "DisabledException",
+        /// The caller asked only whether the request would succeed; it would.
+        DryRunOperation = "DryRunOperationException",
+        /// The ciphertext was made with another key than the one named.
+        IncorrectKey = "IncorrectKeyException",
+        /// The ARN is not one, or not one of a key.
+        InvalidArn = "InvalidArnException",
+        /// The ciphertext is corrupt, foreign, or was made with another encryption context.
+        InvalidCiphertext = "InvalidCiphertextException",
+        /// The grant token is not one.
+        InvalidGrantToken = "InvalidGrantTokenException",
+        /// The key is for something else, or the algorithm for another key spec.
+        InvalidKeyUsage = "InvalidKeyUsageException",
+        /// The marker is not one that ListKeys returned.
+        InvalidMarker = "InvalidMarkerException",
+        /// The cryptographic library or the platform failed.
+        Internal = "KMSInternalException",
+        /// The MAC is not that of the message.
+        InvalidMac = "KMSInvalidMacException",
+        /// The signature is not that of the message.
+        InvalidSignature = "KMSInvalidSignatureException",
+        /// The key's state does not allow the operation.
+        InvalidState = "KMSInvalidStateException",
+        /// The signer holds as many keys as it may.
+        LimitExceeded = "LimitExceededException",
+        /// No such key.
+        NotFound = "NotFoundException",
+        /// The request is not JSON, or a member has the wrong type.
+        Serialization = "SerializationException",
+        /// Too much is in flight; try again.
+        Throttling = "ThrottlingException",
+        /// There is no such operation, or none was named.
+        UnknownOperation = "UnknownOperationException",
+        /// A parameter or key spec that this signer does not offer.
+        UnsupportedOperation = "UnsupportedOperationException",
+        /// A member breaks a documented constraint.
+        Validation = "ValidationException",
+    }
+}
+
+/// A refused request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{kind}: {message}")]
+pub struct KmsError {
+    /// The AWS error type.
+    pub kind: ErrorKind,
+    /// What failed, on what, and what to do.
+    pub message: String,
+}
+
+/// The body of an error response, JSON 1.1.
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(rename = "__type")]
+    kind: &'a str,
+    message: &'a str,
+}
+
+impl KmsError {
+    /// An error of that type with that message.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    /// AWS answers its own failures with 500 and everything else with 400.
+    pub fn status(&self) -> u16 {
+        match self.kind {
+            ErrorKind::Internal => 500,
+            _ => 400,
+        }
+    }
+
+    /// The JSON body of the response.
+    pub fn to_json(&self) -> Vec<u8> {
+        let body = Body { kind: self.kind.name(), message: &self.message };
+        serde_json::to_vec(&body).unwrap_or_else(|_| b"{\"__type\":\"KMSInternalException\"}".to_vec())
+    }
+
+    /// `ValidationException` with this message.
+    pub(crate) fn validation(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Validation, message)
+    }
+
+    /// `UnsupportedOperationException` with this message.
+    pub(crate) fn unsupported(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::UnsupportedOperation, message)
+    }
+
+    /// `KMSInternalException`: the named step failed, for no fault of the caller.
+    pub(crate) fn internal(step: &str) -> Self {
+        Self::new(ErrorKind::Internal, format!("{step} failed inside the signer. Retry the request."))
+    }
+}
+
+impl From<crate::crypto::CryptoError> for KmsError {
+    fn from(error: crate::crypto::CryptoError) -> Self {
+        Self::new(ErrorKind::Internal, error.to_string())
+    }
+}

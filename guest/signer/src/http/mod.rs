@@ -1,0 +1,109 @@
+//! HTTP/1.1 in front of the signer, on any byte stream.
+//!
+//! | request | answer |
+//! | --- | --- |
+//! | `POST /` with `X-Amz-Target: TrentService.<Operation>` | the operation, AWS JSON 1.1 |
+//! | `POST /attestation` | an attestation document, see [`attestation`] |
+//! | `GET /health` | that the signer runs, and with how many keys |
+//! | `POST /selftest` | known answers, where built in |
+//!
+//! A connection is one client's: what it sends is bounded in size and in time ([`Limits`](crate::Limits)), what it does
+//! not read is given up after a time, and all bodies on their way share one budget. Nothing that a client does keeps
+//! another waiting longer than one operation.
+
+mod attestation;
+mod body;
+mod reply;
+mod stall;
+
+use std::convert::Infallible;
+use std::rc::Rc;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::errors::{ErrorKind, KmsError};
+use crate::signer::Signer;
+
+use reply::{Reply, Response};
+use stall::Stall;
+
+/// The prefix of every `X-Amz-Target`.
+const TARGET: &str = "TrentService.";
+/// The longest request head: SigV4 headers with a session token take about 4 KiB.
+const HEAD_BYTES: usize = 16 * 1024;
+const HEADERS: usize = 64;
+
+/// Serves one connection until the client closes it, breaks the protocol, or lets a time-out pass.
+///
+/// The error says why the connection ended when it did not end well; it is for a log, the client is gone.
+pub async fn serve_connection<IO>(io: IO, signer: Rc<Signer>) -> Result<(), hyper::Error>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let limits = signer.limits;
+    let service = service_fn(move |request| {
+        let signer = Rc::clone(&signer);
+        async move { Ok::<_, Infallible>(answer(&signer, request).await) }
+    });
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_timeout)
+        .max_buf_size(HEAD_BYTES)
+        .max_headers(HEADERS)
+        .keep_alive(true)
+        .serve_connection(TokioIo::new(Stall::new(io, limits.body_timeout)), service)
+        .await
+}
+
+/// Routes a request. Every failure becomes a response.
+async fn answer(signer: &Signer, request: Request<Incoming>) -> Response {
+    let id = reply::request_id();
+    let reply = match (request.method(), request.uri().path()) {
+        (&Method::POST, "/") => kms(signer, request).await,
+        (&Method::POST, "/attestation") => attestation::attest(signer, request).await,
+        (&Method::GET, "/health") => Ok(health(signer)),
+        #[cfg(feature = "selftest")]
+        (&Method::POST, "/selftest") => Ok(selftest()),
+        (method, path) => Err(unknown_route(method, path)),
+    };
+    reply.unwrap_or_else(Reply::from).into_response(&id)
+}
+
+fn unknown_route(method: &Method, path: &str) -> Reply {
+    let path: String = path.chars().take(64).collect();
+    let message = format!("There is no {method} {path} here: KMS operations are POST /, with X-Amz-Target.");
+    Reply::error(404, &KmsError::new(ErrorKind::UnknownOperation, message))
+}
+
+async fn kms(signer: &Signer, request: Request<Incoming>) -> Result<Reply, Reply> {
+    let operation = request
+        .headers()
+        .get("x-amz-target")
+        .and_then(|target| target.to_str().ok()?.strip_prefix(TARGET))
+        .map(|name| name.chars().take(64).collect::<String>())
+        .ok_or_else(|| {
+            let message = "The header X-Amz-Target must name an operation, as in TrentService.Sign.";
+            KmsError::new(ErrorKind::UnknownOperation, message)
+        })?;
+    let body = body::receive(signer, request).await?;
+    Ok(Reply::kms(signer.call(&operation, &body)?))
+}
+
+fn health(signer: &Signer) -> Reply {
+    let keys = signer.store.borrow().len();
+    let version = env!("CARGO_PKG_VERSION");
+    Reply::json(format!("{{\"status\":\"ok\",\"version\":\"{version}\",\"keys\":{keys}}}").into_bytes())
+}
+
+#[cfg(feature = "selftest")]
+fn selftest() -> Reply {
+    match serde_json::to_vec(&crate::selftest::run()) {
+        Ok(json) => Reply::json(json),
+        Err(_) => Reply::from(KmsError::internal("Encoding the report")),
+    }
+}

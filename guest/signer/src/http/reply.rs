@@ -1,0 +1,83 @@
+//! Responses: a status, a JSON body, and the headers that AWS's clients look for.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::StatusCode;
+use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
+use zeroize::Zeroizing;
+
+use crate::errors::KmsError;
+use crate::store::KeyId;
+
+pub(super) type Response = hyper::Response<Full<Bytes>>;
+
+const AWS_JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// An answer before it is an HTTP response.
+pub(super) struct Reply {
+    status: StatusCode,
+    content_type: HeaderValue,
+    body: Bytes,
+    close: bool,
+}
+
+impl Reply {
+    /// The response of a KMS operation. The JSON is erased once hyper has let go of it.
+    pub(super) fn kms(json: Zeroizing<Vec<u8>>) -> Self {
+        let body = Bytes::from_owner(Erased(json));
+        Self { status: StatusCode::OK, content_type: AWS_JSON, body, close: false }
+    }
+
+    /// Plain JSON.
+    pub(super) fn json(json: Vec<u8>) -> Self {
+        Self { status: StatusCode::OK, content_type: JSON, body: json.into(), close: false }
+    }
+
+    /// An error with a status of its own.
+    pub(super) fn error(status: u16, error: &KmsError) -> Self {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self { status, content_type: AWS_JSON, body: error.to_json().into(), close: false }
+    }
+
+    /// The connection ends after this: the rest of the request has not been read.
+    pub(super) fn closing(mut self) -> Self {
+        self.close = true;
+        self
+    }
+
+    pub(super) fn into_response(self, request_id: &str) -> Response {
+        let mut response = Response::new(Full::new(self.body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, self.content_type);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate, private"));
+        if let Ok(id) = HeaderValue::from_str(request_id) {
+            headers.insert("x-amzn-requestid", id);
+        }
+        if self.close {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+impl From<KmsError> for Reply {
+    fn from(error: KmsError) -> Self {
+        Self::error(error.status(), &error)
+    }
+}
+
+/// Bytes that are erased when the last reference goes.
+struct Erased(Zeroizing<Vec<u8>>);
+
+impl AsRef<[u8]> for Erased {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// A new request id; a UUID, as AWS's are.
+pub(super) fn request_id() -> String {
+    KeyId::random().map(|id| id.to_string()).unwrap_or_default()
+}

@@ -1,0 +1,93 @@
+//! The operations: one function each, and the table that names them.
+
+mod crypt;
+mod data_key;
+mod keys;
+mod lifecycle;
+mod mac;
+mod random;
+mod resolve;
+mod sign;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use crate::errors::{ErrorKind, KmsError};
+use crate::signer::Signer;
+
+/// An operation from JSON to JSON.
+type Run = fn(&Signer, &[u8]) -> Result<Zeroizing<Vec<u8>>, KmsError>;
+
+/// Every operation that the signer offers, sorted by name.
+const OPERATIONS: &[(&str, Run)] = &[
+    ("CancelKeyDeletion", |s, b| typed(s, b, lifecycle::cancel_key_deletion)),
+    ("CreateKey", |s, b| typed(s, b, keys::create_key)),
+    ("Decrypt", |s, b| typed(s, b, crypt::decrypt)),
+    ("DescribeKey", |s, b| typed(s, b, keys::describe_key)),
+    ("DisableKey", |s, b| typed(s, b, lifecycle::disable_key)),
+    ("EnableKey", |s, b| typed(s, b, lifecycle::enable_key)),
+    ("Encrypt", |s, b| typed(s, b, crypt::encrypt)),
+    ("GenerateDataKey", |s, b| typed(s, b, data_key::generate_data_key)),
+    ("GenerateDataKeyWithoutPlaintext", |s, b| typed(s, b, data_key::generate_data_key_without_plaintext)),
+    ("GenerateMac", |s, b| typed(s, b, mac::generate_mac)),
+    ("GenerateRandom", |s, b| typed(s, b, random::generate_random)),
+    ("GetPublicKey", |s, b| typed(s, b, keys::get_public_key)),
+    ("ListKeys", |s, b| typed(s, b, keys::list_keys)),
+    ("ScheduleKeyDeletion", |s, b| typed(s, b, lifecycle::schedule_key_deletion)),
+    ("Sign", |s, b| typed(s, b, sign::sign)),
+    ("Verify", |s, b| typed(s, b, sign::verify)),
+    ("VerifyMac", |s, b| typed(s, b, mac::verify_mac)),
+];
+
+/// The operation of that name.
+pub(crate) fn find(name: &str) -> Option<Run> {
+    let index = OPERATIONS.binary_search_by_key(&name, |(known, _)| known).ok()?;
+    OPERATIONS.get(index).map(|(_, run)| *run)
+}
+
+fn typed<I: DeserializeOwned, O: Serialize>(
+    signer: &Signer,
+    body: &[u8],
+    operation: fn(&Signer, I) -> Result<O, KmsError>,
+) -> Result<Zeroizing<Vec<u8>>, KmsError> {
+    // An empty body stands for an empty object; some clients send it for operations without input.
+    let body = if body.is_empty() { b"{}" } else { body };
+    let request = serde_json::from_slice(body)
+        .map_err(|error| KmsError::new(ErrorKind::Serialization, format!("The request is malformed: {error}")))?;
+    let response = operation(signer, request)?;
+    // A reserve for the largest response, so that no half-written plaintext is left behind by a reallocation.
+    let mut json = Zeroizing::new(Vec::with_capacity(16 * 1024));
+    serde_json::to_writer(&mut *json, &response).map_err(|_| KmsError::internal("Encoding the response"))?;
+    Ok(json)
+}
+
+/// The end of a dry run, once everything has been checked.
+fn dry_run(requested: Option<bool>) -> Result<(), KmsError> {
+    match requested {
+        Some(true) => Err(KmsError::new(
+            ErrorKind::DryRunOperation,
+            "The request would have succeeded, but the DryRun option is set.",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Nobody has been given a grant, so no token is one.
+fn no_grants(tokens: &Option<Vec<String>>) -> Result<(), KmsError> {
+    match tokens {
+        Some(tokens) if !tokens.is_empty() => Err(KmsError::new(
+            ErrorKind::InvalidGrantToken,
+            "The grant token is not valid: this signer has issued no grants.",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A caller that names a recipient must not get the plaintext in the clear.
+fn no_recipient<T>(recipient: &Option<T>) -> Result<(), KmsError> {
+    match recipient {
+        Some(_) => Err(KmsError::unsupported("This signer does not support the Recipient parameter yet.")),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,30 @@
+//! GenerateRandom.
+
+use zeroize::Zeroizing;
+
+use crate::crypto;
+use crate::errors::KmsError;
+use crate::signer::Signer;
+use crate::types::{GenerateRandomRequest, GenerateRandomResponse, SecretBlob};
+use crate::validate::Check;
+
+use super::no_recipient;
+
+pub(super) fn generate_random(
+    _: &Signer,
+    request: GenerateRandomRequest,
+) -> Result<GenerateRandomResponse, KmsError> {
+    let mut check = Check::default();
+    check.required("numberOfBytes", &request.number_of_bytes);
+    check.number("numberOfBytes", request.number_of_bytes, 1, 1024);
+    check.text("customKeyStoreId", request.custom_key_store_id.as_deref(), 1, 64);
+    check.done()?;
+    no_recipient(&request.recipient)?;
+    if request.custom_key_store_id.is_some() {
+        return Err(KmsError::unsupported("This signer has no custom key stores."));
+    }
+    let length = request.number_of_bytes.and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
+    let mut plaintext = Zeroizing::new(vec![0; length]);
+    crypto::random(&mut plaintext)?;
+    Ok(GenerateRandomResponse { plaintext: SecretBlob(plaintext) })
+}

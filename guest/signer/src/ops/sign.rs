@@ -1,0 +1,111 @@
+//! Sign and Verify.
+
+use std::rc::Rc;
+
+use crate::crypto::{Digested, KeyUsage, MessageType, SigningAlgorithm, SigningKey, VerifyingKey, digest_of};
+use crate::errors::{ErrorKind, KmsError};
+use crate::signer::Signer;
+use crate::store::{KeyRecord, Material};
+use crate::types::{Blob, SecretBlob, SignRequest, SignResponse, VerifyRequest, VerifyResponse};
+use crate::validate::Check;
+
+use super::{dry_run, no_grants, resolve};
+
+pub(super) fn sign(signer: &Signer, request: SignRequest) -> Result<SignResponse, KmsError> {
+    let members = Members {
+        key_id: &request.key_id,
+        message: &request.message,
+        message_type: request.message_type.as_deref(),
+        algorithm: &request.signing_algorithm,
+        grant_tokens: &request.grant_tokens,
+    };
+    let (key, algorithm, input) = members.prepare(signer, Check::default(), "Sign")?;
+    let (private, _) = pair(&key, "Sign")?;
+    dry_run(request.dry_run)?;
+    let signature = private.sign(algorithm, &input)?;
+    Ok(SignResponse { key_id: key.id.arn(), signature: Blob(signature), signing_algorithm: algorithm })
+}
+
+pub(super) fn verify(signer: &Signer, request: VerifyRequest) -> Result<VerifyResponse, KmsError> {
+    let members = Members {
+        key_id: &request.key_id,
+        message: &request.message,
+        message_type: request.message_type.as_deref(),
+        algorithm: &request.signing_algorithm,
+        grant_tokens: &request.grant_tokens,
+    };
+    let mut check = Check::default();
+    check.required("signature", &request.signature);
+    check.blob("signature", &request.signature, 1, 6144);
+    let (key, algorithm, input) = members.prepare(signer, check, "Verify")?;
+    let (_, public) = pair(&key, "Verify")?;
+    dry_run(request.dry_run)?;
+    let signature = request.signature.as_ref().map(Blob::as_ref).unwrap_or_default();
+    public.verify(algorithm, &input, signature).map_err(|_| {
+        let message = "The signature is not valid for this message, key and algorithm.";
+        KmsError::new(ErrorKind::InvalidSignature, message)
+    })?;
+    Ok(VerifyResponse { key_id: key.id.arn(), signature_valid: true, signing_algorithm: algorithm })
+}
+
+/// What Sign and Verify have in common.
+struct Members<'a> {
+    key_id: &'a Option<String>,
+    message: &'a Option<SecretBlob>,
+    message_type: Option<&'a str>,
+    algorithm: &'a Option<String>,
+    grant_tokens: &'a Option<Vec<String>>,
+}
+
+impl<'a> Members<'a> {
+    /// Checks the members and gives the key, the algorithm, and the message as the algorithm takes it.
+    fn prepare(
+        &self,
+        signer: &Signer,
+        mut check: Check,
+        operation: &str,
+    ) -> Result<(Rc<KeyRecord>, SigningAlgorithm, Digested<'a>), KmsError> {
+        check.key_id(self.key_id);
+        check.required("message", self.message);
+        check.blob("message", self.message, 1, 4096);
+        let message_type = check.one_of::<MessageType>("messageType", self.message_type);
+        check.required("signingAlgorithm", self.algorithm);
+        let algorithm = check.one_of::<SigningAlgorithm>("signingAlgorithm", self.algorithm.as_deref());
+        check.grant_tokens(self.grant_tokens);
+        check.done()?;
+        no_grants(self.grant_tokens)?;
+        let key_id = self.key_id.as_deref().unwrap_or_default();
+        let key = resolve::usable(signer, key_id, KeyUsage::SignVerify, operation)?;
+        let algorithm = algorithm.ok_or_else(|| KmsError::internal("Validation"))?;
+        if !key.spec.signing_algorithms().contains(&algorithm) {
+            return Err(resolve::incompatible(&key, algorithm.name()));
+        }
+        let message = self.message.as_ref().map(SecretBlob::as_ref).unwrap_or_default();
+        let input = message_for(algorithm, message_type.unwrap_or(MessageType::Raw), message)?;
+        Ok((key, algorithm, input))
+    }
+}
+
+/// The message as the algorithm takes it, or what is wrong with it.
+fn message_for(
+    algorithm: SigningAlgorithm,
+    message_type: MessageType,
+    message: &[u8],
+) -> Result<Digested<'_>, KmsError> {
+    match algorithm.message_length(message_type) {
+        Err(()) => Err(KmsError::validation(format!(
+            "MessageType {message_type} is incompatible with signing algorithm {algorithm}."
+        ))),
+        Ok(Some(length)) if length != message.len() => Err(KmsError::validation(format!(
+            "Digest is invalid length for algorithm {algorithm}: it must have {length} bytes."
+        ))),
+        Ok(_) => Ok(digest_of(algorithm, message_type, message)?),
+    }
+}
+
+fn pair<'k>(key: &'k KeyRecord, operation: &str) -> Result<&'k (SigningKey, VerifyingKey), KmsError> {
+    match &key.material {
+        Material::Signing(pair) => Ok(pair),
+        _ => Err(resolve::wrong_usage(key, operation)),
+    }
+}

@@ -1,0 +1,26 @@
+//! What the signer asks of the place it runs in.
+
+/// The place the signer runs in: a sealed guest, or an ordinary process that can prove nothing.
+pub trait Platform {
+    /// An attestation document over these fields, COSE_Sign1, untagged.
+    ///
+    /// The lengths have been checked against the limits of Nitro documents: user data and nonce 512 bytes,
+    /// public key 1024 bytes.
+    fn attest(
+        &self,
+        user_data: Option<&[u8]>,
+        nonce: Option<&[u8]>,
+        public_key: Option<&[u8]>,
+    ) -> Result<Vec<u8>, AttestError>;
+}
+
+/// Why there is no attestation document.
+#[derive(Debug, thiserror::Error)]
+pub enum AttestError {
+    /// The signer does not run in a sealed guest.
+    #[error("this signer is not sealed: it runs as an ordinary process and cannot attest itself; launch it with `casemate run`")]
+    NotSealed,
+    /// The security module answered with an error.
+    #[error("the security module refused to attest: {0}")]
+    Refused(String),
+}

@@ -1,0 +1,77 @@
+//! The signer: its keys, its clock, and the way in.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use zeroize::Zeroizing;
+
+use crate::errors::{ErrorKind, KmsError};
+use crate::ops;
+use crate::platform::Platform;
+use crate::store::Store;
+
+/// How much the signer takes on. All clients together share these.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The keys it holds.
+    pub keys: usize,
+    /// The longest request body.
+    pub body_bytes: usize,
+    /// The bytes of request bodies that are being received at once.
+    pub bodies_in_flight: usize,
+    /// How long a client may take for the head of a request, idle time between two requests included.
+    pub head_timeout: Duration,
+    /// How long it may take for the body, and how long it may leave a response unread.
+    pub body_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            keys: 10_000,
+            // The largest member of any operation is an attestation document, 256 KiB before base64.
+            body_bytes: 512 * 1024,
+            bodies_in_flight: 8 * 1024 * 1024,
+            head_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+/// The AWS KMS API over keys of its own.
+pub struct Signer {
+    pub(crate) store: RefCell<Store>,
+    pub(crate) platform: Box<dyn Platform>,
+    pub(crate) limits: Limits,
+    /// Bytes of request bodies held at this moment.
+    pub(crate) in_flight: Cell<usize>,
+}
+
+impl Signer {
+    /// A signer without keys.
+    pub fn new(platform: Box<dyn Platform>) -> Rc<Self> {
+        Self::with_limits(platform, Limits::default())
+    }
+
+    /// A signer without keys and with limits of one's own.
+    pub fn with_limits(platform: Box<dyn Platform>, limits: Limits) -> Rc<Self> {
+        Rc::new(Self { store: RefCell::default(), platform, limits, in_flight: Cell::new(0) })
+    }
+
+    /// Answers one operation: its name as in `X-Amz-Target` after the dot, the request and the response in JSON.
+    ///
+    /// This is the whole API without HTTP. The response is erased when dropped, for it may hold a plaintext.
+    pub fn call(&self, operation: &str, request: &[u8]) -> Result<Zeroizing<Vec<u8>>, KmsError> {
+        let run = ops::find(operation).ok_or_else(|| {
+            KmsError::new(ErrorKind::UnknownOperation, format!("The signer has no operation {operation:?}."))
+        })?;
+        self.store.borrow_mut().expire(self.now());
+        run(self, request)
+    }
+
+    /// The time, as the host tells it: good for dates, not for decisions about keys' secrecy.
+    pub(crate) fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}

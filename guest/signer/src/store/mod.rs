@@ -1,0 +1,67 @@
+//! The keys, where they are kept: in memory, for now.
+//!
+//! Operations see only [`Store::find`], [`Store::insert`], [`Store::page`] and a record's own methods, so that a volume
+//! can take the place of the map. A key whose waiting period is over is erased by the first request after it, before
+//! that request is looked at.
+
+mod id;
+mod record;
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::rc::Rc;
+use std::time::SystemTime;
+
+pub use id::{ACCOUNT, KeyId, REGION};
+pub use record::{KeyRecord, KeyState, Material};
+
+/// Every key of the signer, by id.
+#[derive(Default)]
+pub struct Store {
+    keys: BTreeMap<KeyId, Rc<KeyRecord>>,
+}
+
+/// One page of a listing.
+pub struct Page {
+    /// The ids on the page, in order.
+    pub ids: Vec<KeyId>,
+    /// Whether there are more after the last of them.
+    pub more: bool,
+}
+
+impl Store {
+    /// How many keys there are, those that wait for deletion included.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Adds a key. Its id is random and new.
+    pub fn insert(&mut self, id: KeyId, record: KeyRecord) -> Rc<KeyRecord> {
+        let record = Rc::new(record);
+        self.keys.insert(id, Rc::clone(&record));
+        record
+    }
+
+    /// The key of that id.
+    pub fn find(&self, id: &KeyId) -> Option<Rc<KeyRecord>> {
+        self.keys.get(id).cloned()
+    }
+
+    /// Up to `limit` ids after `after`.
+    pub fn page(&self, after: Option<KeyId>, limit: usize) -> Page {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = self.keys.range((from, Bound::Unbounded)).map(|(id, _)| *id);
+        let ids = rest.by_ref().take(limit).collect();
+        Page { ids, more: rest.next().is_some() }
+    }
+
+    /// Erases the keys whose waiting period ended before `now`.
+    pub fn expire(&mut self, now: SystemTime) {
+        self.keys.retain(|_, record| record.deletion_date().is_none_or(|date| date > now));
+    }
+}

@@ -1,0 +1,93 @@
+//! A key with what is known about it.
+
+use std::cell::Cell;
+use std::time::SystemTime;
+
+use crate::crypto::{KeySpec, KeyUsage, MacKey, OaepKey, SigningKey, SymmetricKey, VerifyingKey};
+
+named! {
+    /// Where a key is in its life (AWS KMS Developer Guide, "Key states").
+    pub enum KeyState {
+        /// In use.
+        Enabled = "Enabled",
+        /// Switched off.
+        Disabled = "Disabled",
+        /// Switched off, and erased when the waiting period ends.
+        PendingDeletion = "PendingDeletion",
+    }
+}
+
+/// The secret itself, in the type of the one use it has.
+pub enum Material {
+    /// AES-256-GCM.
+    Symmetric(SymmetricKey),
+    /// RSA decryption.
+    Oaep(Box<OaepKey>),
+    /// Signatures, with the public half at hand.
+    Signing(Box<(SigningKey, VerifyingKey)>),
+    /// HMAC.
+    Mac(MacKey),
+}
+
+/// A key.
+pub struct KeyRecord {
+    /// Its identity.
+    pub id: super::KeyId,
+    /// Its kind.
+    pub spec: KeySpec,
+    /// Its one use.
+    pub usage: KeyUsage,
+    /// The owner's words.
+    pub description: String,
+    /// When it was made.
+    pub created: SystemTime,
+    /// The secret.
+    pub material: Material,
+    state: Cell<KeyState>,
+    deletion: Cell<Option<SystemTime>>,
+}
+
+impl KeyRecord {
+    /// A new key, enabled.
+    pub fn new(
+        id: super::KeyId,
+        spec: KeySpec,
+        usage: KeyUsage,
+        description: String,
+        created: SystemTime,
+        material: Material,
+    ) -> Self {
+        let (state, deletion) = (Cell::new(KeyState::Enabled), Cell::new(None));
+        Self { id, spec, usage, description, created, material, state, deletion }
+    }
+
+    /// Where the key is in its life.
+    pub fn state(&self) -> KeyState {
+        self.state.get()
+    }
+
+    /// When it will be erased.
+    pub fn deletion_date(&self) -> Option<SystemTime> {
+        self.deletion.get()
+    }
+
+    /// Switches the key on or off. A key that waits for deletion stays as it is: see [`Self::cancel_deletion`].
+    pub fn set_enabled(&self, enabled: bool) {
+        if self.deletion.get().is_none() {
+            self.state.set(if enabled { KeyState::Enabled } else { KeyState::Disabled });
+        }
+    }
+
+    /// Has the key erased at that time.
+    pub fn schedule_deletion(&self, date: SystemTime) {
+        self.deletion.set(Some(date));
+        self.state.set(KeyState::PendingDeletion);
+    }
+
+    /// Calls the deletion off; the key comes back disabled, as on AWS.
+    pub fn cancel_deletion(&self) {
+        if self.deletion.take().is_some() {
+            self.state.set(KeyState::Disabled);
+        }
+    }
+}

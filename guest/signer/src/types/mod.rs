@@ -1,0 +1,12 @@
+//! Requests and responses of the KMS API, member for member as in the service model (version 2014-11-01).
+//!
+//! Every request member is optional here: what is missing or out of range is for the operation to report in AWS's
+//! words, not for serde. Members that this signer does not know are ignored, as AWS ignores them.
+
+mod blob;
+mod requests;
+mod responses;
+
+pub(crate) use blob::{Blob, SecretBlob};
+pub(crate) use requests::*;
+pub(crate) use responses::*;

@@ -1,0 +1,169 @@
+//! What the signer answers.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Serialize, Serializer};
+
+use super::{Blob, SecretBlob};
+use crate::crypto::{EncryptionAlgorithm, KeySpec, KeyUsage, MacAlgorithm, SigningAlgorithm};
+use crate::store::KeyState;
+
+/// A point in time: seconds since 1970 with milliseconds, as JSON 1.1 wants it.
+#[derive(Clone, Copy)]
+pub(crate) struct Timestamp(pub(crate) SystemTime);
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let millis = self.0.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        // Exact: milliseconds since 1970 stay below 2^53 for 285,000 years.
+        serializer.serialize_f64(millis as f64 / 1000.0)
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct KeyMetadata {
+    #[serde(rename = "AWSAccountId")]
+    pub(crate) account: &'static str,
+    pub(crate) key_id: String,
+    pub(crate) arn: String,
+    pub(crate) creation_date: Timestamp,
+    pub(crate) enabled: bool,
+    pub(crate) description: String,
+    pub(crate) key_usage: KeyUsage,
+    pub(crate) key_state: KeyState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) deletion_date: Option<Timestamp>,
+    pub(crate) origin: &'static str,
+    pub(crate) key_manager: &'static str,
+    pub(crate) customer_master_key_spec: KeySpec,
+    pub(crate) key_spec: KeySpec,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(crate) encryption_algorithms: &'static [EncryptionAlgorithm],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(crate) signing_algorithms: &'static [SigningAlgorithm],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(crate) mac_algorithms: &'static [MacAlgorithm],
+    pub(crate) multi_region: bool,
+}
+
+/// CreateKey and DescribeKey.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct KeyMetadataResponse {
+    pub(crate) key_metadata: KeyMetadata,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct KeyListEntry {
+    pub(crate) key_id: String,
+    pub(crate) key_arn: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct ListKeysResponse {
+    pub(crate) keys: Vec<KeyListEntry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) next_marker: Option<String>,
+    pub(crate) truncated: bool,
+}
+
+/// EnableKey and DisableKey answer with an empty body.
+#[derive(Serialize)]
+pub(crate) struct Empty {}
+
+/// CancelKeyDeletion.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct KeyIdResponse {
+    pub(crate) key_id: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct ScheduleKeyDeletionResponse {
+    pub(crate) key_id: String,
+    pub(crate) deletion_date: Timestamp,
+    pub(crate) key_state: KeyState,
+    pub(crate) pending_window_in_days: i64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct GetPublicKeyResponse {
+    pub(crate) key_id: String,
+    pub(crate) public_key: Blob,
+    pub(crate) customer_master_key_spec: KeySpec,
+    pub(crate) key_spec: KeySpec,
+    pub(crate) key_usage: KeyUsage,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(crate) encryption_algorithms: &'static [EncryptionAlgorithm],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(crate) signing_algorithms: &'static [SigningAlgorithm],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct SignResponse {
+    pub(crate) key_id: String,
+    pub(crate) signature: Blob,
+    pub(crate) signing_algorithm: SigningAlgorithm,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct VerifyResponse {
+    pub(crate) key_id: String,
+    pub(crate) signature_valid: bool,
+    pub(crate) signing_algorithm: SigningAlgorithm,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct EncryptResponse {
+    pub(crate) ciphertext_blob: Blob,
+    pub(crate) key_id: String,
+    pub(crate) encryption_algorithm: EncryptionAlgorithm,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct DecryptResponse {
+    pub(crate) key_id: String,
+    pub(crate) plaintext: SecretBlob,
+    pub(crate) encryption_algorithm: EncryptionAlgorithm,
+}
+
+/// GenerateDataKey, and with no plaintext GenerateDataKeyWithoutPlaintext.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct GenerateDataKeyResponse {
+    pub(crate) ciphertext_blob: Blob,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) plaintext: Option<SecretBlob>,
+    pub(crate) key_id: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct GenerateRandomResponse {
+    pub(crate) plaintext: SecretBlob,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct GenerateMacResponse {
+    pub(crate) mac: Blob,
+    pub(crate) mac_algorithm: MacAlgorithm,
+    pub(crate) key_id: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct VerifyMacResponse {
+    pub(crate) key_id: String,
+    pub(crate) mac_valid: bool,
+    pub(crate) mac_algorithm: MacAlgorithm,
+}
