@@ -233,7 +233,11 @@ impl Fields {
             .into_integer()
             .ok()
             .and_then(|time| u64::try_from(time).ok());
-        let certificate = self.take("certificate")?.into_bytes().ok().filter(is_certificate);
+        let certificate = self
+            .take("certificate")?
+            .into_bytes()
+            .ok()
+            .filter(|der| is_certificate(der));
         let cabundle = self
             .take("cabundle")?
             .into_array()
@@ -242,7 +246,7 @@ impl Fields {
         let cabundle: Option<Vec<_>> = cabundle.and_then(|bundle| {
             bundle
                 .into_iter()
-                .map(|entry| entry.into_bytes().ok().filter(is_certificate))
+                .map(|entry| entry.into_bytes().ok().filter(|der| is_certificate(der)))
                 .collect()
         });
         let claims = Claims {
@@ -283,7 +287,7 @@ impl Fields {
     }
 }
 
-fn is_certificate(der: &Vec<u8>) -> bool {
+fn is_certificate(der: &[u8]) -> bool {
     (1..=CERTIFICATE_MAX).contains(&der.len())
 }
 
