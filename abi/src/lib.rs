@@ -5,8 +5,9 @@
 //!
 //! # Memory map
 //!
-//! Guest-virtual and guest-physical addresses are equal. Every address can also be mapped by an ordinary
-//! Linux process, so the same image runs on the process backend.
+//! These are guest-virtual addresses. Every one of them can also be mapped by an ordinary Linux process, so the
+//! same image runs on the process backend. Shared and private memory have equal guest-physical addresses; the
+//! image is mapped from wherever its pages lie in the sealed file (see the VMM's `memory` module).
 //!
 //! | region | address | size | guest may | who else can touch it after sealing |
 //! | --- | --- | --- | --- | --- |

@@ -1,0 +1,263 @@
+//! The KVM backend: one VM, one virtual CPU, four memory slots, nothing else.
+//!
+//! No interrupt controller, no timer, no IDT, no GDT: the virtual CPU starts in long mode at privilege level 3
+//! and can never leave it, because there is nothing to enter. An exception finds no handler and shuts the
+//! virtual CPU down.
+//!
+//! The start state, register by register (AMD64 APM volume 2; Intel SDM volume 3):
+//!
+//! | register | value | why |
+//! | --- | --- | --- |
+//! | CR0 | PE MP ET NE WP AM PG | protected mode with paging; no FPU emulation |
+//! | CR4 | PAE OSFXSR OSXMMEXCPT FSGSBASE OSXSAVE | SSE and AVX usable; the guest sets its own thread pointer |
+//! | EFER | LME LMA NXE | long mode, no-execute; **no SCE**: `syscall` is an invalid instruction |
+//! | XCR0 | what KVM supports of x87 SSE AVX AVX-512 | full-speed cryptography |
+//! | CS | 0x33, code, DPL 3, L | CPL 3 |
+//! | SS DS ES FS GS | 0x2b, data, DPL 3 | flat |
+//! | TR | busy TSS, present, limit 0 | VM entry demands one; no I/O bitmap: `in`/`out` fault |
+//! | RFLAGS | reserved bit 1 | IOPL 0, interrupts off |
+
+use casemate_abi::{DOORBELL, PAGE_TABLES_BASE, SHARED_BASE, SHARED_SIZE, STACK_TOP};
+use kvm_bindings::{
+    KVM_MAX_CPUID_ENTRIES, KVM_MEM_READONLY, Msrs, kvm_msr_entry, kvm_segment, kvm_sregs,
+    kvm_userspace_memory_region, kvm_xcrs,
+};
+use kvm_ioctls::{IoEventAddress, Kvm, VcpuExit, VcpuFd, VmFd};
+use vmm_sys_util::eventfd::EventFd;
+
+use super::{Cpu, Exit, Fault};
+use crate::memory::{Mapping, PrivateMemory, SharedMemory};
+use crate::page_tables::PageTables;
+
+const CR0: u64 = 0x8005_0033;
+const CR4: u64 = 1 << 5 | 1 << 9 | 1 << 10 | 1 << 16 | 1 << 18;
+const EFER: u64 = 1 << 8 | 1 << 10 | 1 << 11;
+const RFLAGS: u64 = 0x2;
+const MSR_IA32_TSC: u32 = 0x10;
+/// x87, SSE, AVX, and the three AVX-512 components (Intel SDM volume 1, 13.3).
+const XCR0_WANTED: u64 = 0xe7;
+
+const SLOT_TABLES: u32 = 0;
+const SLOT_IMAGE: u32 = 1;
+const SLOT_SHARED: u32 = 2;
+const SLOT_PRIVATE: u32 = 3;
+
+/// What KVM refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// `/dev/kvm` cannot be opened.
+    #[error(
+        "cannot open /dev/kvm ({0}): load the kvm module and join the `kvm` group, or choose `--backend process`, \
+         which does not seal"
+    )]
+    Open(kvm_ioctls::Error),
+    /// A step failed; `what` names it.
+    #[error("KVM cannot {what}: {source}")]
+    Kvm {
+        /// The step, as in "cannot ...".
+        what: &'static str,
+        /// The kernel's answer.
+        source: kvm_ioctls::Error,
+    },
+    /// The private memory could not be set up.
+    #[error(transparent)]
+    Memory(#[from] crate::memory::Error),
+}
+
+fn kvm(what: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> Error {
+    move |source| Error::Kvm { what, source }
+}
+
+/// A VM with its memory slots, before it has a virtual CPU.
+pub struct KvmMemory {
+    kvm: Kvm,
+    vm: VmFd,
+}
+
+impl KvmMemory {
+    /// A VM without memory.
+    pub fn new() -> Result<Self, Error> {
+        let kvm = Kvm::new().map_err(Error::Open)?;
+        let vm = kvm.create_vm().map_err(self::kvm("create a VM"))?;
+        Ok(Self { kvm, vm })
+    }
+
+    /// Private memory of the best kind this kernel has, or ordinary memory if `anonymous`.
+    pub fn private(&self, len: u64, anonymous: bool) -> Result<PrivateMemory, Error> {
+        Ok(if anonymous {
+            PrivateMemory::anonymous(&self.vm, SLOT_PRIVATE, len)?
+        } else {
+            PrivateMemory::new(&self.vm, SLOT_PRIVATE, len)?
+        })
+    }
+
+    /// Gives the guest the shared region.
+    pub fn share(&self, shared: &SharedMemory) -> Result<(), Error> {
+        let region = kvm_userspace_memory_region {
+            slot: SLOT_SHARED,
+            flags: 0,
+            guest_phys_addr: SHARED_BASE,
+            memory_size: SHARED_SIZE,
+            userspace_addr: shared.host_address(),
+        };
+        // SAFETY: the caller keeps `shared` alive as long as the VM (both are fields of one `Machine`).
+        unsafe { self.vm.set_user_memory_region(region) }.map_err(kvm("map the shared region"))
+    }
+
+    /// Gives the guest the sealed page tables (with the boot page) and the sealed image file.
+    pub fn map_sealed(&self, tables: &Mapping, image: &Mapping, image_physical: u64) -> Result<(), Error> {
+        for (slot, mapping, address) in [
+            (SLOT_TABLES, tables, PAGE_TABLES_BASE),
+            (SLOT_IMAGE, image, image_physical),
+        ] {
+            let region = kvm_userspace_memory_region {
+                slot,
+                flags: KVM_MEM_READONLY,
+                guest_phys_addr: address,
+                memory_size: mapping.len() as u64,
+                userspace_addr: mapping.host_address(),
+            };
+            // SAFETY: the mapping is read-only and outlives the VM (both are fields of one `Machine`).
+            unsafe { self.vm.set_user_memory_region(region) }.map_err(kvm("map the sealed image"))?;
+        }
+        Ok(())
+    }
+
+    /// The virtual CPU, ready at `entry`. `kick` is signalled by the kernel itself when the guest rings the
+    /// doorbell for its virtqueues, without leaving KVM.
+    pub fn cpu(&self, entry: u64, kick: &EventFd) -> Result<KvmCpu, Error> {
+        let address = IoEventAddress::Mmio(DOORBELL);
+        for request in [casemate_abi::Doorbell::VsockRx, casemate_abi::Doorbell::VsockTx] {
+            self.vm
+                .register_ioevent(kick, &address, request.value(0))
+                .map_err(kvm("register the doorbell"))?;
+        }
+        let cpu = self.vm.create_vcpu(0).map_err(kvm("create a virtual CPU"))?;
+        let cpuid = self
+            .kvm
+            .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
+            .map_err(kvm("list CPU features"))?;
+        let supported_xcr0 = cpuid
+            .as_slice()
+            .iter()
+            .find(|entry| entry.function == 0xd && entry.index == 0)
+            .map_or(0, |entry| u64::from(entry.eax) | u64::from(entry.edx) << 32);
+        cpu.set_cpuid2(&cpuid).map_err(kvm("set CPU features"))?;
+        set_start_state(&cpu, entry)?;
+        set_xcr0(&cpu, supported_xcr0)?;
+        Ok(KvmCpu { cpu })
+    }
+}
+
+fn set_start_state(cpu: &VcpuFd, entry: u64) -> Result<(), Error> {
+    let mut sregs = cpu.get_sregs().map_err(kvm("read the start state"))?;
+    let flat = |selector: u16, type_: u8, long: u8| kvm_segment {
+        base: 0,
+        limit: 0xffff_ffff,
+        selector,
+        type_,
+        present: 1,
+        dpl: 3,
+        db: 1 - long,
+        s: 1,
+        l: long,
+        g: 1,
+        ..Default::default()
+    };
+    let data = flat(0x2b, 3, 0);
+    let busy_tss = kvm_segment {
+        type_: 11,
+        present: 1,
+        ..Default::default()
+    };
+    let unusable = kvm_segment {
+        unusable: 1,
+        ..Default::default()
+    };
+    sregs = kvm_sregs {
+        cs: flat(0x33, 11, 1),
+        ds: data,
+        es: data,
+        fs: data,
+        gs: data,
+        ss: data,
+        tr: busy_tss,
+        ldt: unusable,
+        gdt: Default::default(),
+        idt: Default::default(),
+        cr0: CR0,
+        cr3: PageTables::ROOT,
+        cr4: CR4,
+        efer: EFER,
+        ..sregs
+    };
+    cpu.set_sregs(&sregs).map_err(kvm("set the start state"))?;
+    let regs = kvm_bindings::kvm_regs {
+        rip: entry,
+        rsp: STACK_TOP,
+        rflags: RFLAGS,
+        ..Default::default()
+    };
+    cpu.set_regs(&regs).map_err(kvm("set the start registers"))
+}
+
+fn set_xcr0(cpu: &VcpuFd, supported: u64) -> Result<(), Error> {
+    let mut xcrs = kvm_xcrs {
+        nr_xcrs: 1,
+        ..Default::default()
+    };
+    if let Some(xcr0) = xcrs.xcrs.first_mut() {
+        xcr0.value = supported & XCR0_WANTED | 1;
+    }
+    cpu.set_xcrs(&xcrs).map_err(kvm("enable vector registers"))
+}
+
+/// The virtual CPU of a sealed guest.
+pub struct KvmCpu {
+    cpu: VcpuFd,
+}
+
+impl KvmCpu {
+    /// The guest's time-stamp counter now, and its frequency in kHz.
+    pub fn time_stamp(&self) -> Result<(u64, u64), Error> {
+        let entry = kvm_msr_entry {
+            index: MSR_IA32_TSC,
+            ..Default::default()
+        };
+        let mut msrs = Msrs::from_entries(&[entry]).map_err(|_| Error::Kvm {
+            what: "read the clock",
+            source: kvm_ioctls::Error::new(libc::EINVAL),
+        })?;
+        self.cpu.get_msrs(&mut msrs).map_err(kvm("read the clock"))?;
+        let counter = msrs.as_slice().first().map_or(0, |entry| entry.data);
+        let khz = self
+            .cpu
+            .get_tsc_khz()
+            .map_err(kvm("read the clock's frequency"))?;
+        Ok((counter, u64::from(khz)))
+    }
+}
+
+impl Cpu for KvmCpu {
+    fn run(&mut self) -> std::io::Result<Exit> {
+        Ok(match self.cpu.run() {
+            Ok(VcpuExit::MmioWrite(DOORBELL, data)) => match <[u8; 8]>::try_from(data) {
+                Ok(bytes) => Exit::Doorbell(u64::from_le_bytes(bytes)),
+                Err(_) => Exit::Fault(Fault::BadAccess(DOORBELL)),
+            },
+            Ok(VcpuExit::MmioWrite(address, _) | VcpuExit::MmioRead(address, _)) => {
+                Exit::Fault(Fault::BadAccess(address))
+            }
+            Ok(VcpuExit::Shutdown | VcpuExit::Hlt) => Exit::Fault(Fault::Exception),
+            Ok(VcpuExit::MemoryFault { .. }) => Exit::Fault(Fault::MemoryGone),
+            Ok(VcpuExit::InternalError) => {
+                Exit::Fault(Fault::Other("an instruction that KVM cannot emulate".into()))
+            }
+            Ok(VcpuExit::Intr) => Exit::Interrupted,
+            Ok(other) => Exit::Fault(Fault::Other(format!("an unexpected exit ({other:?})"))),
+            Err(error) if error.errno() == libc::EINTR || error.errno() == libc::EAGAIN => Exit::Interrupted,
+            Err(error) if error.errno() == libc::EFAULT => Exit::Fault(Fault::MemoryGone),
+            Err(error) => return Err(error.into()),
+        })
+    }
+}
