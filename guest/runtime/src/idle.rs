@@ -1,0 +1,103 @@
+//! Where a guest that has nothing to do ends up: the futex wait.
+//!
+//! Every executor and every lock of `std` that has to wait ends in a futex wait. Here that polls the vsock, spins
+//! for as long as an exit would cost, and then sleeps at the doorbell until the host or a timer has something.
+//!
+//! # Two identities
+//!
+//! What the vsock driver wakes while a thread waits must not take that thread's short cuts: tokio, for one, puts a
+//! task that is woken on the executor's own thread into a queue that is looked at only once the thread has been
+//! unparked, and nobody would unpark it. On Linux the waker runs on another thread. So the driver is polled with
+//! the thread-local storage of a second thread, the *idle identity*: its wake-ups go the way between threads,
+//! which ends in the futex word changing, and the waiting thread goes on. When vCPUs become threads, the idle
+//! identity becomes one of them.
+
+use core::ffi::c_void;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use casemate_abi::{Doorbell, IDLE_FOREVER};
+
+use crate::{clock, doorbell, log, vsock};
+
+/// Exit code of a guest that waits for itself for ever.
+pub const DEADLOCK: u8 = 126;
+/// How long to poll shared memory after the last activity before paying for an exit: about what two cost.
+const SPIN_NS: u64 = 50_000;
+/// Pauses between two looks at the time.
+const PAUSES: usize = 16;
+
+/// Monotonic time of the last progress, in nanoseconds.
+static LAST_ACTIVITY: AtomicU64 = AtomicU64::new(0);
+/// Whether the idle identity is running.
+static POLLING: AtomicBool = AtomicBool::new(false);
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// The word holds something else than expected.
+    Changed,
+    /// The deadline has passed.
+    TimedOut,
+}
+
+/// Waits until `word` no longer holds `expected` or `deadline` (monotonic, nanoseconds) has passed. Meanwhile the
+/// vsock is served.
+pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Option<u64>) -> Woken {
+    if POLLING.load(Ordering::Relaxed) {
+        // The idle identity wants a lock that the waiting thread holds: with one vCPU nobody will release it.
+        log::write(b"casemate: deadlock: a waker waits for a lock that the woken thread holds\n");
+        doorbell::exit(DEADLOCK);
+    }
+    loop {
+        let progress = poll();
+        if word.load(Ordering::Acquire) != expected {
+            return Woken::Changed;
+        }
+        let now = clock::monotonic_ns();
+        if progress {
+            LAST_ACTIVITY.store(now, Ordering::Relaxed);
+        }
+        let left = match deadline {
+            Some(deadline) if deadline <= now => return Woken::TimedOut,
+            Some(deadline) => Some(deadline - now),
+            None => None,
+        };
+        if now.saturating_sub(LAST_ACTIVITY.load(Ordering::Relaxed)) < SPIN_NS {
+            (0..PAUSES).for_each(|_| core::hint::spin_loop());
+        } else if vsock::prepare_idle() {
+            doorbell::request(Doorbell::Idle, idle_argument(left));
+        }
+    }
+}
+
+/// Microseconds, rounded up, so that a timer is not woken for before its time; for ever without a deadline.
+fn idle_argument(left_ns: Option<u64>) -> u64 {
+    left_ns.map_or(IDLE_FOREVER, |left| left.div_ceil(1_000).min(IDLE_FOREVER - 1))
+}
+
+/// Lets the vsock driver look at its queues, as the idle identity. True if it found something.
+fn poll() -> bool {
+    extern "C" fn work(progress: *mut c_void) {
+        let found = vsock::poll();
+        // SAFETY: `progress` points to the bool below, which outlives the call.
+        unsafe { *progress.cast::<bool>() = found };
+    }
+    let mut progress = false;
+    POLLING.store(true, Ordering::Relaxed);
+    crate::start::as_idle_identity(work, (&raw mut progress).cast());
+    POLLING.store(false, Ordering::Relaxed);
+    progress
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timers_are_rounded_up_and_never_mean_for_ever() {
+        assert_eq!(idle_argument(Some(1)), 1);
+        assert_eq!(idle_argument(Some(1_001)), 2);
+        assert_eq!(idle_argument(Some(u64::MAX)), u64::MAX.div_ceil(1_000).min(IDLE_FOREVER - 1));
+        assert_eq!(idle_argument(None), IDLE_FOREVER);
+    }
+}
