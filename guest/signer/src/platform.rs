@@ -18,7 +18,9 @@ pub trait Platform {
 #[derive(Debug, thiserror::Error)]
 pub enum AttestError {
     /// The signer does not run in a sealed guest.
-    #[error("this signer is not sealed: it runs as an ordinary process and cannot attest itself; launch it with `casemate run`")]
+    #[error(
+        "this signer is not sealed: it runs as an ordinary process and cannot attest itself; launch it with `casemate run`"
+    )]
     NotSealed,
     /// The security module answered with an error.
     #[error("the security module refused to attest: {0}")]

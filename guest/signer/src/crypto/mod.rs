@@ -22,6 +22,8 @@ pub use mac::MacKey;
 pub use oaep::OaepKey;
 pub use signing::SigningKey;
 pub use spec::{EncryptionAlgorithm, KeySpec, KeyUsage, MacAlgorithm, MessageType, SigningAlgorithm};
+#[cfg(feature = "selftest")]
+pub(crate) use symmetric::aes_256_gcm_open;
 pub use symmetric::{Opened, SALT_LEN, SymmetricKey, TAG_LEN};
 pub use verifying::VerifyingKey;
 
@@ -49,5 +51,7 @@ pub struct NotGenuine;
 
 /// Fills `out` from the signer's only generator.
 pub fn random(out: &mut [u8]) -> Result<(), CryptoError> {
-    SystemRandom::new().fill(out).map_err(|_| CryptoError::Library("random number generation"))
+    SystemRandom::new()
+        .fill(out)
+        .map_err(|_| CryptoError::Library("random number generation"))
 }

@@ -43,11 +43,13 @@ impl VerifyingKey {
             }
             (_, SigningAlgorithm::MlDsa, Digested::Mu(mu)) => lc::ml_dsa_verify_mu(&self.spki, mu, signature),
             (spec, algorithm, Digested::Digest(digest)) => {
-                let key = UnparsedPublicKey::new(verification(spec, algorithm).ok_or(NotGenuine)?, &self.spki);
+                let key =
+                    UnparsedPublicKey::new(verification(spec, algorithm).ok_or(NotGenuine)?, &self.spki);
                 key.verify_digest(digest, signature).map_err(|_| NotGenuine)
             }
             (spec, algorithm, Digested::Whole(message)) => {
-                let key = UnparsedPublicKey::new(verification(spec, algorithm).ok_or(NotGenuine)?, &self.spki);
+                let key =
+                    UnparsedPublicKey::new(verification(spec, algorithm).ok_or(NotGenuine)?, &self.spki);
                 key.verify(message, signature).map_err(|_| NotGenuine)
             }
             (_, _, Digested::Mu(_)) => Err(NotGenuine),

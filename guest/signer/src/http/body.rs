@@ -40,7 +40,10 @@ impl Drop for Share<'_> {
 }
 
 /// The body of a request; it may hold a plaintext and is erased when dropped.
-pub(super) async fn receive(signer: &Signer, request: Request<Incoming>) -> Result<Zeroizing<Vec<u8>>, Reply> {
+pub(super) async fn receive(
+    signer: &Signer,
+    request: Request<Incoming>,
+) -> Result<Zeroizing<Vec<u8>>, Reply> {
     let limits = &signer.limits;
     match timeout(limits.body_timeout, collect(signer, request.into_body())).await {
         Ok(body) => body,
@@ -54,7 +57,11 @@ pub(super) async fn receive(signer: &Signer, request: Request<Incoming>) -> Resu
 
 async fn collect(signer: &Signer, mut body: Incoming) -> Result<Zeroizing<Vec<u8>>, Reply> {
     let limits = &signer.limits;
-    let mut share = Share { used: &signer.in_flight, limit: limits.bodies_in_flight, held: 0 };
+    let mut share = Share {
+        used: &signer.in_flight,
+        limit: limits.bodies_in_flight,
+        held: 0,
+    };
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > limits.body_bytes {
         return Err(too_large(limits.body_bytes));

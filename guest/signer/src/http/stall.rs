@@ -19,7 +19,11 @@ pub(super) struct Stall<IO> {
 
 impl<IO> Stall<IO> {
     pub(super) fn new(io: IO, limit: Duration) -> Self {
-        Self { io, limit, waiting: None }
+        Self {
+            io,
+            limit,
+            waiting: None,
+        }
     }
 
     /// Starts the clock when a write has to wait, stops it when one gets through.
@@ -31,14 +35,21 @@ impl<IO> Stall<IO> {
         let limit = self.limit;
         let clock = self.waiting.get_or_insert_with(|| Box::pin(sleep(limit)));
         match clock.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read"))),
+            Poll::Ready(()) => Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the client does not read",
+            ))),
             Poll::Pending => Poll::Pending,
         }
     }
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for Stall<IO> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }

@@ -54,7 +54,11 @@ fn data_key(
         (Some(DataKeySpec::Aes256), None) => 32,
         (Some(DataKeySpec::Aes128), None) => 16,
         (None, Some(Ok(length))) => length,
-        _ => return Err(KmsError::validation("Please specify either number of bytes or key spec.")),
+        _ => {
+            return Err(KmsError::validation(
+                "Please specify either number of bytes or key spec.",
+            ));
+        }
     };
     let key_id = request.key_id.unwrap_or_default();
     let key = resolve::usable(signer, &key_id, KeyUsage::EncryptDecrypt, operation)?;

@@ -51,7 +51,10 @@ pub(super) fn schedule_key_deletion(
     }
     let days = request.pending_window_in_days.unwrap_or(30);
     let wait = Duration::from_secs(days.unsigned_abs().saturating_mul(24 * 60 * 60));
-    let date = signer.now().checked_add(wait).ok_or_else(|| KmsError::internal("Reading the clock"))?;
+    let date = signer
+        .now()
+        .checked_add(wait)
+        .ok_or_else(|| KmsError::internal("Reading the clock"))?;
     key.schedule_deletion(date);
     Ok(ScheduleKeyDeletionResponse {
         key_id: key.id.arn(),
@@ -64,7 +67,10 @@ pub(super) fn schedule_key_deletion(
 pub(super) fn cancel_key_deletion(signer: &Signer, request: KeyIdRequest) -> Result<KeyIdResponse, KmsError> {
     let key = named(signer, &request.key_id)?;
     if key.state() != KeyState::PendingDeletion {
-        return Err(KmsError::new(ErrorKind::InvalidState, format!("{} is not pending deletion.", key.id.arn())));
+        return Err(KmsError::new(
+            ErrorKind::InvalidState,
+            format!("{} is not pending deletion.", key.id.arn()),
+        ));
     }
     key.cancel_deletion();
     Ok(KeyIdResponse { key_id: key.id.arn() })

@@ -57,11 +57,15 @@ impl Store {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut rest = self.keys.range((from, Bound::Unbounded)).map(|(id, _)| *id);
         let ids = rest.by_ref().take(limit).collect();
-        Page { ids, more: rest.next().is_some() }
+        Page {
+            ids,
+            more: rest.next().is_some(),
+        }
     }
 
     /// Erases the keys whose waiting period ended before `now`.
     pub fn expire(&mut self, now: SystemTime) {
-        self.keys.retain(|_, record| record.deletion_date().is_none_or(|date| date > now));
+        self.keys
+            .retain(|_, record| record.deletion_date().is_none_or(|date| date > now));
     }
 }
