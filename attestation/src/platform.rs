@@ -16,12 +16,10 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use der::asn1::{BitStringRef, OctetStringRef};
-use der::oid::db::rfc5912::{ID_EC_PUBLIC_KEY, SECP_384_R_1};
 use der::pem::LineEnding;
-use der::{Decode, DecodePem, EncodePem, Sequence};
+use der::{Decode, DecodePem, EncodePem};
 use p384::SecretKey;
-use p384::pkcs8::{EncodePrivateKey, PrivateKeyInfoRef, SecretDocument};
+use p384::pkcs8::EncodePrivateKey;
 use x509_cert::Certificate;
 use zeroize::Zeroizing;
 
@@ -85,17 +83,6 @@ pub struct PlatformKey {
     root: Vec<u8>,
 }
 
-/// ECPrivateKey (RFC 5915, 3). The public key spares us deriving it, which costs as much as a signature.
-#[derive(Sequence)]
-struct EcPrivateKey<'a> {
-    version: u8,
-    private_key: &'a OctetStringRef,
-    #[asn1(context_specific = "0", tag_mode = "EXPLICIT", optional = "true")]
-    parameters: Option<der::asn1::ObjectIdentifier>,
-    #[asn1(context_specific = "1", tag_mode = "EXPLICIT", optional = "true")]
-    public_key: Option<BitStringRef<'a>>,
-}
-
 impl PlatformKey {
     /// Makes a key and its root certificate; nothing is written. `now` is in seconds since 1970.
     pub fn generate(now: u64) -> Result<Self, PlatformError> {
@@ -113,7 +100,7 @@ impl PlatformKey {
             return Err(PlatformError::Exposed { path, mode });
         }
         let pem = Zeroizing::new(read(&path)?);
-        let (key, public) = parse_key(&pem).ok_or(PlatformError::NotAKey(path))?;
+        let (key, public) = SigningScalar::pair_from_pem(&pem).map_err(|_| PlatformError::NotAKey(path))?;
 
         let path = directory.join(ROOT_FILE);
         let fault = |fault| PlatformError::Root {
@@ -201,24 +188,6 @@ pub fn parse_root(pem: &[u8]) -> Result<Vec<u8>, ChainFault> {
 /// A DER certificate in PEM.
 pub fn encode_root(der: &[u8]) -> der::Result<String> {
     Certificate::from_der(der)?.to_pem(LineEnding::LF)
-}
-
-fn parse_key(pem: &[u8]) -> Option<(SigningScalar, [u8; PUBLIC_LEN])> {
-    let (label, document) = SecretDocument::from_pem(std::str::from_utf8(pem).ok()?).ok()?;
-    if label != "PRIVATE KEY" {
-        return None;
-    }
-    let info: PrivateKeyInfoRef<'_> = document.decode_msg().ok()?;
-    info.algorithm.assert_oids(ID_EC_PUBLIC_KEY, SECP_384_R_1).ok()?;
-    let inner = EcPrivateKey::from_der(info.private_key.as_bytes()).ok()?;
-    let bytes = Zeroizing::new(<[u8; signing::SCALAR_LEN]>::try_from(inner.private_key.as_bytes()).ok()?);
-    let key = SigningScalar::from_bytes(&bytes).ok()?;
-    let public = match inner.public_key {
-        Some(point) => point.as_bytes()?.try_into().ok()?,
-        None => key.public(),
-    };
-    (inner.version == 1 && inner.parameters.is_none_or(|curve| curve == SECP_384_R_1))
-        .then_some((key, public))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, PlatformError> {

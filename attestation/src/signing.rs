@@ -2,13 +2,18 @@
 //!
 //! Signing uses RustCrypto, because a [`SigningScalar`] is a plain 48-byte value that its holder can put where it
 //! wants it (`memfd_secret`, a page of its own), and because signing needs no heap. Verification uses aws-lc,
-//! which is four times faster.
+//! which is four times faster. p384's precomputed tables stay off: a launch signs twice, and filling them takes as
+//! long as eight signatures.
 
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
+use der::Decode;
+use der::asn1::{BitStringRef, ObjectIdentifier, OctetStringRef};
+use der::oid::db::rfc5912::{ID_EC_PUBLIC_KEY, SECP_384_R_1};
 use ecdsa::hazmat::sign_prehashed_rfc6979;
 use p384::ecdsa::Signature;
 use p384::elliptic_curve::PrimeField;
 use p384::elliptic_curve::sec1::ToSec1Point;
+use p384::pkcs8::{PrivateKeyInfoRef, SecretDocument};
 use p384::{NistP384, NonZeroScalar, PublicKey};
 use sha2::{Digest, Sha384};
 use zeroize::{Zeroize, Zeroizing};
@@ -29,6 +34,9 @@ pub enum SigningError {
     /// The bytes are not a private key.
     #[error("these 48 bytes are not a P-384 private key: zero, or not below the group order")]
     NotAKey,
+    /// The file holds no such key.
+    #[error("the file holds no P-384 private key in PEM (PKCS#8 or SEC 1, not encrypted)")]
+    NotAKeyFile,
 }
 
 /// A P-384 private key and nothing else. It holds no pointer: the secret is exactly where the value is.
@@ -83,6 +91,17 @@ impl SigningScalar {
         sign_prehashed_rfc6979::<NistP384, Sha384>(&self.0, &hash, &[]).0
     }
 
+    /// The key in a PEM file, PKCS#8 (`PRIVATE KEY`) or SEC 1 (`EC PRIVATE KEY`) as openssl writes them.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, SigningError> {
+        Self::pair_from_pem(pem).map(|(key, _)| key)
+    }
+
+    /// The key in a PEM file, and its public key: as stored beside it, because deriving it costs as much as a
+    /// signature, or else derived.
+    pub(crate) fn pair_from_pem(pem: &[u8]) -> Result<(Self, [u8; PUBLIC_LEN]), SigningError> {
+        read_pem(pem).ok_or(SigningError::NotAKeyFile)
+    }
+
     /// The scalar, big-endian.
     pub(crate) fn to_bytes(&self) -> Zeroizing<[u8; SCALAR_LEN]> {
         let mut repr = self.0.to_repr();
@@ -95,6 +114,52 @@ impl SigningScalar {
 impl Drop for SigningScalar {
     fn drop(&mut self) {
         self.0.zeroize();
+    }
+}
+
+/// ECPrivateKey (RFC 5915, 3).
+#[derive(der::Sequence)]
+struct EcPrivateKey<'a> {
+    version: u8,
+    private_key: &'a OctetStringRef,
+    #[asn1(context_specific = "0", tag_mode = "EXPLICIT", optional = "true")]
+    parameters: Option<ObjectIdentifier>,
+    #[asn1(context_specific = "1", tag_mode = "EXPLICIT", optional = "true")]
+    public_key: Option<BitStringRef<'a>>,
+}
+
+fn read_pem(pem: &[u8]) -> Option<(SigningScalar, [u8; PUBLIC_LEN])> {
+    // openssl puts EC PARAMETERS before a SEC 1 key.
+    let pem = std::str::from_utf8(pem).ok()?;
+    let start = pem.find("-----BEGIN EC PRIVATE KEY-----").unwrap_or(0);
+    let (label, document) = SecretDocument::from_pem(pem.get(start..)?).ok()?;
+    match label {
+        "PRIVATE KEY" => {
+            let info: PrivateKeyInfoRef<'_> = document.decode_msg().ok()?;
+            info.algorithm.assert_oids(ID_EC_PUBLIC_KEY, SECP_384_R_1).ok()?;
+            let inner = EcPrivateKey::from_der(info.private_key.as_bytes()).ok()?;
+            inner
+                .parameters
+                .is_none_or(|curve| curve == SECP_384_R_1)
+                .then(|| inner.read())?
+        }
+        "EC PRIVATE KEY" => {
+            let inner: EcPrivateKey<'_> = document.decode_msg().ok()?;
+            (inner.parameters == Some(SECP_384_R_1)).then(|| inner.read())?
+        }
+        _ => None,
+    }
+}
+
+impl EcPrivateKey<'_> {
+    fn read(&self) -> Option<(SigningScalar, [u8; PUBLIC_LEN])> {
+        let bytes = Zeroizing::new(<[u8; SCALAR_LEN]>::try_from(self.private_key.as_bytes()).ok()?);
+        let key = SigningScalar::from_bytes(&bytes).ok()?;
+        let public = match self.public_key {
+            Some(point) => point.as_bytes()?.try_into().ok()?,
+            None => key.public(),
+        };
+        (self.version == 1).then_some((key, public))
     }
 }
 
@@ -112,7 +177,8 @@ pub fn verify_der(public: &[u8], message: &[u8], signature: &[u8]) -> bool {
         .is_ok()
 }
 
-/// Fills `buffer` from the process's cryptographic generator (aws-lc, seeded by the kernel).
+/// Fills `buffer` from the kernel's generator. Not aws-lc's: its first use in a process measures CPU jitter for
+/// some 50 ms, more than ten launches take.
 pub fn system_random(buffer: &mut [u8]) -> Result<(), SigningError> {
-    aws_lc_rs::rand::fill(buffer).map_err(|_| SigningError::Random)
+    getrandom::fill(buffer).map_err(|_| SigningError::Random)
 }

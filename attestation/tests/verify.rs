@@ -5,9 +5,7 @@ mod support;
 use casemate_attestation::pcr::Mode;
 use casemate_attestation::platform::PlatformKey;
 use casemate_attestation::policy::Policy;
-use casemate_attestation::verify::{
-    Established, Evidence, Expectations, VerifyError, verify,
-};
+use casemate_attestation::verify::{Established, Evidence, Expectations, VerifyError, verify};
 use support::{NOW, attest, nsm, posture};
 
 const NONCE: &[u8] = b"nonce of the verifier";
@@ -35,7 +33,10 @@ impl Case {
 
     fn verify(&self, policy: &str) -> Result<Established, VerifyError> {
         verify(
-            Evidence { document: &self.document, posture: self.posture.as_deref() },
+            Evidence {
+                document: &self.document,
+                posture: self.posture.as_deref(),
+            },
             Expectations {
                 roots: &self.roots,
                 policy: &Policy::parse(policy.as_bytes()).unwrap(),

@@ -26,7 +26,11 @@ impl Leaf {
     pub fn new(platform: &PlatformKey, module_id: &str, now: u64) -> Self {
         let key = SigningScalar::generate(signing::system_random).unwrap();
         let certificate = platform.certify(&key.public(), module_id, now).unwrap();
-        Self { key, certificate, cabundle: vec![platform.root().to_vec()] }
+        Self {
+            key,
+            certificate,
+            cabundle: vec![platform.root().to_vec()],
+        }
     }
 }
 
@@ -84,7 +88,12 @@ pub fn launch(mode: Mode) -> Launch {
 }
 
 pub fn nsm(platform: &PlatformKey, mode: Mode, now: u64) -> Nsm<Leaf, FixedClock> {
-    Nsm::new(MODULE_ID.into(), &launch(mode), Leaf::new(platform, MODULE_ID, now), FixedClock(now))
+    Nsm::new(
+        MODULE_ID.into(),
+        &launch(mode),
+        Leaf::new(platform, MODULE_ID, now),
+        FixedClock(now),
+    )
 }
 
 pub fn ask(nsm: &mut Nsm<Leaf, FixedClock>, request: &Request) -> Response {
