@@ -1,9 +1,16 @@
 //! The Casemate VMM: launches sealed guests on KVM.
 
 pub mod backend;
+pub mod build;
+pub mod cli;
+mod console;
+pub mod guest;
+pub mod host;
 pub mod image;
+pub mod jail;
 pub mod machine;
 pub mod memory;
 pub mod nsm;
 pub mod page_tables;
 pub mod vcpu;
+pub mod vsock;

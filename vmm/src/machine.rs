@@ -120,7 +120,6 @@ pub struct Sealed {
 /// (and with it the VM) before the memory it refers to.
 struct Parts {
     cpu: KvmCpu,
-    kick: EventFd,
     shared: SharedMemory,
     _tables: SealedFile,
     _image: Arc<SealedFile>,
@@ -157,8 +156,14 @@ impl Machine<Empty> {
         })
     }
 
-    /// Copies the image's data into private memory and fixes the guest's view of memory for good.
-    pub fn load(self, image: Image) -> Result<Machine<Loaded>, Error> {
+    /// The shared region, for the devices.
+    pub fn shared(&self) -> &SharedMemory {
+        &self.stage.shared
+    }
+
+    /// Copies the image's data into private memory and fixes the guest's view of memory for good. `kick` is
+    /// signalled when the guest notifies a virtqueue.
+    pub fn load(self, image: Image, kick: &EventFd) -> Result<Machine<Loaded>, Error> {
         let Empty { kvm, private, shared } = self.stage;
         let private_end = PRIVATE_BASE + self.config.memory;
         // Heap of at least 1 MiB: less would end in an allocation failure before main.
@@ -172,8 +177,7 @@ impl Machine<Empty> {
         for (address, bytes) in image.data() {
             private.load(address, bytes)?;
         }
-        let kick = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?;
-        let cpu = kvm.cpu(image.elf().entry, &kick)?;
+        let cpu = kvm.cpu(image.elf().entry, kick)?;
         let (tsc_at_boot, tsc_khz) = cpu.time_stamp()?;
         let boot = BootInfo {
             magic: BOOT_MAGIC,
@@ -192,7 +196,6 @@ impl Machine<Empty> {
         kvm.map_sealed(tables.mapping(), file.mapping(), IMAGE_PHYSICAL)?;
         let parts = Parts {
             cpu,
-            kick,
             shared,
             _tables: tables,
             _image: file,
@@ -327,15 +330,6 @@ impl Machine<Sealed> {
         &self.stage.private
     }
 
-    /// The shared region, for the devices.
-    pub fn shared(&self) -> &SharedMemory {
-        &self.stage.parts.shared
-    }
-
-    /// Signalled when the guest notifies a virtqueue.
-    pub fn kick(&self) -> std::io::Result<EventFd> {
-        self.stage.parts.kick.try_clone()
-    }
 
     /// Starts the virtual CPU on a thread of its own. `prepare` runs on that thread first (its seccomp filter).
     pub fn start(

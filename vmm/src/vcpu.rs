@@ -3,12 +3,11 @@
 //! This is the whole of what a guest can ask for: see `casemate_abi::Doorbell`. Every value that comes with a
 //! request is the guest's and is checked here.
 
-use std::os::fd::AsFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use casemate_abi::{Doorbell, IDLE_FOREVER, shared};
+use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
 use vmm_sys_util::eventfd::EventFd;
 
@@ -46,16 +45,16 @@ pub trait NsmDevice: Send {
 pub struct Devices {
     /// The security module.
     pub nsm: Box<dyn NsmDevice>,
-    /// Wakes the guest from idling.
-    pub wake: Arc<WakeGuest>,
-    /// Signalled when the guest notifies a virtqueue (by backends that do not signal it themselves).
-    pub kick: EventFd,
-    /// Told once the guest is ready, and about debug output.
+    /// Readable when an idle guest has something to do.
+    pub wake: EventFd,
+    /// Whoever wants to know what the guest does.
     pub events: Box<dyn GuestEvents>,
 }
 
 /// What the VMM wants to know about a running guest.
 pub trait GuestEvents: Send {
+    /// The guest notified a virtqueue.
+    fn kick(&mut self);
     /// The guest accepts connections.
     fn ready(&mut self);
     /// The guest wrote text to its log; called in debug mode only.
@@ -64,37 +63,9 @@ pub trait GuestEvents: Send {
     fn ended(&mut self, end: &End);
 }
 
-/// Wakes an idle guest. Cheap when it is not idle.
-#[derive(Debug)]
-pub struct WakeGuest {
-    event: EventFd,
-    idle: AtomicBool,
-}
-
-impl WakeGuest {
-    /// A new wake-up event.
-    pub fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            event: EventFd::new(libc::EFD_CLOEXEC | libc::EFD_NONBLOCK)?,
-            idle: AtomicBool::new(false),
-        })
-    }
-
-    /// Lets the guest run if it is idle or about to be. A wake-up is never lost.
-    pub fn wake(&self) {
-        // A full counter already is a wake-up: the error means nothing is to be done.
-        let _ = self.event.write(1);
-    }
-
-    /// Whether the guest waits at the doorbell.
-    pub fn is_idle(&self) -> bool {
-        self.idle.load(Ordering::Relaxed)
-    }
-}
-
 /// Runs the guest to its end.
 pub fn run(cpu: &mut dyn Cpu, memory: &SharedMemory, mut devices: Devices) -> std::io::Result<End> {
-    let idle = Idle::new(devices.wake.clone())?;
+    let idle = Idle::new(devices.wake)?;
     let end = loop {
         let value = match cpu.run()? {
             Exit::Doorbell(value) => value,
@@ -102,7 +73,7 @@ pub fn run(cpu: &mut dyn Cpu, memory: &SharedMemory, mut devices: Devices) -> st
             Exit::Fault(fault) => break End::Fault(fault),
         };
         match Doorbell::decode(value) {
-            Some((Doorbell::VsockRx | Doorbell::VsockTx, _)) => devices.kick.write(1)?,
+            Some((Doorbell::VsockRx | Doorbell::VsockTx, _)) => devices.events.kick(),
             Some((Doorbell::Nsm, len)) => nsm(memory, devices.nsm.as_mut(), len)?,
             Some((Doorbell::Idle, microseconds)) => idle.wait(microseconds)?,
             Some((Doorbell::Ready, _)) => devices.events.ready(),
@@ -142,16 +113,15 @@ fn log(memory: &SharedMemory, events: &mut dyn GuestEvents, len: u64) -> std::io
 
 /// Where the virtual CPU's thread sleeps while its guest has nothing to do.
 struct Idle {
-    epoll: std::os::fd::OwnedFd,
-    wake: Arc<WakeGuest>,
+    epoll: OwnedFd,
+    wake: EventFd,
 }
 
 impl Idle {
-    fn new(wake: Arc<WakeGuest>) -> std::io::Result<Self> {
+    fn new(wake: EventFd) -> std::io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        // SAFETY: the descriptor is owned by `wake`, which lives as long as this borrow.
-        let event =
-            unsafe { std::os::fd::BorrowedFd::borrow_raw(std::os::fd::AsRawFd::as_raw_fd(&wake.event)) };
+        // SAFETY: `wake` owns the descriptor and lives longer than this borrow.
+        let event = unsafe { BorrowedFd::borrow_raw(wake.as_raw_fd()) };
         epoll::add(&epoll, event, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
         Ok(Self { epoll, wake })
     }
@@ -161,17 +131,10 @@ impl Idle {
         let timeout = (microseconds != IDLE_FOREVER)
             .then(|| Duration::from_millis(microseconds.div_ceil(1000)).try_into().ok())
             .flatten();
-        self.wake.idle.store(true, Ordering::Relaxed);
         let mut events = Vec::with_capacity(1);
-        let waited = epoll::wait(
-            self.epoll.as_fd(),
-            rustix::buffer::spare_capacity(&mut events),
-            timeout.as_ref(),
-        );
-        self.wake.idle.store(false, Ordering::Relaxed);
-        let _ = self.wake.event.read();
-        match waited {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Ok(_) => self.wake.read().map(drop),
             Err(error) => Err(error.into()),
         }
     }

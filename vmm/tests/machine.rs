@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use casemate::backend::Fault;
 use casemate::image::Image;
 use casemate::machine::{Config, Machine};
-use casemate::vcpu::{Devices, End, GuestEvents, NsmDevice, WakeGuest};
+use casemate::vcpu::{Devices, End, GuestEvents, NsmDevice};
 use vmm_sys_util::eventfd::EventFd;
 
 mod common;
@@ -20,6 +20,9 @@ impl NsmDevice for NoNsm {
 #[derive(Clone, Default)]
 struct Events(Arc<Mutex<Vec<String>>>);
 impl GuestEvents for Events {
+    fn kick(&mut self) {
+        self.0.lock().expect("lock").push("kick".into());
+    }
     fn ready(&mut self) {
         self.0.lock().expect("lock").push("ready".into());
     }
@@ -49,6 +52,7 @@ fn run(code: &[u8]) -> (End, Vec<String>) {
         anonymous_memory: false,
     };
     let machine = Machine::new(config).expect("this test needs a working /dev/kvm");
+    let kick = EventFd::new(0).expect("eventfd");
     let image = Image::from_bytes(&image(code)).expect("image");
     let machine = machine
         .load(image)
@@ -60,8 +64,7 @@ fn run(code: &[u8]) -> (End, Vec<String>) {
     let events = Events::default();
     let devices = Devices {
         nsm: Box::new(NoNsm),
-        wake: Arc::new(WakeGuest::new().expect("eventfd")),
-        kick: EventFd::new(0).expect("eventfd"),
+        wake: EventFd::new(libc::EFD_NONBLOCK).expect("eventfd"),
         events: Box::new(events.clone()),
     };
     let end = machine

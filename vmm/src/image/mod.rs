@@ -16,7 +16,7 @@ use casemate_abi::{CMDLINE_MAX, IMAGE_MAX, PAGE_SIZE};
 
 pub use elf::{Error as ElfError, GuestElf, Segment};
 
-use casemate_attestation::eif::Eif;
+use casemate_attestation::eif::{Eif, Metadata};
 use casemate_attestation::pcr::ImageMeasurements;
 
 use crate::memory::{self, SealedFile, UnsealedFile};
@@ -136,6 +136,11 @@ impl Image {
     /// The measured command line.
     pub fn cmdline(&self) -> &[u8] {
         self.file.bytes().get(self.cmdline.clone()).unwrap_or_default()
+    }
+
+    /// Name, version and build, if the image says. Not measured, so not to be believed.
+    pub fn metadata(&self) -> Option<Metadata> {
+        Metadata::parse(Eif::parse(self.file.bytes().get(self.eif.clone())?).ok()?.metadata?).ok()
     }
 
     /// Guest address and initial bytes of each data segment.

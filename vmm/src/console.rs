@@ -1,0 +1,61 @@
+//! The log of a debug guest: kept, and copied to whoever connects to the console socket. Debug mode only.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::jail::seccomp;
+
+/// Bytes of the log that a client which connects late still gets.
+const KEPT: usize = 64 << 10;
+
+/// Takes the guest's log text.
+pub struct Console {
+    state: Arc<Mutex<State>>,
+    stdout: bool,
+}
+
+#[derive(Default)]
+struct State {
+    kept: VecDeque<u8>,
+    clients: Vec<UnixStream>,
+}
+
+impl Console {
+    /// Serves `listener` on a thread of its own. With `stdout`, text is written there too.
+    pub fn new(listener: UnixListener, stdout: bool) -> Result<Self, crate::guest::Error> {
+        let state = Arc::new(Mutex::new(State::default()));
+        let shared = state.clone();
+        std::thread::Builder::new()
+            .name("console".into())
+            .spawn(move || serve(&listener, &shared))
+            .map_err(|source| crate::guest::Error::Host { what: "start the console", source })?;
+        Ok(Self { state, stdout })
+    }
+
+    /// Keeps `text` and copies it to all clients. A client that does not read is dropped.
+    pub fn write(&self, text: &[u8]) {
+        if self.stdout {
+            let _ = rustix::io::write(rustix::stdio::stdout(), text);
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.kept.extend(text);
+        let surplus = state.kept.len().saturating_sub(KEPT);
+        state.kept.drain(..surplus);
+        state.clients.retain(|client| rustix::io::write(client, text).is_ok_and(|written| written == text.len()));
+    }
+}
+
+fn serve(listener: &UnixListener, state: &Mutex<State>) -> io::Result<()> {
+    seccomp::enter(seccomp::Thread::Io)?;
+    loop {
+        let flags = rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK;
+        let client = UnixStream::from(rustix::net::accept_with(listener, flags)?);
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept: Vec<u8> = state.kept.iter().copied().collect();
+        if rustix::io::write(&client, &kept).is_ok_and(|written| written == kept.len()) {
+            state.clients.push(client);
+        }
+    }
+}

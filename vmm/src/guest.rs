@@ -1,0 +1,388 @@
+//! A guest from an image file to its end: puts machine, devices, attestation and jail together.
+//!
+//! ```text
+//! main thread   open image ── machine ── load ─────────── measure ── seal ── posture ── [announce] ── jail ── packets ── end
+//! measure             └───── SHA-384 of the sealed image ────┘
+//! attestation   └── leaf key, certified by the platform key ────────────────────┘
+//! vcpu                                                                                             └── the guest runs ──┘
+//! ```
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use casemate_attestation::eif::Metadata;
+use casemate_attestation::pcr::{ImageMeasurements, Launch, Mode, Pcr};
+use casemate_attestation::posture::{Posture, PostureError, fact};
+use rustix::event::epoll;
+use vmm_sys_util::eventfd::EventFd;
+use vmm_sys_util::signal::block_signal;
+
+use crate::console::Console;
+use crate::image::{self, Image};
+use crate::jail::{self, seccomp};
+use crate::machine::{self, Config, Machine, Sealed};
+use crate::memory::{FileReference, SealingMethod, SecretKind};
+use crate::nsm::{self, LeafKey, SecurityModule};
+use crate::vcpu::{Devices, End, GuestEvents};
+use crate::vsock::{self, Notifier, VsockDevice};
+
+/// What a launch needs to know.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The EIF image.
+    pub image: PathBuf,
+    /// The guest's name in attestation documents.
+    pub module_id: String,
+    /// Where the platform key is, or is to be made.
+    pub state_dir: PathBuf,
+    /// The guest's own directory: its sockets are made here and removed at the end.
+    pub directory: PathBuf,
+    /// Memory, mode, context identifier.
+    pub machine: Config,
+    /// Processors that the virtual CPU may run on; empty: any.
+    pub cpu_ids: Vec<u32>,
+    /// In debug mode, copy the guest's log to stdout too.
+    pub console_on_stdout: bool,
+}
+
+/// The file name of the socket on which clients reach the guest.
+pub const VSOCK_SOCKET: &str = "vsock.sock";
+/// The file name of the socket on which a debug guest's log can be read.
+pub const CONSOLE_SOCKET: &str = "console.sock";
+
+/// Why a guest was not launched.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The image cannot be used.
+    #[error(transparent)]
+    Image(#[from] image::Error),
+    /// The machine cannot be made.
+    #[error(transparent)]
+    Machine(#[from] machine::Error),
+    /// There is no attestation key.
+    #[error(transparent)]
+    Nsm(#[from] nsm::Error),
+    /// A fact about host or VMM cannot be encoded.
+    #[error("cannot record the posture: {0}")]
+    Posture(#[from] PostureError),
+    /// The vsock device failed.
+    #[error(transparent)]
+    Vsock(#[from] vsock::Error),
+    /// The jail could not be closed.
+    #[error(transparent)]
+    Jail(#[from] jail::Error),
+    /// Something else of the host's.
+    #[error("cannot {what}: {source}")]
+    Host {
+        /// The step, as in "cannot ...".
+        what: &'static str,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
+}
+
+fn host<E: Into<std::io::Error>>(what: &'static str) -> impl FnOnce(E) -> Error {
+    move |source| Error::Host { what, source: source.into() }
+}
+
+/// Wakes the guest from idling.
+type Waker = Box<dyn Fn()>;
+
+fn waker(event: EventFd) -> Waker {
+    Box::new(move || {
+        // The only error is a full counter, and that is a wake-up already.
+        let _ = event.write(1);
+    })
+}
+
+/// A sealed guest that has not started yet.
+pub struct Ready {
+    machine: Machine<Sealed>,
+    device: VsockDevice<Waker>,
+    devices: Devices,
+    outcome: Arc<Outcome>,
+    stop: Stop,
+    options: Options,
+    posture: Posture,
+    root: Vec<u8>,
+    metadata: Option<Metadata>,
+}
+
+/// How a guest's time ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// By itself.
+    Guest(End),
+    /// By a signal to the VMM.
+    Signal(i32),
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Guest(end) => end.fmt(f),
+            Self::Signal(libc::SIGINT) => f.write_str("interrupted: the guest is gone, and its memory with it"),
+            Self::Signal(libc::SIGTERM) => f.write_str("terminated: the guest is gone, and its memory with it"),
+            Self::Signal(number) => write!(f, "ended by signal {number}"),
+        }
+    }
+}
+
+/// Makes everything ready for the first instruction.
+pub fn launch(options: Options) -> Result<Ready, Error> {
+    let stop = Stop::new()?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let (state_dir, module_id) = (options.state_dir.clone(), options.module_id.clone());
+    let key = std::thread::spawn(move || LeafKey::certified(&state_dir, &module_id, now));
+
+    let image = Image::open(&options.image)?;
+    let metadata = image.metadata();
+    let machine = Machine::new(options.machine.clone())?;
+    let (kick, wake) = (event()?, event()?);
+    let device = VsockDevice::new(vsock::Config {
+        memory: machine.shared().guest_memory().clone(),
+        guest_cid: options.machine.cid,
+        listener: listen(&options.directory.join(VSOCK_SOCKET))?,
+        kick: kick.try_clone().map_err(host("copy an eventfd"))?,
+        wake: waker(wake.try_clone().map_err(host("copy an eventfd"))?),
+        stop: stop.epoll.try_clone().map_err(host("copy a descriptor"))?,
+    })?;
+    let machine = machine.load(image, &kick)?.measure()?.seal()?;
+
+    let key = key.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    let posture = posture(&machine, &key)?;
+    let launch = Launch {
+        image: *machine.measurements(),
+        role: Pcr::ZERO,
+        instance: Pcr::ZERO,
+        posture: posture.pcr(),
+        mode: if options.machine.debug { Mode::Debug } else { Mode::Production },
+    };
+    let root = key.root().to_vec();
+    let outcome = Arc::new(Outcome::default());
+    let console = match options.machine.debug {
+        true => Some(Console::new(listen(&options.directory.join(CONSOLE_SOCKET))?, options.console_on_stdout)?),
+        false => None,
+    };
+    let events = Events {
+        notifier: device.notifier(),
+        console,
+        outcome: outcome.clone(),
+        ended: stop.ended.try_clone().map_err(host("copy an eventfd"))?,
+    };
+    let nsm = SecurityModule::new(options.module_id.clone(), &launch, key);
+    let devices = Devices { nsm: Box::new(nsm), wake, events: Box::new(events) };
+    Ok(Ready { machine, device, devices, outcome, stop, options, posture, root, metadata })
+}
+
+/// What a verifier may want to know about VMM and host, now that the memory is sealed.
+fn posture(machine: &Machine<Sealed>, key: &LeafKey) -> Result<Posture, Error> {
+    let mut posture = Posture::new();
+    let method = match machine.private().method() {
+        SealingMethod::GuestMemfd => "guest_memfd",
+        SealingMethod::Anonymous => "anonymous",
+    };
+    let reference = match machine.private().reference() {
+        Some(FileReference::Locked(_)) => "io_uring",
+        Some(FileReference::Descriptor(_)) => "descriptor",
+        None => "none",
+    };
+    let leaf_key = match key.kind() {
+        SecretKind::MemfdSecret => "memfd_secret",
+        SecretKind::Anonymous => "anonymous",
+    };
+    let filter = seccomp::filter_bytes().map_err(|error| host("build the seccomp filter")(std::io::Error::other(error)))?;
+    posture.set(fact::VMM_VERSION, env!("CARGO_PKG_VERSION"))?;
+    posture.set(fact::BACKEND, "kvm")?;
+    posture.set(fact::SEALED_MEMORY, method)?;
+    posture.set(fact::FILE_REFERENCE, reference)?;
+    posture.set(fact::IMAGE_SEALED, "write_sealed")?;
+    posture.set(fact::LEAF_KEY, leaf_key)?;
+    posture.set(fact::SECCOMP_SHA384, hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA384, &filter)))?;
+    posture.set(fact::LANDLOCK, jail::landlock_abi())?;
+    posture.set(fact::ROOT_OF_TRUST, "file")?;
+    Ok(posture)
+}
+
+impl Ready {
+    /// PCR0–2 and PCR8 as documents show them: zero in debug mode.
+    pub fn shown_measurements(&self) -> ImageMeasurements {
+        let real = self.machine.measurements();
+        if self.options.machine.debug {
+            let zero = Pcr::ZERO;
+            return ImageMeasurements { pcr0: zero, pcr1: zero, pcr2: zero, pcr8: real.pcr8.map(|_| zero) };
+        }
+        *real
+    }
+
+    /// Name, version and build of the image, if it says.
+    pub fn metadata(&self) -> Option<&Metadata> {
+        self.metadata.as_ref()
+    }
+
+    /// The facts that matter most, in a line.
+    pub fn posture_summary(&self) -> String {
+        let names = [fact::SEALED_MEMORY, fact::FILE_REFERENCE, fact::LEAF_KEY, fact::LOCKDOWN, fact::YAMA_PTRACE_SCOPE];
+        let facts = names.iter().filter_map(|name| Some(format!("{name}={}", self.posture.get(name)?)));
+        facts.collect::<Vec<_>>().join(" ")
+    }
+
+    /// The facts that PCR15 holds the digest of.
+    pub fn posture(&self) -> &Posture {
+        &self.posture
+    }
+
+    /// The platform's root certificate, DER.
+    pub fn root(&self) -> &[u8] {
+        &self.root
+    }
+
+    /// Closes the jail, starts the guest, serves it, and returns when it has ended.
+    ///
+    /// The process is under seccomp from here on: the caller can say how it ended, and exit.
+    pub fn run(self) -> Result<Ended, Error> {
+        let Self { machine, mut device, devices, outcome, stop, options, .. } = self;
+        let directory = options.directory.clone();
+        let removal = rustix::fs::open(&directory, rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())
+            .map_err(host("open the guest's directory"))?;
+        jail::enter(&directory)?;
+        let cpus = options.cpu_ids;
+        let _running = machine.start(devices, move || {
+            pin(&cpus)?;
+            seccomp::enter(seccomp::Thread::Vcpu)
+        })?;
+        seccomp::enter(seccomp::Thread::Io).map_err(host("enter seccomp"))?;
+        let served = device.run();
+        for name in [VSOCK_SOCKET, CONSOLE_SOCKET, "guest.json", "posture.cbor", "root.pem", "reserved.json"] {
+            let _ = rustix::fs::unlinkat(&removal, name, rustix::fs::AtFlags::empty());
+        }
+        let ended = outcome.end.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // The virtual CPU may still be running: it ends with the process, and the memory with it.
+        std::mem::forget(_running);
+        match (ended, stop.signal()) {
+            (Some(end), _) => Ok(Ended::Guest(end)),
+            (None, Some(signal)) => Ok(Ended::Signal(signal)),
+            (None, None) => served.map(|()| Ended::Signal(0)).map_err(Error::from),
+        }
+    }
+}
+
+fn event() -> Result<EventFd, Error> {
+    EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(host("create an eventfd"))
+}
+
+/// A listening socket that only its owner can connect to.
+fn listen(path: &Path) -> Result<UnixListener, Error> {
+    use std::os::unix::fs::PermissionsExt;
+    let listener = UnixListener::bind(path).map_err(host("bind the guest's socket"))?;
+    // The directory is 0700 already: nobody else can have connected in between.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(host("protect the guest's socket"))?;
+    Ok(listener)
+}
+
+fn pin(cpus: &[u32]) -> std::io::Result<()> {
+    if cpus.is_empty() {
+        return Ok(());
+    }
+    let mut set = rustix::thread::CpuSet::new();
+    for cpu in cpus {
+        let cpu = *cpu as usize;
+        if cpu >= rustix::thread::CpuSet::MAX_CPU {
+            return Err(std::io::Error::other(format!("there is no CPU {cpu}")));
+        }
+        set.set(cpu);
+    }
+    Ok(rustix::thread::sched_setaffinity(None, &set)?)
+}
+
+/// What makes the packet loop return: a signal, or the guest's end.
+struct Stop {
+    epoll: OwnedFd,
+    signals: OwnedFd,
+    ended: EventFd,
+}
+
+impl Stop {
+    /// Blocks the signals that end a guest, in this thread and those made after; call it before making any.
+    fn new() -> Result<Self, Error> {
+        // SAFETY: the set is written by sigemptyset before it is read.
+        let mut set = unsafe { std::mem::zeroed() };
+        // SAFETY: `set` is a valid signal set; signalfd makes a new descriptor.
+        let signals = unsafe {
+            libc::sigemptyset(&raw mut set);
+            for signal in [libc::SIGINT, libc::SIGTERM] {
+                libc::sigaddset(&raw mut set, signal);
+            }
+            libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
+        };
+        if signals < 0 {
+            return Err(host("watch for signals")(std::io::Error::last_os_error()));
+        }
+        // SAFETY: signalfd just returned this descriptor.
+        let signals = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(signals) };
+        for signal in [libc::SIGINT, libc::SIGTERM] {
+            block_signal(signal).map_err(|error| host("block signals")(std::io::Error::other(format!("{error:?}"))))?;
+        }
+        let ended = event()?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(host("create an epoll instance"))?;
+        for (index, fd) in [signals.as_fd(), borrowed(&ended)].into_iter().enumerate() {
+            epoll::add(&epoll, fd, epoll::EventData::new_u64(index as u64), epoll::EventFlags::IN)
+                .map_err(host("watch for the end"))?;
+        }
+        Ok(Self { epoll, signals, ended })
+    }
+
+    /// The signal that arrived, if one did.
+    fn signal(&self) -> Option<i32> {
+        let mut info = [0_u8; size_of::<libc::signalfd_siginfo>()];
+        rustix::io::read(&self.signals, &mut info).ok()?;
+        info.first_chunk().map(|number| i32::from_ne_bytes(*number))
+    }
+}
+
+fn borrowed(event: &EventFd) -> std::os::fd::BorrowedFd<'_> {
+    // SAFETY: the descriptor belongs to `event`, which outlives the borrow.
+    unsafe { std::os::fd::BorrowedFd::borrow_raw(std::os::fd::AsRawFd::as_raw_fd(event)) }
+}
+
+/// Where the virtual CPU's thread leaves word of the guest's end.
+#[derive(Default)]
+struct Outcome {
+    end: Mutex<Option<End>>,
+}
+
+/// What the running VMM does about the guest's doings.
+struct Events {
+    notifier: Notifier,
+    console: Option<Console>,
+    outcome: Arc<Outcome>,
+    ended: EventFd,
+}
+
+impl GuestEvents for Events {
+    fn kick(&mut self) {
+        self.notifier.kick();
+    }
+
+    fn ready(&mut self) {
+        self.notifier.ready();
+    }
+
+    fn log(&mut self, text: &[u8]) {
+        if let Some(console) = &self.console {
+            console.write(text);
+        }
+    }
+
+    fn ended(&mut self, end: &End) {
+        *self.outcome.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(end.clone());
+        let _ = self.ended.write(1);
+        // A thread that ends unmaps its stack, which seccomp forbids; the process ends in a moment.
+        loop {
+            std::thread::park();
+        }
+    }
+}

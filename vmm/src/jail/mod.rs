@@ -1,0 +1,148 @@
+//! What the VMM gives up before the guest runs.
+//!
+//! In this order, because each step takes away what an earlier one needed: descriptors it did not open, resource limits,
+//! its user and group (when started as root) and every capability, core dumps and being traced, the file system and the
+//! network (landlock), and all but a handful of system calls (seccomp, per thread).
+
+pub mod seccomp;
+
+use std::os::fd::AsFd;
+use std::os::unix::fs::chown;
+use std::path::Path;
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
+    Scope,
+};
+use rustix::process::{Resource, Rlimit};
+
+/// Users for guests of a VMM that root started: one each, this plus the process identifier. Nobody is registered there.
+const UID_BASE: u32 = 2_000_000_000;
+/// Descriptors: 1023 connections (vsock), and what the VMM itself has open.
+const OPEN_FILES: u64 = 1100;
+
+/// A step that failed. The guest is not started.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {step}: {source}; the guest was not started")]
+pub struct Error {
+    step: &'static str,
+    source: std::io::Error,
+}
+
+fn failed<E: Into<std::io::Error>>(step: &'static str) -> impl FnOnce(E) -> Error {
+    move |source| Error { step, source: source.into() }
+}
+
+/// Closes every descriptor that was open before this process opened its own: nothing of the caller's leaks in.
+pub fn close_inherited() {
+    // SAFETY: close_range with CLOEXEC unset closes descriptors from 3 on; it is called before this process has opened
+    // any, so no owner of a descriptor exists that could be surprised.
+    unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+}
+
+/// What was reached, for the posture.
+#[derive(Clone, Copy, Debug)]
+pub struct Jailed {
+    /// The landlock ABI in force; 0 where the kernel has none.
+    pub landlock: u64,
+}
+
+/// The landlock ABI that this kernel offers and this VMM uses, 0 for none.
+pub fn landlock_abi() -> u64 {
+    // SAFETY: with no attributes and this flag the call only returns a number.
+    let abi = unsafe {
+        libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<libc::c_void>(), 0, 1 /* VERSION */)
+    };
+    u64::try_from(abi).unwrap_or(0)
+}
+
+/// Gives up everything that one process can give up for all its threads. `directory` is the guest's own, whose entries
+/// stay removable through an open descriptor.
+pub fn enter(directory: &Path) -> Result<Jailed, Error> {
+    limit_resources()?;
+    keep_memory_on_brk();
+    drop_privileges(directory)?;
+    deny_inspection()?;
+    let landlock = enter_landlock(directory)?;
+    Ok(Jailed { landlock })
+}
+
+fn limit_resources() -> Result<(), Error> {
+    for (resource, limit) in [(Resource::Core, 0), (Resource::Nofile, OPEN_FILES), (Resource::Fsize, 0)] {
+        let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
+        rustix::process::setrlimit(resource, limit).map_err(failed("limit the VMM's resources"))?;
+    }
+    Ok(())
+}
+
+/// Makes the C library's allocator grow by brk(2) only: mmap(2) is not among the calls that remain.
+fn keep_memory_on_brk() {
+    for (parameter, value) in [
+        (libc::M_ARENA_MAX, 1),
+        (libc::M_MMAP_MAX, 0),
+        (libc::M_TRIM_THRESHOLD, i32::MAX),
+        (libc::M_TOP_PAD, 256 << 10),
+    ] {
+        // SAFETY: mallopt takes two numbers and changes only the allocator's parameters.
+        unsafe { libc::mallopt(parameter, value) };
+    }
+}
+
+fn drop_privileges(directory: &Path) -> Result<(), Error> {
+    if rustix::process::geteuid().is_root() {
+        let id = UID_BASE + std::process::id();
+        for entry in std::fs::read_dir(directory).map_err(failed("list the guest's directory"))?.flatten() {
+            chown(entry.path(), Some(id), Some(id)).map_err(failed("give the guest's files to its user"))?;
+        }
+        chown(directory, Some(id), Some(id)).map_err(failed("give the guest's directory to its user"))?;
+        // SAFETY: these calls take numbers only. The C library's versions change all threads, which the raw system calls
+        // would not.
+        let changed = unsafe {
+            libc::setgroups(0, std::ptr::null()) == 0
+                && libc::setresgid(id, id, id) == 0
+                && libc::setresuid(id, id, id) == 0
+        };
+        if !changed {
+            return Err(failed("change to the guest's own user")(std::io::Error::last_os_error()));
+        }
+    }
+    let none = rustix::thread::CapabilitySets {
+        effective: rustix::thread::CapabilitySet::empty(),
+        permitted: rustix::thread::CapabilitySet::empty(),
+        inheritable: rustix::thread::CapabilitySet::empty(),
+    };
+    rustix::thread::set_capabilities(None, none).map_err(failed("drop capabilities"))
+}
+
+fn deny_inspection() -> Result<(), Error> {
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .map_err(failed("forbid core dumps and tracing"))?;
+    rustix::thread::set_no_new_privs(true).map_err(failed("give up new privileges"))
+}
+
+/// Denies every file and the network but removing the guest's own sockets.
+fn enter_landlock(directory: &Path) -> Result<u64, Error> {
+    let offered = landlock_abi();
+    if offered == 0 {
+        tracing::debug!("no landlock on this kernel");
+        return Ok(0);
+    }
+    let other = |error: landlock::RulesetError| failed("enter landlock")(std::io::Error::other(error));
+    let path = landlock::PathFd::new(directory)
+        .map_err(|error| failed("open the guest's directory")(std::io::Error::other(error)))?;
+    let status = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(ABI::V6))
+        .map_err(other)?
+        .handle_access(AccessNet::from_all(ABI::V6))
+        .map_err(other)?
+        .scope(Scope::from_all(ABI::V6))
+        .map_err(other)?
+        .create()
+        .map_err(other)?
+        .add_rule(landlock::PathBeneath::new(path.as_fd(), AccessFs::RemoveFile))
+        .map_err(other)?
+        .restrict_self()
+        .map_err(other)?;
+    Ok(if status.ruleset == RulesetStatus::NotEnforced { 0 } else { offered })
+}

@@ -1,0 +1,97 @@
+//! Which system calls remain once the guest is sealed. Everything else kills the process.
+//!
+//! Two threads, two lists. Neither can open a file, make a socket, connect, map memory, start a process or trace one;
+//! of the KVM ioctls only `KVM_RUN` is left, and only to the virtual CPU.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+};
+
+/// `KVM_RUN` (linux/kvm.h): `_IO(0xae, 0x80)`.
+const KVM_RUN: u64 = 0xae80;
+
+/// A thread of the running VMM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Thread {
+    /// The virtual CPU's.
+    Vcpu,
+    /// The one that moves packets between clients and guest.
+    Io,
+}
+
+/// An allowed system call.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct Allowed {
+    /// Its name.
+    pub name: &'static str,
+    #[serde(skip)]
+    number: i64,
+    /// Which threads may make it.
+    pub threads: &'static [Thread],
+    /// What for.
+    pub reason: &'static str,
+}
+
+const BOTH: &[Thread] = &[Thread::Vcpu, Thread::Io];
+const IO: &[Thread] = &[Thread::Io];
+const VCPU: &[Thread] = &[Thread::Vcpu];
+
+const fn allow(name: &'static str, number: i64, threads: &'static [Thread], reason: &'static str) -> Allowed {
+    Allowed { name, number, threads, reason }
+}
+
+/// The whole list.
+pub const ALLOWED: [Allowed; 15] = [
+    allow("ioctl", libc::SYS_ioctl, VCPU, "KVM_RUN, and no other request: run the guest"),
+    allow("epoll_wait", libc::SYS_epoll_wait, BOTH, "wait for clients, packets, the end; idle"),
+    allow("epoll_ctl", libc::SYS_epoll_ctl, IO, "watch a client's connection"),
+    allow("accept4", libc::SYS_accept4, IO, "take a client that connects to the guest's socket"),
+    allow("recvfrom", libc::SYS_recvfrom, IO, "read the CONNECT line"),
+    allow("read", libc::SYS_read, BOTH, "read from a client; take a wake-up"),
+    allow("write", libc::SYS_write, BOTH, "write to a client; wake the other thread; say why the guest ended"),
+    allow("shutdown", libc::SYS_shutdown, IO, "close one direction of a connection"),
+    allow("close", libc::SYS_close, IO, "end a connection"),
+    allow("sched_yield", libc::SYS_sched_yield, IO, "let clients run while polling"),
+    allow("getrandom", libc::SYS_getrandom, VCPU, "NSM GetRandom"),
+    allow("futex", libc::SYS_futex, BOTH, "locks of the standard library"),
+    allow("brk", libc::SYS_brk, BOTH, "memory for connections"),
+    allow("clock_gettime", libc::SYS_clock_gettime, BOTH, "time, where the vDSO cannot tell it"),
+    allow("exit_group", libc::SYS_exit_group, BOTH, "end"),
+];
+
+/// The filter of one thread, as the kernel takes it.
+pub fn filter(thread: Thread) -> Result<BpfProgram, seccompiler::BackendError> {
+    let mut rules = BTreeMap::new();
+    for call in ALLOWED.iter().filter(|call| call.threads.contains(&thread)) {
+        let conditions = if call.number == libc::SYS_ioctl {
+            let run = SeccompCondition::new(1, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, KVM_RUN)?;
+            vec![SeccompRule::new(vec![run])?]
+        } else {
+            vec![]
+        };
+        rules.insert(call.number, conditions);
+    }
+    SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, TargetArch::x86_64)?.try_into()
+}
+
+/// Both filters as bytes, for the posture: BPF instructions as the kernel takes them, vCPU's first.
+pub fn filter_bytes() -> Result<Vec<u8>, seccompiler::BackendError> {
+    let mut bytes = Vec::new();
+    for thread in [Thread::Vcpu, Thread::Io] {
+        for instruction in filter(thread)? {
+            bytes.extend(instruction.code.to_le_bytes());
+            bytes.extend([instruction.jt, instruction.jf]);
+            bytes.extend(instruction.k.to_le_bytes());
+        }
+    }
+    Ok(bytes)
+}
+
+/// Puts the calling thread under its filter, for good.
+pub fn enter(thread: Thread) -> std::io::Result<()> {
+    let program = filter(thread).map_err(std::io::Error::other)?;
+    seccompiler::apply_filter(&program).map_err(std::io::Error::other)
+}
