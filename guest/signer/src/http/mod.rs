@@ -56,6 +56,8 @@ where
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEADERS)
         .keep_alive(true)
+        // A client may close its sending half after its last request and still wait for the answer.
+        .half_close(true)
         .serve_connection(TokioIo::new(Stall::new(io, limits.body_timeout)), service)
         .await
 }

@@ -59,6 +59,10 @@ fn typed<I: DeserializeOwned, O: Serialize>(
 ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
     // An empty body stands for an empty object; some clients send it for operations without input.
     let body = if body.is_empty() { b"{}" } else { body };
+    // serde would take an array for a structure, member by member.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(KmsError::new(ErrorKind::Serialization, "The request is malformed: it is not a JSON object."));
+    }
     let request = serde_json::from_slice(body).map_err(|error| {
         KmsError::new(
             ErrorKind::Serialization,

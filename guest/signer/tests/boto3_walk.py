@@ -1,0 +1,122 @@
+"""Walks every operation of the signer with boto3, and holds each response against botocore's service model."""
+
+import hashlib
+import json
+import sys
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+kms = boto3.client(
+    "kms",
+    endpoint_url=sys.argv[1],
+    region_name="us-east-1",
+    aws_access_key_id="AKIDEXAMPLE",
+    aws_secret_access_key="not checked yet",
+    config=Config(retries={"max_attempts": 0, "mode": "standard"}, read_timeout=30),
+)
+walked = set()
+
+
+def conforms(value, shape, where):
+    """Every member is in the model, has the model's type, and the required ones are there."""
+    if shape.type_name == "structure":
+        unknown = set(value) - set(shape.members)
+        assert not unknown, f"{where}: {unknown} not in the model"
+        missing = set(shape.required_members) - set(value)
+        assert not missing, f"{where}: {missing} missing"
+        for name, member in value.items():
+            conforms(member, shape.members[name], f"{where}.{name}")
+    elif shape.type_name == "list":
+        for member in value:
+            conforms(member, shape.member, f"{where}[]")
+    else:
+        kinds = {"string": str, "blob": str, "boolean": bool, "integer": int, "timestamp": (int, float)}
+        assert isinstance(value, kinds[shape.type_name]), f"{where}: {value!r} is no {shape.type_name}"
+        if getattr(shape, "enum", None):
+            assert value in shape.enum, f"{where}: {value!r} is not in the enumeration"
+
+
+def check(http_response, parsed, model, **_):
+    assert http_response.headers["x-amzn-RequestId"], "no request id"
+    if http_response.status_code == 200:
+        walked.add(model.name)
+        if model.output_shape is not None:
+            conforms(json.loads(http_response.content), model.output_shape, model.name)
+    else:
+        error = parsed["Error"]["Code"]
+        known = {shape.name for shape in model.error_shapes} | {"ValidationException", "UnknownOperationException"}
+        known |= {"UnsupportedOperationException", "SerializationException"}
+        assert error in known, f"{model.name} cannot fail with {error}"
+
+
+kms.meta.events.register("after-call.kms", check)
+
+
+def fails(error, operation, **arguments):
+    try:
+        operation(**arguments)
+    except ClientError as e:
+        assert e.response["Error"]["Code"] == error, e
+        assert e.response["Error"]["Message"], "no message"
+        return
+    raise AssertionError(f"{operation} did not fail with {error}")
+
+
+def create(spec, usage):
+    return kms.create_key(KeySpec=spec, KeyUsage=usage, Description=spec)["KeyMetadata"]
+
+
+SPECS = ["RSA_2048", "ECC_NIST_P256", "ECC_NIST_P384", "ECC_NIST_P521", "ECC_SECG_P256K1", "ECC_NIST_EDWARDS25519"]
+SPECS += ["ML_DSA_44", "ML_DSA_65", "ML_DSA_87"]
+for spec in SPECS:
+    key = create(spec, "SIGN_VERIFY")
+    assert kms.describe_key(KeyId=key["Arn"])["KeyMetadata"]["KeyId"] == key["KeyId"]
+    assert kms.get_public_key(KeyId=key["KeyId"])["SigningAlgorithms"] == key["SigningAlgorithms"]
+    for algorithm in key["SigningAlgorithms"]:
+        message, kind = b"casemate", "RAW"
+        if algorithm == "ED25519_PH_SHA_512":
+            message, kind = hashlib.sha512(message).digest(), "DIGEST"
+        arguments = dict(KeyId=key["KeyId"], Message=message, MessageType=kind, SigningAlgorithm=algorithm)
+        signature = kms.sign(**arguments)["Signature"]
+        assert kms.verify(Signature=signature, **arguments)["SignatureValid"]
+        fails("KMSInvalidSignatureException", kms.verify, Signature=signature[:-1] + b"\0\0", **arguments)
+
+key = create("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT")["KeyId"]
+context = {"purpose": "test", "größe": "1"}
+blob = kms.encrypt(KeyId=key, Plaintext=b"plain", EncryptionContext=context)["CiphertextBlob"]
+assert kms.decrypt(CiphertextBlob=blob, EncryptionContext=context)["Plaintext"] == b"plain"
+fails("InvalidCiphertextException", kms.decrypt, CiphertextBlob=blob)
+data = kms.generate_data_key(KeyId=key, KeySpec="AES_256")
+assert kms.decrypt(CiphertextBlob=data["CiphertextBlob"])["Plaintext"] == data["Plaintext"]
+assert "Plaintext" not in kms.generate_data_key_without_plaintext(KeyId=key, NumberOfBytes=24)
+assert len(kms.generate_random(NumberOfBytes=100)["Plaintext"]) == 100
+fails("ValidationException", kms.generate_data_key, KeyId=key)
+fails("DryRunOperationException", kms.encrypt, KeyId=key, Plaintext=b"x", DryRun=True)
+
+rsa = create("RSA_2048", "ENCRYPT_DECRYPT")["KeyId"]
+for algorithm in ["RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256"]:
+    sealed = kms.encrypt(KeyId=rsa, Plaintext=b"plain", EncryptionAlgorithm=algorithm)["CiphertextBlob"]
+    assert kms.decrypt(KeyId=rsa, CiphertextBlob=sealed, EncryptionAlgorithm=algorithm)["Plaintext"] == b"plain"
+
+mac_key = create("HMAC_512", "GENERATE_VERIFY_MAC")["KeyId"]
+mac = kms.generate_mac(KeyId=mac_key, Message=b"m", MacAlgorithm="HMAC_SHA_512")["Mac"]
+assert kms.verify_mac(KeyId=mac_key, Message=b"m", MacAlgorithm="HMAC_SHA_512", Mac=mac)["MacValid"]
+fails("KMSInvalidMacException", kms.verify_mac, KeyId=mac_key, Message=b"n", MacAlgorithm="HMAC_SHA_512", Mac=mac)
+
+listed = [k["KeyId"] for page in kms.get_paginator("list_keys").paginate(PaginationConfig={"PageSize": 2}) for k in page["Keys"]]
+assert len(listed) == len(set(listed)) == len(SPECS) + 3, listed
+
+kms.disable_key(KeyId=key)
+fails("DisabledException", kms.encrypt, KeyId=key, Plaintext=b"x")
+kms.enable_key(KeyId=key)
+deletion = kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
+assert deletion["DeletionDate"].year >= 2026 and deletion["KeyState"] == "PendingDeletion"
+fails("KMSInvalidStateException", kms.encrypt, KeyId=key, Plaintext=b"x")
+kms.cancel_key_deletion(KeyId=key)
+fails("DisabledException", kms.encrypt, KeyId=key, Plaintext=b"x")
+fails("NotFoundException", kms.describe_key, KeyId="00000000-0000-4000-8000-000000000000")
+fails("UnknownOperationException", kms.list_aliases)
+
+print(f"walked {len(walked)} operations")
