@@ -14,7 +14,10 @@ use tokio::task::{JoinHandle, LocalSet};
 
 /// Runs a test on one thread, as the guest does.
 fn run<T>(test: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("runtime");
     LocalSet::new().block_on(&runtime, test)
 }
 
@@ -27,7 +30,10 @@ fn connect(signer: &Rc<Signer>, buffer: usize) -> DuplexStream {
 fn serve(signer: &Rc<Signer>, buffer: usize) -> (DuplexStream, JoinHandle<()>) {
     let (client, server) = duplex(buffer);
     let signer = Rc::clone(signer);
-    (client, tokio::task::spawn_local(async move { drop(serve_connection(server, signer).await) }))
+    (
+        client,
+        tokio::task::spawn_local(async move { drop(serve_connection(server, signer).await) }),
+    )
 }
 
 /// Sends bytes, closes the sending half, and reads all that comes back within ten seconds.
@@ -41,24 +47,40 @@ async fn exchange(signer: &Rc<Signer>, request: &[u8]) -> Vec<u8> {
     let mut response = Vec::new();
     let receive = reader.read_to_end(&mut response);
     let both = async { tokio::join!(send, receive) };
-    let (_, received) = tokio::time::timeout(Duration::from_secs(10), both).await.expect("the server hangs");
+    let (_, received) = tokio::time::timeout(Duration::from_secs(10), both)
+        .await
+        .expect("the server hangs");
     received.expect("a duplex stream does not fail");
     served.await.expect("the server panicked");
     response
 }
 
 fn post(path: &str, target: Option<&str>, body: &str) -> String {
-    let target = target.map(|target| format!("X-Amz-Target: {target}\r\n")).unwrap_or_default();
+    let target = target
+        .map(|target| format!("X-Amz-Target: {target}\r\n"))
+        .unwrap_or_default();
     let length = body.len();
-    format!("POST {path} HTTP/1.1\r\nHost: x\r\n{target}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\n{target}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )
 }
 
 /// The status, the head in lower case, and the body.
 fn parse(response: &[u8]) -> (u16, String, Value) {
     let text = String::from_utf8(response.to_vec()).expect("text");
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no response: {text:?}"));
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    (status, head.to_lowercase(), serde_json::from_str(body).unwrap_or(Value::Null))
+    let (head, body) = text
+        .split_once("\r\n\r\n")
+        .unwrap_or_else(|| panic!("no response: {text:?}"));
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .expect("a status");
+    (
+        status,
+        head.to_lowercase(),
+        serde_json::from_str(body).unwrap_or(Value::Null),
+    )
 }
 
 #[test]
@@ -68,12 +90,21 @@ fn an_operation_is_answered_as_aws_answers() {
         let request = post("/", Some("TrentService.GenerateRandom"), "{\"NumberOfBytes\":8}");
         let (status, head, body) = parse(&exchange(&signer, request.as_bytes()).await);
         assert_eq!(status, 200);
-        assert!(head.contains("content-type: application/x-amz-json-1.1"), "{head}");
-        assert!(head.contains("x-amzn-requestid: ") && head.contains("no-store"), "{head}");
+        assert!(
+            head.contains("content-type: application/x-amz-json-1.1"),
+            "{head}"
+        );
+        assert!(
+            head.contains("x-amzn-requestid: ") && head.contains("no-store"),
+            "{head}"
+        );
         assert_eq!(unb64(&body["Plaintext"]).len(), 8);
         let request = post("/", Some("TrentService.GenerateRandom"), "{}");
         let (status, head, body) = parse(&exchange(&signer, request.as_bytes()).await);
-        assert_eq!((status, text(&body["__type"]).as_str()), (400, "ValidationException"));
+        assert_eq!(
+            (status, text(&body["__type"]).as_str()),
+            (400, "ValidationException")
+        );
         assert!(head.contains("x-amzn-requestid: ") && body["message"].is_string());
     });
 }
@@ -88,11 +119,21 @@ fn other_routes_and_targets_are_refused() {
             (post("/", Some("TrentService."), "{}"), 400),
             (post("/", Some("AnotherService.Sign"), "{}"), 400),
             (post("/keys", Some("TrentService.Sign"), "{}"), 404),
-            ("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned(), 404),
-            ("DELETE /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned(), 404),
+            (
+                "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned(),
+                404,
+            ),
+            (
+                "DELETE /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned(),
+                404,
+            ),
         ] {
             let (status, _, body) = parse(&exchange(&signer, request.as_bytes()).await);
-            assert_eq!((status, text(&body["__type"]).as_str()), (expected, "UnknownOperationException"), "{request}");
+            assert_eq!(
+                (status, text(&body["__type"]).as_str()),
+                (expected, "UnknownOperationException"),
+                "{request}"
+            );
         }
         let health = "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
         let (status, _, body) = parse(&exchange(&signer, health.as_bytes()).await);
@@ -107,7 +148,12 @@ fn a_connection_serves_many_requests() {
         let one = post("/", Some("TrentService.ListKeys"), "{}").replace("Connection: close\r\n", "");
         let last = post("/", Some("TrentService.ListKeys"), "{}");
         let response = exchange(&signer, [one.repeat(99), last].concat().as_bytes()).await;
-        assert_eq!(String::from_utf8_lossy(&response).matches("HTTP/1.1 200 OK").count(), 100);
+        assert_eq!(
+            String::from_utf8_lossy(&response)
+                .matches("HTTP/1.1 200 OK")
+                .count(),
+            100
+        );
     });
 }
 
@@ -115,10 +161,14 @@ fn a_connection_serves_many_requests() {
 fn expect_100_continue_is_answered() {
     run(async {
         let signer = signer();
-        let request = post("/", Some("TrentService.ListKeys"), "{}").replace("Host: x", "Host: x\r\nExpect: 100-continue");
+        let request = post("/", Some("TrentService.ListKeys"), "{}")
+            .replace("Host: x", "Host: x\r\nExpect: 100-continue");
         let response = exchange(&signer, request.as_bytes()).await;
         let response = String::from_utf8_lossy(&response).into_owned();
-        assert!(response.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK"), "{response}");
+        assert!(
+            response.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK"),
+            "{response}"
+        );
     });
 }
 
@@ -127,7 +177,8 @@ fn attestation_binds_what_the_caller_gave() {
     run(async {
         let signer = signer();
         let body = json!({"nonce": b64("n"), "user_data": b64("u"), "public_key": b64("p")}).to_string();
-        let (status, _, answer) = parse(&exchange(&signer, post("/attestation", None, &body).as_bytes()).await);
+        let (status, _, answer) =
+            parse(&exchange(&signer, post("/attestation", None, &body).as_bytes()).await);
         assert_eq!(status, 200);
         assert_eq!(unb64(&answer["document"]), b"Some([117]) Some([110]) Some([112])");
         let (_, _, answer) = parse(&exchange(&signer, post("/attestation", None, "").as_bytes()).await);
@@ -141,28 +192,44 @@ fn attestation_binds_what_the_caller_gave() {
             (json!({"userdata": "AA=="}), "SerializationException"),
             (json!({"nonce": b64("refuse")}), "KMSInternalException"),
         ] {
-            let (status, _, answer) = parse(&exchange(&signer, post("/attestation", None, &body.to_string()).as_bytes()).await);
+            let (status, _, answer) =
+                parse(&exchange(&signer, post("/attestation", None, &body.to_string()).as_bytes()).await);
             assert_eq!(text(&answer["__type"]), kind, "{body}");
             assert_eq!(status, if kind.starts_with("KMS") { 500 } else { 400 });
         }
         // The prefix is reserved, not the word.
         let body = json!({"user_data": b64("a casemate:")}).to_string();
-        assert_eq!(parse(&exchange(&signer, post("/attestation", None, &body).as_bytes()).await).0, 200);
+        assert_eq!(
+            parse(&exchange(&signer, post("/attestation", None, &body).as_bytes()).await).0,
+            200
+        );
     });
 }
 
 #[test]
 fn bodies_are_limited_announced_or_not() {
     run(async {
-        let signer = Signer::with_limits(Box::new(Transcript), Limits { body_bytes: 1000, ..Limits::default() });
+        let signer = Signer::with_limits(
+            Box::new(Transcript),
+            Limits {
+                body_bytes: 1000,
+                ..Limits::default()
+            },
+        );
         let announced = post("/", Some("TrentService.ListKeys"), &" ".repeat(1001));
         let (status, head, _) = parse(&exchange(&signer, announced.as_bytes()).await);
         assert_eq!(status, 413);
         assert!(head.contains("connection: close"));
         let chunk = format!("64\r\n{}\r\n", " ".repeat(100)).repeat(11);
-        let chunked = format!("POST / HTTP/1.1\r\nHost: x\r\nX-Amz-Target: TrentService.ListKeys\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}0\r\n\r\n");
+        let chunked = format!(
+            "POST / HTTP/1.1\r\nHost: x\r\nX-Amz-Target: TrentService.ListKeys\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}0\r\n\r\n"
+        );
         assert_eq!(parse(&exchange(&signer, chunked.as_bytes()).await).0, 413);
-        let fits = post("/", Some("TrentService.ListKeys"), &format!("{{}}{}", " ".repeat(998)));
+        let fits = post(
+            "/",
+            Some("TrentService.ListKeys"),
+            &format!("{{}}{}", " ".repeat(998)),
+        );
         assert_eq!(parse(&exchange(&signer, fits.as_bytes()).await).0, 200);
     });
 }
@@ -170,7 +237,11 @@ fn bodies_are_limited_announced_or_not() {
 #[test]
 fn all_bodies_together_have_one_budget_and_give_it_back() {
     run(async {
-        let limits = Limits { bodies_in_flight: 1000, body_timeout: Duration::from_millis(300), ..Limits::default() };
+        let limits = Limits {
+            bodies_in_flight: 1000,
+            body_timeout: Duration::from_millis(300),
+            ..Limits::default()
+        };
         let signer = Signer::with_limits(Box::new(Transcript), limits);
         let mut greedy = connect(&signer, 4096);
         let head = "POST / HTTP/1.1\r\nHost: x\r\nX-Amz-Target: TrentService.ListKeys\r\nContent-Length: 900\r\n\r\n";
@@ -179,9 +250,16 @@ fn all_bodies_together_have_one_budget_and_give_it_back() {
         let body = format!("{{}}{}", " ".repeat(198));
         let request = post("/", Some("TrentService.ListKeys"), &body);
         let (status, _, answer) = parse(&exchange(&signer, request.as_bytes()).await);
-        assert_eq!((status, text(&answer["__type"]).as_str()), (400, "ThrottlingException"));
+        assert_eq!(
+            (status, text(&answer["__type"]).as_str()),
+            (400, "ThrottlingException")
+        );
         tokio::time::sleep(Duration::from_millis(400)).await;
-        assert_eq!(parse(&exchange(&signer, request.as_bytes()).await).0, 200, "the share was not given back");
+        assert_eq!(
+            parse(&exchange(&signer, request.as_bytes()).await).0,
+            200,
+            "the share was not given back"
+        );
         let mut response = Vec::new();
         greedy.read_to_end(&mut response).await.expect("read");
         assert_eq!(parse(&response).0, 408);
@@ -201,7 +279,11 @@ fn slow_clients_are_let_go_and_harm_nobody() {
         let mut silent = connect(&signer, 4096);
         let mut trickling = connect(&signer, 4096);
         let mut deaf = connect(&signer, 64);
-        let request = post("/", Some("TrentService.GenerateRandom"), "{\"NumberOfBytes\":1024}");
+        let request = post(
+            "/",
+            Some("TrentService.GenerateRandom"),
+            "{\"NumberOfBytes\":1024}",
+        );
         let started = Instant::now();
         let trickle = async {
             for byte in request.as_bytes() {
@@ -216,16 +298,24 @@ fn slow_clients_are_let_go_and_harm_nobody() {
             for _ in 0..20 {
                 let asked = Instant::now();
                 assert_eq!(parse(&exchange(&signer, request.as_bytes()).await).0, 200);
-                assert!(asked.elapsed() < Duration::from_millis(200), "a slow client held another up");
+                assert!(
+                    asked.elapsed() < Duration::from_millis(200),
+                    "a slow client held another up"
+                );
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         let all = async { tokio::join!(trickle, shout, normal) };
-        tokio::time::timeout(Duration::from_secs(5), all).await.expect("slow clients are not let go");
+        tokio::time::timeout(Duration::from_secs(5), all)
+            .await
+            .expect("slow clients are not let go");
         let mut rest = Vec::new();
         silent.read_to_end(&mut rest).await.expect("read");
         assert!(rest.is_empty() && started.elapsed() < Duration::from_secs(5));
-        tokio::time::timeout(Duration::from_secs(5), deaf.read_to_end(&mut rest)).await.expect("still open").expect("read");
+        tokio::time::timeout(Duration::from_secs(5), deaf.read_to_end(&mut rest))
+            .await
+            .expect("still open")
+            .expect("read");
     });
 }
 
@@ -233,8 +323,14 @@ fn slow_clients_are_let_go_and_harm_nobody() {
 fn heads_are_limited() {
     run(async {
         let signer = signer();
-        let long = format!("GET /health HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "a".repeat(20_000));
-        let many = format!("GET /health HTTP/1.1\r\nHost: x\r\n{}\r\n", "a: b\r\n".repeat(100));
+        let long = format!(
+            "GET /health HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n",
+            "a".repeat(20_000)
+        );
+        let many = format!(
+            "GET /health HTTP/1.1\r\nHost: x\r\n{}\r\n",
+            "a: b\r\n".repeat(100)
+        );
         for request in [long, many] {
             let response = String::from_utf8_lossy(&exchange(&signer, request.as_bytes()).await).into_owned();
             assert!(response.starts_with("HTTP/1.1 431"), "{response}");
@@ -243,14 +339,49 @@ fn heads_are_limited() {
 }
 
 const OPERATIONS: &[&str] = &[
-    "CancelKeyDeletion", "CreateKey", "Decrypt", "DescribeKey", "DisableKey", "EnableKey", "Encrypt", "GenerateDataKey",
-    "GenerateMac", "GenerateRandom", "GetPublicKey", "ListKeys", "ScheduleKeyDeletion", "Sign", "Verify", "VerifyMac",
+    "CancelKeyDeletion",
+    "CreateKey",
+    "Decrypt",
+    "DescribeKey",
+    "DisableKey",
+    "EnableKey",
+    "Encrypt",
+    "GenerateDataKey",
+    "GenerateMac",
+    "GenerateRandom",
+    "GetPublicKey",
+    "ListKeys",
+    "ScheduleKeyDeletion",
+    "Sign",
+    "Verify",
+    "VerifyMac",
 ];
 
 const MEMBERS: &[&str] = &[
-    "KeyId", "Message", "MessageType", "SigningAlgorithm", "Signature", "Plaintext", "CiphertextBlob", "EncryptionContext",
-    "EncryptionAlgorithm", "GrantTokens", "DryRun", "Limit", "Marker", "NumberOfBytes", "KeySpec", "KeyUsage",
-    "PendingWindowInDays", "Mac", "MacAlgorithm", "Description", "Tags", "Recipient", "MultiRegion", "Unknown",
+    "KeyId",
+    "Message",
+    "MessageType",
+    "SigningAlgorithm",
+    "Signature",
+    "Plaintext",
+    "CiphertextBlob",
+    "EncryptionContext",
+    "EncryptionAlgorithm",
+    "GrantTokens",
+    "DryRun",
+    "Limit",
+    "Marker",
+    "NumberOfBytes",
+    "KeySpec",
+    "KeyUsage",
+    "PendingWindowInDays",
+    "Mac",
+    "MacAlgorithm",
+    "Description",
+    "Tags",
+    "Recipient",
+    "MultiRegion",
+    "Unknown",
 ];
 
 /// JSON that is often nearly right: known members, known values, and anything at all.
@@ -262,20 +393,41 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<f64>().prop_map(Value::from),
         ".{0,40}".prop_map(Value::from),
         proptest::collection::vec(any::<u8>(), 0..100).prop_map(|bytes| Value::from(b64(bytes))),
-        proptest::sample::select(vec!["ECC_NIST_P256", "ECDSA_SHA_256", "RAW", "DIGEST", "SYMMETRIC_DEFAULT", "SIGN_VERIFY",
-            "ENCRYPT_DECRYPT", "AES_256", "HMAC_SHA_256", "RSAES_OAEP_SHA_1", "alias/a", "arn:aws:kms:::"]).prop_map(Value::from),
+        proptest::sample::select(vec![
+            "ECC_NIST_P256",
+            "ECDSA_SHA_256",
+            "RAW",
+            "DIGEST",
+            "SYMMETRIC_DEFAULT",
+            "SIGN_VERIFY",
+            "ENCRYPT_DECRYPT",
+            "AES_256",
+            "HMAC_SHA_256",
+            "RSAES_OAEP_SHA_1",
+            "alias/a",
+            "arn:aws:kms:::"
+        ])
+        .prop_map(Value::from),
     ];
     leaf.prop_recursive(3, 24, 6, |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            proptest::collection::vec((proptest::sample::select(MEMBERS), inner), 0..6)
-                .prop_map(|members| members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()),
+            proptest::collection::vec((proptest::sample::select(MEMBERS), inner), 0..6).prop_map(|members| {
+                members
+                    .into_iter()
+                    .map(|(name, value)| (name.to_owned(), value))
+                    .collect()
+            }),
         ]
     })
 }
 
 fn cases(cases: u32) -> ProptestConfig {
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
 }
 
 proptest! {

@@ -160,6 +160,15 @@ impl KeySpec {
         }
     }
 
+    /// The spec as `CustomerMasterKeySpec`, the deprecated name of the member, which newer specs never had.
+    pub fn as_customer_master_key_spec(self) -> Option<Self> {
+        match self {
+            Self::MlDsa44 | Self::MlDsa65 | Self::MlDsa87 | Self::Ed25519 => None,
+            Self::MlKem512 | Self::MlKem768 | Self::MlKem1024 => None,
+            _ => Some(self),
+        }
+    }
+
     /// The signature algorithms of a signing key of this spec.
     pub const fn signing_algorithms(self) -> &'static [SigningAlgorithm] {
         use SigningAlgorithm as A;

@@ -39,6 +39,11 @@ pub(super) fn create_key(
     check.text("customKeyStoreId", request.custom_key_store_id.as_deref(), 1, 64);
     check.text("xksKeyId", request.xks_key_id.as_deref(), 1, 128);
     check.done()?;
+    if legacy.is_some_and(|legacy| legacy.as_customer_master_key_spec().is_none()) {
+        return Err(KmsError::validation(
+            "CustomerMasterKeySpec is deprecated and lacks this key spec; use KeySpec.",
+        ));
+    }
     if spec.is_some() && legacy.is_some() {
         return Err(KmsError::validation(
             "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. CustomerMasterKeySpec is deprecated.",
@@ -152,7 +157,7 @@ pub(super) fn metadata(key: &KeyRecord) -> KeyMetadata {
         deletion_date: key.deletion_date().map(Timestamp),
         origin: Origin::Kms.name(),
         key_manager: "CUSTOMER",
-        customer_master_key_spec: key.spec,
+        customer_master_key_spec: key.spec.as_customer_master_key_spec(),
         key_spec: key.spec,
         encryption_algorithms: encryption,
         signing_algorithms: signing,
@@ -249,7 +254,7 @@ pub(super) fn get_public_key(
     Ok(crate::types::GetPublicKeyResponse {
         key_id: key.id.arn(),
         public_key: Blob(spki.to_vec()),
-        customer_master_key_spec: key.spec,
+        customer_master_key_spec: key.spec.as_customer_master_key_spec(),
         key_spec: key.spec,
         key_usage: key.usage,
         encryption_algorithms,

@@ -61,7 +61,10 @@ fn typed<I: DeserializeOwned, O: Serialize>(
     let body = if body.is_empty() { b"{}" } else { body };
     // serde would take an array for a structure, member by member.
     if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(KmsError::new(ErrorKind::Serialization, "The request is malformed: it is not a JSON object."));
+        return Err(KmsError::new(
+            ErrorKind::Serialization,
+            "The request is malformed: it is not a JSON object.",
+        ));
     }
     let request = serde_json::from_slice(body).map_err(|error| {
         KmsError::new(

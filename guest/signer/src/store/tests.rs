@@ -9,12 +9,23 @@ use crate::crypto::{KeySpec, KeyUsage, SymmetricKey};
 fn record(id: KeyId) -> KeyRecord {
     let material = Material::Symmetric(SymmetricKey::generate().expect("entropy"));
     let created = SystemTime::UNIX_EPOCH;
-    KeyRecord::new(id, KeySpec::Symmetric, KeyUsage::EncryptDecrypt, String::new(), created, material)
+    KeyRecord::new(
+        id,
+        KeySpec::Symmetric,
+        KeyUsage::EncryptDecrypt,
+        String::new(),
+        created,
+        material,
+    )
 }
 
 #[test]
 fn a_key_is_erased_when_its_waiting_period_is_over_and_not_before() {
-    let (mut store, id, other) = (Store::default(), KeyId::from_bytes([1; 16]), KeyId::from_bytes([2; 16]));
+    let (mut store, id, other) = (
+        Store::default(),
+        KeyId::from_bytes([1; 16]),
+        KeyId::from_bytes([2; 16]),
+    );
     let key = store.insert(id, record(id));
     store.insert(other, record(other));
     let date = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
@@ -56,7 +67,13 @@ fn ids_are_read_only_as_they_are_written() {
     let id = KeyId::random().expect("entropy");
     let text = id.to_string();
     assert_eq!(KeyId::parse(&text), Some(id));
-    for wrong in [text.to_uppercase(), text.replace('-', ""), format!("{text}0"), format!(" {text}"), text[1..].to_owned()] {
+    for wrong in [
+        text.to_uppercase(),
+        text.replace('-', ""),
+        format!("{text}0"),
+        format!(" {text}"),
+        text[1..].to_owned(),
+    ] {
         // A text without letters is its own upper case.
         assert!(wrong == text || KeyId::parse(&wrong).is_none(), "{wrong}");
     }

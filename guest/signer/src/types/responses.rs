@@ -36,7 +36,8 @@ pub(crate) struct KeyMetadata {
     pub(crate) deletion_date: Option<Timestamp>,
     pub(crate) origin: &'static str,
     pub(crate) key_manager: &'static str,
-    pub(crate) customer_master_key_spec: KeySpec,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) customer_master_key_spec: Option<KeySpec>,
     pub(crate) key_spec: KeySpec,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub(crate) encryption_algorithms: &'static [EncryptionAlgorithm],
@@ -95,7 +96,8 @@ pub(crate) struct ScheduleKeyDeletionResponse {
 pub(crate) struct GetPublicKeyResponse {
     pub(crate) key_id: String,
     pub(crate) public_key: Blob,
-    pub(crate) customer_master_key_spec: KeySpec,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) customer_master_key_spec: Option<KeySpec>,
     pub(crate) key_spec: KeySpec,
     pub(crate) key_usage: KeyUsage,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
