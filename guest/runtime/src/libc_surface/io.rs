@@ -245,7 +245,12 @@ refusals! {
     isatty = EBADF; dup = EBADF; dup2 = EBADF;
     // No other process, user or stack.
     sigaltstack = ENOSYS; pipe = ENOSYS; pipe2 = ENOSYS; socket = ENOSYS; fork = ENOSYS; kill = ENOSYS;
-    sched_getaffinity = ENOSYS; pause = ENOSYS;
+    sched_getaffinity = ENOSYS; pause = ENOSYS; tcgetattr = ENOSYS; tcsetattr = ENOSYS;
+    // No network: connections come through the vsock. tokio's I/O driver finds no epoll and says so.
+    connect = ENOSYS; bind = ENOSYS; listen = ENOSYS; accept4 = ENOSYS; send = ENOSYS; sendto = ENOSYS;
+    sendmsg = ENOSYS; recv = ENOSYS; recvfrom = ENOSYS; recvmsg = ENOSYS; shutdown = ENOSYS; getsockopt = ENOSYS;
+    setsockopt = ENOSYS; getsockname = ENOSYS; getpeername = ENOSYS; socketpair = ENOSYS; epoll_create1 = ENOSYS;
+    epoll_ctl = ENOSYS; epoll_wait = ENOSYS; eventfd = ENOSYS;
 }
 
 /// Refusals that return a null pointer.
@@ -261,6 +266,30 @@ macro_rules! null_refusals {
 }
 
 null_refusals! { getcwd realpath opendir fopen fopen64 fdopen }
+
+/// `dlsym`: nothing is loaded at run time; std asks for functions of newer systems.
+#[cfg_attr(casemate_guest, unsafe(no_mangle))]
+pub extern "C" fn dlsym(_library: *mut c_void, _name: *const c_char) -> *mut c_void {
+    core::ptr::null_mut()
+}
+
+/// `getaddrinfo`: there are no names. Returns `EAI_SYSTEM`, with ENOSYS.
+#[cfg_attr(casemate_guest, unsafe(no_mangle))]
+pub extern "C" fn getaddrinfo() -> c_int {
+    const EAI_SYSTEM: c_int = -11;
+    fail(errno::ENOSYS);
+    EAI_SYSTEM
+}
+
+/// `freeaddrinfo`: there is none.
+#[cfg_attr(casemate_guest, unsafe(no_mangle))]
+pub extern "C" fn freeaddrinfo(_list: *mut c_void) {}
+
+/// `gai_strerror`.
+#[cfg_attr(casemate_guest, unsafe(no_mangle))]
+pub extern "C" fn gai_strerror(_error: c_int) -> *const c_char {
+    c"a sealed guest has no network".as_ptr()
+}
 
 /// POSIX's `strerror_r` as std calls it (`__xpg_strerror_r`): the number is all there is to say.
 ///

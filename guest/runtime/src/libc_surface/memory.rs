@@ -130,10 +130,14 @@ pub extern "C" fn mprotect(_pages: *mut c_void, _length: usize, _protection: c_i
 }
 
 /// `madvise`: true to its word where it matters. A guest never forks, is never dumped, swapped or merged, so every
-/// advice about that (MADV_WIPEONFORK, MADV_DONTDUMP …) is followed already.
+/// advice about that (MADV_WIPEONFORK, MADV_DONTDUMP …) is followed already. Advice that Linux does not know is
+/// refused: aws-lc asks for some to find out whether an answer means anything, and without fork detection it would
+/// reseed its generator with every call.
 #[cfg_attr(casemate_guest, unsafe(no_mangle))]
-pub extern "C" fn madvise(_pages: *mut c_void, _length: usize, _advice: c_int) -> c_int {
-    0
+pub extern "C" fn madvise(_pages: *mut c_void, _length: usize, advice: c_int) -> c_int {
+    /// MADV_NORMAL to MADV_COLLAPSE, `asm-generic/mman-common.h`.
+    const KNOWN: core::ops::RangeInclusive<c_int> = 0..=25;
+    if KNOWN.contains(&advice) { 0 } else { fail(errno::EINVAL) }
 }
 
 /// `mlock`: sealed memory is never paged out.

@@ -7,6 +7,7 @@
 //!
 //! Under plain `cargo test` the functions have Rust names, so that the tests call exactly the code that guests run.
 
+pub mod format;
 pub mod io;
 pub mod memory;
 pub mod string;
