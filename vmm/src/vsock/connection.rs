@@ -12,6 +12,7 @@
 
 use std::io::{self, Write};
 use std::net::Shutdown;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -124,6 +125,16 @@ impl Connection {
     /// Whether this is the connection that a packet from `guest_port` means.
     pub fn is_with(&self, guest_port: u32) -> bool {
         self.guest_knows && self.guest_port == guest_port && self.state != State::Draining
+    }
+
+    /// Whether the client has to read before anything more can be written to it.
+    pub fn is_stalled(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
+    /// The client's socket, while there is one.
+    pub fn fd(&self) -> Option<RawFd> {
+        self.stream.as_ref().map(AsRawFd::as_raw_fd)
     }
 
     /// The deadline that counts now, if the connection waits for somebody.

@@ -4,7 +4,7 @@
 //! doorbell (`VIRTQ_USED_F_NO_NOTIFY`), the sockets are asked without waiting, and the processor is offered to
 //! whoever else wants it. Then notifications are asked for, the rings are looked at once more (a packet may have
 //! come in between), and the thread sleeps in `epoll_wait`. Events are edge-triggered, so that a connection needs
-//! one `epoll_ctl` in its life and an event file descriptor needs no `read`.
+//! at most two `epoll_ctl` in its life and an event file descriptor needs no `read`.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -80,7 +80,7 @@ pub struct VsockDevice<W> {
     rx: Ring,
     tx: Ring,
     muxer: Muxer,
-    epoll: Epoll,
+    epoll: Arc<Epoll>,
     events: [EpollEvent; EVENTS],
     listener: UnixListener,
     accepting: bool,
@@ -107,12 +107,12 @@ impl<W: Fn()> VsockDevice<W> {
         listener
             .set_nonblocking(true)
             .map_err(host("make the listener non-blocking"))?;
-        let epoll = Epoll::new().map_err(host("create an epoll instance"))?;
+        let epoll = Arc::new(Epoll::new().map_err(host("create an epoll instance"))?);
         let device = Self {
             memory,
             rx,
             tx,
-            muxer: Muxer::new(guest_cid),
+            muxer: Muxer::new(guest_cid, Arc::clone(&epoll)),
             epoll,
             events: [EpollEvent::default(); EVENTS],
             listener,
@@ -335,7 +335,7 @@ impl<W: Fn()> VsockDevice<W> {
             }
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
             match rustix::net::accept_with(&self.listener, flags) {
-                Ok(socket) => self.adopt(UnixStream::from(socket), now),
+                Ok(socket) => self.muxer.add(UnixStream::from(socket), now),
                 Err(rustix::io::Errno::AGAIN) => break,
                 Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => {}
                 Err(_) => {
@@ -346,20 +346,6 @@ impl<W: Fn()> VsockDevice<W> {
             }
         }
         Ok(())
-    }
-
-    fn adopt(&mut self, stream: UnixStream, now: Instant) {
-        let fd = stream.as_raw_fd();
-        let Some(host_port) = self.muxer.add(stream, now) else {
-            return;
-        };
-        let set = EventSet::IN | EventSet::OUT | EventSet::READ_HANG_UP | EventSet::EDGE_TRIGGERED;
-        if self
-            .watch(ControlOperation::Add, fd, set, u64::from(host_port))
-            .is_err()
-        {
-            self.muxer.remove(host_port);
-        }
     }
 
     fn watch(&self, operation: ControlOperation, fd: RawFd, set: EventSet, data: u64) -> Result<(), Error> {

@@ -6,12 +6,16 @@
 //! answered with RST.
 
 use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use casemate_abi::HOST_CID;
 use virtio_vsock::packet::{PKT_HEADER_SIZE, VsockPacket};
 use vm_memory::VolatileSlice;
+use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use super::connection::{Connection, Next, State};
 use super::header::{Header, Op, TYPE_STREAM};
@@ -31,13 +35,18 @@ const _: () = assert!(MAX_CONNECTIONS < 1 << SLOT_BITS);
 #[derive(Default)]
 struct Slot {
     generation: u32,
+    /// It stands in `turns`.
     queued: bool,
+    /// The kernel was asked to say when the client's socket takes data again. That is asked for at the first stall
+    /// only: a client that keeps up would cause an event with everything it reads.
+    watches_writable: bool,
     connection: Option<Connection>,
 }
 
 /// See the head of this file.
 pub struct Muxer {
     guest_cid: u64,
+    epoll: Arc<Epoll>,
     slots: Vec<Slot>,
     free: Vec<usize>,
     /// Slots that may have something for the guest, in the order of their turns; each at most once.
@@ -47,9 +56,11 @@ pub struct Muxer {
 }
 
 impl Muxer {
-    pub fn new(guest_cid: u64) -> Self {
+    /// No connections yet. Their events will come out of `epoll`, each with the connection's host port.
+    pub fn new(guest_cid: u64, epoll: Arc<Epoll>) -> Self {
         Self {
             guest_cid,
+            epoll,
             slots: Vec::new(),
             free: Vec::new(),
             turns: VecDeque::new(),
@@ -63,28 +74,23 @@ impl Muxer {
         !self.free.is_empty() || self.slots.len() < MAX_CONNECTIONS
     }
 
-    /// Takes a client in. Returns the host port, which also names it in [`Muxer::on_event`].
-    pub fn add(&mut self, stream: UnixStream, now: Instant) -> Option<u32> {
-        let index = match self.free.pop() {
-            Some(index) => index,
-            None if self.slots.len() < MAX_CONNECTIONS => {
-                self.slots.push(Slot::default());
-                self.slots.len() - 1
-            }
-            None => return None,
-        };
-        let slot = self.slots.get_mut(index)?;
+    /// Takes a client in, whose socket does not block. It is dropped if there is no room, or no kernel memory to
+    /// watch it with.
+    pub fn add(&mut self, stream: UnixStream, now: Instant) {
+        if self.free.is_empty() && self.slots.len() < MAX_CONNECTIONS {
+            self.free.push(self.slots.len());
+            self.slots.push(Slot::default());
+        }
+        let Some(index) = self.free.pop() else { return };
+        let Some(slot) = self.slots.get_mut(index) else { return };
         slot.generation = (slot.generation + 1) % GENERATIONS;
+        slot.watches_writable = false;
         let host_port = PORT_PREFIX | slot.generation << SLOT_BITS | index as u32;
+        let fd = stream.as_raw_fd();
         slot.connection = Some(Connection::new(stream, host_port, now));
-        self.after(index, now);
-        Some(host_port)
-    }
-
-    /// Drops a client that could not be registered for events.
-    pub fn remove(&mut self, host_port: u32) {
-        if let Some(index) = self.find(host_port) {
-            self.release(index);
+        match watch(&self.epoll, ControlOperation::Add, fd, EventSet::empty(), host_port) {
+            Ok(()) => self.after(index, now),
+            Err(_) => self.release(index),
         }
     }
 
@@ -195,6 +201,15 @@ impl Muxer {
         if connection.deadline().is_some() && self.next_tick.is_none() {
             self.next_tick = Some(now + TICK);
         }
+        if connection.is_stalled() && !slot.watches_writable {
+            slot.watches_writable = true;
+            let host_port = connection.host_port();
+            if let Some(fd) = connection.fd()
+                && watch(&self.epoll, ControlOperation::Modify, fd, EventSet::OUT, host_port).is_err()
+            {
+                return self.release(index);
+            }
+        }
         if connection.next() != Next::Nothing && !slot.queued {
             slot.queued = true;
             self.turns.push_back(index);
@@ -209,6 +224,12 @@ impl Muxer {
             self.free.push(index);
         }
     }
+}
+
+/// Asks for a socket's events, edge-triggered: whatever there is to be read, and `more`.
+fn watch(epoll: &Epoll, operation: ControlOperation, fd: RawFd, more: EventSet, host_port: u32) -> io::Result<()> {
+    let set = EventSet::IN | EventSet::READ_HANG_UP | EventSet::EDGE_TRIGGERED | more;
+    epoll.ctl(operation, fd, EpollEvent::new(set, u64::from(host_port)))
 }
 
 /// One packet's worth of what `connection` has for the guest.

@@ -31,8 +31,10 @@ pub mod port {
     pub const HALF: u32 = 13;
     /// Sends a little and drops the stream at once.
     pub const DROP: u32 = 15;
-    /// Nobody listens here.
-    pub const NOBODY: u32 = 4242;
+    /// Sends for ever, without looking at it.
+    pub const RAW_SOURCE: u32 = 20;
+    /// Reads for ever, without looking at it.
+    pub const RAW_SINK: u32 = 21;
 }
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
@@ -129,6 +131,8 @@ pub struct Guest {
     _only: MutexGuard<'static, ()>,
     stop: Arc<AtomicBool>,
     wake: Arc<EventFd>,
+    /// The guest's thread, as the kernel knows it.
+    pub tid: i32,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -149,7 +153,11 @@ impl Guest {
         let (base, notifier) = (host.base(), host.notifier.clone());
         let (wake, stop_flag) = (Arc::clone(&host.wake), Arc::clone(&stop));
         let memory = host.memory.clone();
+        let (tell_tid, tid) = std::sync::mpsc::channel();
         let body = move || {
+            tell_tid
+                .send(rustix::thread::gettid().as_raw_nonzero().get())
+                .unwrap();
             NOTIFIER.set(Some(notifier));
             // SAFETY: `base` is the shared region's mapping, which `memory` keeps alive for as long as the thread.
             unsafe {
@@ -164,12 +172,10 @@ impl Guest {
             execute(idle, &wake, &stop_flag);
             drop(memory);
         };
-        let thread = std::thread::Builder::new()
-            .name("guest".into())
-            .spawn(body)
-            .unwrap();
+        let thread = std::thread::spawn(body);
         Self {
             _only: only,
+            tid: tid.recv().unwrap(),
             stop,
             wake: Arc::clone(&host.wake),
             thread: Some(thread),
@@ -203,6 +209,14 @@ pub fn serve_all() {
     serve(port::ECHO, echo);
     serve(port::SINK, sink);
     serve(port::SOURCE, source);
+    serve(port::RAW_SOURCE, |mut stream| async move {
+        let buffer = vec![5; 64 * 1024];
+        while stream.write_all(&buffer).await.is_ok() {}
+    });
+    serve(port::RAW_SINK, |mut stream| async move {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(1..) = stream.read(&mut buffer).await {}
+    });
     serve(port::STALL, |stream| async move {
         std::future::poll_fn(|_| Poll::<()>::Pending).await;
         drop(stream);

@@ -58,8 +58,10 @@ pub struct Host {
     pub wake: Arc<EventFd>,
     pub wakes: Arc<AtomicU64>,
     pub socket: Socket,
+    /// The device's thread, as the kernel knows it.
+    pub tid: i32,
     stop: EventFd,
-    thread: JoinHandle<Result<(), Error>>,
+    thread: Option<JoinHandle<Result<(), Error>>>,
 }
 
 impl Host {
@@ -85,18 +87,23 @@ impl Host {
         })
         .unwrap();
         let notifier = device.notifier();
-        let thread = thread::Builder::new()
-            .name("device".into())
-            .spawn(move || device.run())
-            .unwrap();
+        let (tell_tid, tid) = std::sync::mpsc::channel();
+        let thread = thread::spawn(move || {
+            tell_tid
+                .send(rustix::thread::gettid().as_raw_nonzero().get())
+                .unwrap();
+            device.run()
+        });
+        let tid = tid.recv().unwrap();
         Self {
             memory,
             notifier,
             wake,
             wakes,
             socket,
+            tid,
             stop,
-            thread,
+            thread: Some(thread),
         }
     }
 
@@ -104,28 +111,27 @@ impl Host {
         self.memory.get_host_address(GuestAddress(SHARED_BASE)).unwrap() as usize
     }
 
-    /// Stops the device, if it has not ended by itself.
-    pub fn stop(self) -> Result<(), Error> {
+    /// Stops the device, if it has not ended by itself, and returns how it ended.
+    pub fn stop(mut self) -> Result<(), Error> {
         self.stop.write(1).unwrap();
-        let deadline = Instant::now() + PATIENCE;
-        while !self.thread.is_finished() {
-            assert!(Instant::now() < deadline, "the device hangs");
-            thread::sleep(Duration::from_micros(200));
-        }
-        self.thread.join().unwrap()
+        self.join()
     }
 
     /// Waits for the device to end by itself.
-    pub fn finish(self) -> Result<(), Error> {
+    pub fn finish(mut self) -> Result<(), Error> {
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<(), Error> {
+        let Some(thread) = self.thread.take() else {
+            return Ok(());
+        };
         let deadline = Instant::now() + PATIENCE;
-        while !self.thread.is_finished() {
-            assert!(
-                Instant::now() < deadline,
-                "the device goes on although it should have ended"
-            );
+        while !thread.is_finished() {
+            assert!(Instant::now() < deadline, "the device hangs");
             thread::sleep(Duration::from_micros(200));
         }
-        self.thread.join().unwrap()
+        thread.join().unwrap()
     }
 
     /// A client that has not said anything yet.
@@ -143,6 +149,15 @@ impl Host {
         let line = read_line(&mut stream);
         assert!(line.starts_with("OK "), "{line:?}");
         stream
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.stop.write(1).unwrap();
+        if !thread::panicking() {
+            self.join().unwrap();
+        }
     }
 }
 
