@@ -55,8 +55,8 @@ pub enum CertificateError {
     /// A field does not fit into DER.
     #[error("the certificate cannot be encoded: {0}")]
     Encode(#[from] der::Error),
-    /// No random serial number.
-    #[error("no serial number: {0}")]
+    /// No random serial number, or no signature.
+    #[error("the certificate cannot be signed: {0}")]
     Signing(#[from] SigningError),
 }
 
@@ -180,7 +180,7 @@ fn sign(
             extension(&authority, false)?,
         ],
     };
-    let signature = BitString::from_bytes(&issuer.key.sign_der(&tbs.to_der()?))?;
+    let signature = BitString::from_bytes(&issuer.key.sign_der(&tbs.to_der()?)?)?;
     let certificate = Certificate {
         tbs,
         signature_algorithm: algorithm,

@@ -18,8 +18,6 @@ use std::path::{Path, PathBuf};
 
 use der::pem::LineEnding;
 use der::{Decode, DecodePem, EncodePem};
-use p384::SecretKey;
-use p384::pkcs8::EncodePrivateKey;
 use x509_cert::Certificate;
 use zeroize::Zeroizing;
 
@@ -87,7 +85,7 @@ impl PlatformKey {
     /// Makes a key and its root certificate; nothing is written. `now` is in seconds since 1970.
     pub fn generate(now: u64) -> Result<Self, PlatformError> {
         let key = Box::new(SigningScalar::generate(signing::system_random)?);
-        let public = key.public();
+        let public = key.public()?;
         let root = certificate::root(&key, &public, now)?;
         Ok(Self { key, public, root })
     }
@@ -170,10 +168,7 @@ impl PlatformKey {
     /// Writes both files. The caller holds the directory's lock.
     fn store(&self, directory: &Path) -> Result<(), PlatformError> {
         let root = encode_root(&self.root).map_err(CertificateError::from)?;
-        let pem = SecretKey::from_slice(&*self.key.to_bytes())
-            .ok()
-            .and_then(|key| key.to_pkcs8_pem(LineEnding::LF).ok())
-            .ok_or(SigningError::NotAKey)?;
+        let pem = self.key.to_pem()?;
         replace(directory, ROOT_FILE, root.as_bytes(), 0o644)?;
         replace(directory, KEY_FILE, pem.as_bytes(), 0o600)
     }

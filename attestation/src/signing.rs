@@ -1,21 +1,20 @@
 //! ES384, the one signature algorithm of attestation: ECDSA on P-384 with SHA-384 (RFC 9053, 2.1).
 //!
-//! Signing uses RustCrypto, because a [`SigningScalar`] is a plain 48-byte value that its holder can put where it
-//! wants it (`memfd_secret`, a page of its own), and because signing needs no heap. Verification uses aws-lc,
-//! which is four times faster. p384's precomputed tables stay off: a launch signs twice, and filling them takes as
-//! long as eight signatures.
+//! Signing uses graviola (s2n-bignum's verified assembly), because it works on the stack alone: a
+//! [`SigningScalar`] is 48 plain bytes that its holder can put where it wants them (`memfd_secret`, a page of its
+//! own), and nothing is computed at first use. aws-lc keeps keys on the heap and measures CPU jitter for 50 ms
+//! before its first random byte; RustCrypto's p384 is three times slower or fills tables for 2 ms. Verification uses
+//! aws-lc. graviola needs an x86-64 CPU with AVX2, BMI2 and ADX (2014) or arm64.
 
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
-use der::Decode;
 use der::asn1::{BitStringRef, ObjectIdentifier, OctetStringRef};
 use der::oid::db::rfc5912::{ID_EC_PUBLIC_KEY, SECP_384_R_1};
-use ecdsa::hazmat::sign_prehashed_rfc6979;
-use p384::ecdsa::Signature;
-use p384::elliptic_curve::PrimeField;
-use p384::elliptic_curve::sec1::ToSec1Point;
-use p384::pkcs8::{PrivateKeyInfoRef, SecretDocument};
-use p384::{NistP384, NonZeroScalar, PublicKey};
-use sha2::{Digest, Sha384};
+use der::pem::LineEnding;
+use der::{Decode, SecretDocument};
+use graviola::hashing::Sha384;
+use graviola::key_agreement::p384::StaticPrivateKey;
+use graviola::signing::ecdsa::{P384, SigningKey};
+use x509_cert::spki::AlgorithmIdentifierRef;
 use zeroize::{Zeroize, Zeroizing};
 
 /// Bytes in a private scalar.
@@ -29,7 +28,7 @@ pub const SIGNATURE_LEN: usize = 96;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SigningError {
     /// The random source failed.
-    #[error("the random source failed; without it no key can be made")]
+    #[error("the random source failed; without it nothing can be signed")]
     Random,
     /// The bytes are not a private key.
     #[error("these 48 bytes are not a P-384 private key: zero, or not below the group order")]
@@ -39,11 +38,11 @@ pub enum SigningError {
     NotAKeyFile,
 }
 
-/// A P-384 private key and nothing else. It holds no pointer: the secret is exactly where the value is.
+/// A P-384 private key: 48 bytes, big-endian, and nothing else. The secret is exactly where the value is.
 ///
-/// It is erased when dropped. A moved value leaves its bytes behind, so whoever holds it in special memory makes it
-/// on a stack in that memory too.
-pub struct SigningScalar(NonZeroScalar);
+/// It is erased when dropped. A moved value leaves its bytes behind, and signing leaves traces on the stack: whoever
+/// holds it in special memory makes and uses it on a stack in that memory too.
+pub struct SigningScalar([u8; SCALAR_LEN]);
 
 impl SigningScalar {
     /// Makes a key from a source of random bytes.
@@ -61,34 +60,48 @@ impl SigningScalar {
 
     /// The key with this big-endian scalar.
     pub fn from_bytes(bytes: &[u8; SCALAR_LEN]) -> Result<Self, SigningError> {
-        let repr = Zeroizing::new(p384::FieldBytes::from(*bytes));
-        Option::from(NonZeroScalar::from_repr(*repr))
-            .map(Self)
-            .ok_or(SigningError::NotAKey)
+        StaticPrivateKey::from_bytes(bytes).map_err(|_| SigningError::NotAKey)?;
+        Ok(Self(*bytes))
     }
 
     /// The public key as an uncompressed point.
-    pub fn public(&self) -> [u8; PUBLIC_LEN] {
-        let mut bytes = [0; PUBLIC_LEN];
-        let point = PublicKey::from_secret_scalar(&self.0).to_sec1_point(false);
-        bytes.copy_from_slice(point.as_bytes());
-        bytes
+    pub fn public(&self) -> Result<[u8; PUBLIC_LEN], SigningError> {
+        Ok(self.key()?.private_key.public_key_uncompressed())
     }
 
-    /// Signs `message`: deterministic ECDSA (RFC 6979), r ‖ s. Uses no heap.
-    pub fn sign(&self, message: &[u8]) -> [u8; SIGNATURE_LEN] {
-        self.sign_inner(message).to_bytes().into()
+    /// Signs `message`: RFC 6979 with added randomness (its section 3.6), r ‖ s. Uses no heap; the randomness takes a
+    /// `getrandom`.
+    pub fn sign(&self, message: &[u8]) -> Result<[u8; SIGNATURE_LEN], SigningError> {
+        let mut signature = [0; SIGNATURE_LEN];
+        self.key()?
+            .sign::<Sha384>(&[message], &mut signature)
+            .map_err(|_| SigningError::Random)?;
+        Ok(signature)
     }
 
     /// Signs `message` and returns the signature as X.509 wants it: a DER sequence of r and s.
-    pub(crate) fn sign_der(&self, message: &[u8]) -> Vec<u8> {
-        self.sign_inner(message).to_der().as_bytes().to_vec()
+    pub(crate) fn sign_der(&self, message: &[u8]) -> Result<Vec<u8>, SigningError> {
+        let mut buffer = [0; SIGNATURE_LEN + 16];
+        let signature = self.key()?.sign_asn1::<Sha384>(&[message], &mut buffer);
+        signature.map(<[u8]>::to_vec).map_err(|_| SigningError::Random)
     }
 
-    fn sign_inner(&self, message: &[u8]) -> Signature {
-        // sha2 rather than aws-lc, whose digest contexts live on the heap.
-        let hash = Sha384::digest(message);
-        sign_prehashed_rfc6979::<NistP384, Sha384>(&self.0, &hash, &[]).0
+    fn key(&self) -> Result<SigningKey<P384>, SigningError> {
+        let private_key = StaticPrivateKey::from_bytes(&self.0).map_err(|_| SigningError::NotAKey)?;
+        Ok(SigningKey { private_key })
+    }
+
+    /// The key as PKCS#8 in PEM, its public key included.
+    pub(crate) fn to_pem(&self) -> Result<Zeroizing<String>, SigningError> {
+        let mut buffer = Zeroizing::new([0; 256]);
+        let der = self
+            .key()?
+            .to_pkcs8_der(buffer.as_mut_slice())
+            .map_err(|_| SigningError::NotAKey)?;
+        let document = SecretDocument::try_from(der).map_err(|_| SigningError::NotAKey)?;
+        document
+            .to_pem("PRIVATE KEY", LineEnding::LF)
+            .map_err(|_| SigningError::NotAKey)
     }
 
     /// The key in a PEM file, PKCS#8 (`PRIVATE KEY`) or SEC 1 (`EC PRIVATE KEY`) as openssl writes them.
@@ -101,20 +114,20 @@ impl SigningScalar {
     pub(crate) fn pair_from_pem(pem: &[u8]) -> Result<(Self, [u8; PUBLIC_LEN]), SigningError> {
         read_pem(pem).ok_or(SigningError::NotAKeyFile)
     }
-
-    /// The scalar, big-endian.
-    pub(crate) fn to_bytes(&self) -> Zeroizing<[u8; SCALAR_LEN]> {
-        let mut repr = self.0.to_repr();
-        let bytes = Zeroizing::new(repr.into());
-        repr.zeroize();
-        bytes
-    }
 }
 
 impl Drop for SigningScalar {
     fn drop(&mut self) {
         self.0.zeroize();
     }
+}
+
+/// OneAsymmetricKey (RFC 5958, 2) of version 1, which is what PKCS#8 files hold.
+#[derive(der::Sequence)]
+struct PrivateKeyInfo<'a> {
+    version: u8,
+    algorithm: AlgorithmIdentifierRef<'a>,
+    private_key: &'a OctetStringRef,
 }
 
 /// ECPrivateKey (RFC 5915, 3).
@@ -135,7 +148,7 @@ fn read_pem(pem: &[u8]) -> Option<(SigningScalar, [u8; PUBLIC_LEN])> {
     let (label, document) = SecretDocument::from_pem(pem.get(start..)?).ok()?;
     match label {
         "PRIVATE KEY" => {
-            let info: PrivateKeyInfoRef<'_> = document.decode_msg().ok()?;
+            let info: PrivateKeyInfo<'_> = document.decode_msg().ok()?;
             info.algorithm.assert_oids(ID_EC_PUBLIC_KEY, SECP_384_R_1).ok()?;
             let inner = EcPrivateKey::from_der(info.private_key.as_bytes()).ok()?;
             inner
@@ -157,7 +170,7 @@ impl EcPrivateKey<'_> {
         let key = SigningScalar::from_bytes(&bytes).ok()?;
         let public = match self.public_key {
             Some(point) => point.as_bytes()?.try_into().ok()?,
-            None => key.public(),
+            None => key.public().ok()?,
         };
         (self.version == 1).then_some((key, public))
     }

@@ -12,7 +12,7 @@ use x509_cert::Certificate;
 
 use super::{BuildError, Builder, Eif};
 use crate::pcr::Pcr;
-use crate::signing::{self, SigningScalar};
+use crate::signing::{self, SigningError, SigningScalar};
 
 /// Longest signature section in bytes that is looked at.
 const SECTION_MAX: usize = 64 * 1024;
@@ -41,6 +41,9 @@ pub enum SignatureError {
     /// Key and certificate do not belong together.
     #[error("the private key does not belong to the signing certificate")]
     OtherKey,
+    /// The key could not sign.
+    #[error(transparent)]
+    Signing(#[from] SigningError),
     /// The signed image could not be written.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -63,7 +66,7 @@ struct PcrInfo {
 /// Signs an image: returns its bytes with a new signature section. `certificate` is PEM, `key` its private key.
 pub fn sign(image: &Eif<'_>, certificate: &[u8], key: &SigningScalar) -> Result<Vec<u8>, SignatureError> {
     let (_, public) = read_certificate(certificate)?;
-    if public != key.public() {
+    if public != key.public()? {
         return Err(SignatureError::OtherKey);
     }
     let pcr0 = image.measure_unsigned().pcr0;
@@ -74,7 +77,7 @@ pub fn sign(image: &Eif<'_>, certificate: &[u8], key: &SigningScalar) -> Result<
     let cose = CoseSign1Builder::new()
         .protected(HeaderBuilder::new().algorithm(iana::Algorithm::ES384).build())
         .payload(serde_cbor::to_vec(&info).map_err(malformed)?)
-        .create_signature(&[], |to_be_signed| key.sign(to_be_signed).to_vec())
+        .try_create_signature(&[], |to_be_signed| key.sign(to_be_signed).map(Vec::from))?
         .build();
     let section = [PcrSignature {
         signing_certificate: certificate.to_vec(),
