@@ -1,0 +1,140 @@
+//! `build` (nitro-cli's `build-enclave`): a guest crate becomes an image.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::error::{Code, Failure};
+use super::output::{BuildInfo, measurements, print_json};
+use super::sign_eif::{KeyArgs, signed};
+use super::text;
+use crate::build::{self, Options, Progress};
+
+/// Flags of `build`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The guest's Cargo.toml
+    #[arg(long, value_name = "FILE", default_value = "Cargo.toml")]
+    manifest_path: PathBuf,
+    /// Which binary, if the package has several
+    #[arg(long, value_name = "NAME")]
+    bin: Option<String>,
+    /// Where to write the image [default: NAME.eif]
+    #[arg(long, visible_alias = "output-file", value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The image's name [default: the binary's]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// The image's version [default: the package's]
+    #[arg(long, value_name = "VERSION")]
+    version: Option<String>,
+    /// JSON to keep with the image; not measured
+    #[arg(long, value_name = "FILE")]
+    metadata: Option<PathBuf>,
+    /// What the guest sees as its command line; measured
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    cmdline: String,
+    /// Features to build with, comma-separated
+    #[arg(long, value_name = "FEATURES")]
+    features: Option<String>,
+    /// Build without the default features
+    #[arg(long)]
+    no_default_features: bool,
+    /// Build exactly what Cargo.lock says
+    #[arg(long)]
+    locked: bool,
+    /// Build without the network
+    #[arg(long)]
+    offline: bool,
+    #[command(flatten)]
+    keys: KeyArgs,
+    /// nitro-cli's: guests here are made from crates
+    #[arg(long, hide = true)]
+    docker_uri: Option<String>,
+    /// nitro-cli's: guests here are made from crates
+    #[arg(long, hide = true)]
+    docker_dir: Option<String>,
+}
+
+impl Args {
+    fn cargo_arguments(&self) -> Vec<String> {
+        let mut arguments = Vec::new();
+        if let Some(features) = &self.features {
+            arguments.extend(["--features".to_owned(), features.clone()]);
+        }
+        let flags = [
+            ("--no-default-features", self.no_default_features),
+            ("--locked", self.locked),
+            ("--offline", self.offline),
+        ];
+        arguments.extend(
+            flags
+                .iter()
+                .filter(|(_, set)| *set)
+                .map(|(flag, _)| (*flag).to_owned()),
+        );
+        arguments
+    }
+}
+
+/// Builds, writes the image, prints nitro-cli's JSON.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    if args.docker_uri.is_some() || args.docker_dir.is_some() {
+        return Err(Failure::new(
+            Code::InvalidArgument,
+            "guests are made from crates, not from containers: use --manifest-path; `casemate new` makes a crate",
+        ));
+    }
+    let failed = |error: build::BuildError| Failure::new(Code::EifBuildingError, error);
+    let custom = args.metadata.as_deref().map(read_metadata).transpose()?;
+    // Before the build, which takes long.
+    let keys = args.keys.read()?;
+    let options = Options {
+        manifest: args.manifest_path.clone(),
+        binary: args.bin.clone(),
+        name: args.name.clone(),
+        version: args.version.clone(),
+        cmdline: args.cmdline.clone(),
+        metadata: custom,
+        cargo_arguments: args.cargo_arguments(),
+    };
+    let built = {
+        let progress = Progress::start("Building the guest");
+        build::build(&options, &progress).map_err(failed)?
+    };
+    let output = args
+        .output
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(format!("{}.eif", built.binary)));
+    let image = match &keys {
+        Some(keys) => signed(&built.image, keys)?,
+        None => built.image,
+    };
+    text::write(&output, &image)?;
+    eprintln!(
+        "Enclave Image successfully created: {} ({} bytes).",
+        output.display(),
+        image.len()
+    );
+    let parsed =
+        casemate_attestation::eif::Eif::parse(&image).map_err(|e| Failure::new(Code::EifParsingError, e))?;
+    let pcrs = parsed
+        .measure()
+        .map_err(|e| Failure::new(Code::EifParsingError, e))?;
+    print_json(&BuildInfo {
+        measurements: measurements(&pcrs),
+    })
+}
+
+fn read_metadata(path: &Path) -> Result<Value, Failure> {
+    let bad = |error: &dyn std::fmt::Display| {
+        Failure::new(
+            Code::SerdeError,
+            format!("{} is not a JSON object: {error}", path.display()),
+        )
+    };
+    match serde_json::from_slice(&text::read(path)?).map_err(|error| bad(&error))? {
+        value @ Value::Object(_) => Ok(value),
+        _ => Err(bad(&"it holds another kind of value")),
+    }
+}

@@ -1,0 +1,235 @@
+//! A client of one guest: HTTP/1.1 over the guest's vsock socket.
+//!
+//! The protocol is AWS KMS's (JSON 1.1, `X-Amz-Target: TrentService.<Operation>`), so that nothing here knows more about
+//! the signer than any AWS client does. What the guest answers is not trusted beyond its size and its being JSON.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+/// Longest answer that is read. The longest in the protocol is a page of a list.
+const ANSWER_MAX: usize = 4 << 20;
+/// Longest wait for the guest to accept a connection: a guest accepts once it is ready.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for an answer: making an RSA-4096 key may take many seconds on a slow machine.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Why a guest gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The socket could not be reached.
+    #[error("cannot reach the guest at {}: {source}", path.display())]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The guest does not listen.
+    #[error("the guest does not listen on vsock port {port}{answer}")]
+    Refused {
+        /// The port.
+        port: u32,
+        /// What came instead of `OK`.
+        answer: String,
+    },
+    /// The exchange broke off.
+    #[error("the guest's answer broke off: {0}")]
+    Http(#[from] hyper::Error),
+    /// The runtime could not be started, or the connection not be handed to it.
+    #[error("cannot talk to the guest: {0}")]
+    Io(#[from] io::Error),
+    /// No answer.
+    #[error("the guest did not answer within {} s", ANSWER_TIMEOUT.as_secs())]
+    TimedOut,
+    /// The answer was longer than any in the protocol, or broke off in its body.
+    #[error("the guest's answer cannot be read: {0}")]
+    Body(String),
+    /// The answer was not JSON.
+    #[error("the guest's answer (HTTP {status}) is not JSON: {source}")]
+    Json {
+        /// HTTP status.
+        status: u16,
+        /// Where it stops making sense.
+        source: serde_json::Error,
+    },
+    /// The answer lacks a field.
+    #[error("the guest's answer to {operation} lacks `{field}`")]
+    Field {
+        /// What was asked.
+        operation: String,
+        /// What is missing.
+        field: &'static str,
+    },
+    /// The guest refused.
+    #[error("{kind}: {message}")]
+    Service {
+        /// The AWS error type.
+        kind: String,
+        /// Its message.
+        message: String,
+    },
+}
+
+/// A connection to one port of a guest.
+pub struct Client {
+    runtime: Runtime,
+    sender: SendRequest<Full<Bytes>>,
+}
+
+/// Opens a stream to `port` of the guest behind `socket`: Firecracker's handshake, `CONNECT <port>\n` → `OK <n>\n`.
+pub fn connect(socket: &Path, port: u32) -> Result<UnixStream, ClientError> {
+    let failed = |source| ClientError::Connect {
+        path: socket.to_owned(),
+        source,
+    };
+    let mut stream = UnixStream::connect(socket).map_err(failed)?;
+    stream.set_read_timeout(Some(CONNECT_TIMEOUT)).map_err(failed)?;
+    stream.set_write_timeout(Some(CONNECT_TIMEOUT)).map_err(failed)?;
+    stream
+        .write_all(format!("CONNECT {port}\n").as_bytes())
+        .map_err(failed)?;
+    // Byte by byte: what follows the line belongs to the connection.
+    let mut line = Vec::new();
+    let mut byte = [0u8];
+    while line.len() < 32 && !line.ends_with(b"\n") {
+        match stream.read(&mut byte) {
+            Ok(0) => break,
+            Ok(_) => line.extend_from_slice(&byte),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Firecracker, and so we, close without a word when nobody listens.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    if line.starts_with(b"OK ") && line.ends_with(b"\n") {
+        stream.set_read_timeout(None).map_err(failed)?;
+        stream.set_write_timeout(None).map_err(failed)?;
+        return Ok(stream);
+    }
+    let answer = String::from_utf8_lossy(&line);
+    let answer = if line.is_empty() {
+        String::new()
+    } else {
+        format!(" (it answered {:?})", answer.trim_end())
+    };
+    Err(ClientError::Refused { port, answer })
+}
+
+impl Client {
+    /// Connects to the HTTP server on `port` of the guest behind `socket`.
+    pub fn open(socket: &Path, port: u32) -> Result<Self, ClientError> {
+        let stream = connect(socket, port)?;
+        stream.set_nonblocking(true)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let sender = runtime.block_on(async {
+            let stream = tokio::net::UnixStream::from_std(stream)?;
+            let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+            // Whatever ends the connection also fails the request that waits on it.
+            tokio::spawn(async move {
+                let _ = connection.await;
+            });
+            Ok::<_, ClientError>(sender)
+        })?;
+        Ok(Self { runtime, sender })
+    }
+
+    /// Sends a request and returns the status and the body.
+    pub fn post(
+        &mut self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Result<(u16, Bytes), ClientError> {
+        let mut request = Request::builder()
+            .method("POST")
+            .uri(path)
+            .header("host", "localhost");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|e| ClientError::Io(io::Error::other(e)))?;
+        let sender = &mut self.sender;
+        self.runtime.block_on(async {
+            let exchange = async {
+                let answer = sender.send_request(request).await?;
+                let status = answer.status().as_u16();
+                let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await;
+                let body = body.map_err(|error| ClientError::Body(error.to_string()))?;
+                Ok((status, body.to_bytes()))
+            };
+            tokio::time::timeout(ANSWER_TIMEOUT, exchange)
+                .await
+                .map_err(|_| ClientError::TimedOut)?
+        })
+    }
+
+    /// Posts JSON and returns JSON. An answer other than 200 is an error.
+    pub fn post_json(
+        &mut self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> Result<Value, ClientError> {
+        let (status, body) = self.post(path, headers, body.to_string().into_bytes())?;
+        let value: Value = match serde_json::from_slice(&body) {
+            Ok(value) => value,
+            Err(_) if body.is_empty() && status == 200 => Value::Null,
+            Err(source) => return Err(ClientError::Json { status, source }),
+        };
+        if status == 200 {
+            return Ok(value);
+        }
+        let text = |names: [&str; 2]| {
+            names
+                .iter()
+                .find_map(|name| value.get(name))
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        // AWS writes `message` or `Message`, and may put a namespace in front of the type.
+        let kind = text(["__type", "code"]);
+        let kind = kind
+            .rsplit('#')
+            .next()
+            .filter(|k| !k.is_empty())
+            .map_or(format!("HTTP {status}"), str::to_owned);
+        Err(ClientError::Service {
+            kind,
+            message: text(["message", "Message"]),
+        })
+    }
+
+    /// Calls a KMS operation.
+    pub fn kms(&mut self, operation: &str, body: &Value) -> Result<Value, ClientError> {
+        let target = format!("TrentService.{operation}");
+        let headers = [
+            ("content-type", "application/x-amz-json-1.1"),
+            ("x-amz-target", target.as_str()),
+        ];
+        self.post_json("/", &headers, body)
+    }
+}
+
+/// A text field of an answer.
+pub fn field<'a>(answer: &'a Value, operation: &str, name: &'static str) -> Result<&'a str, ClientError> {
+    let missing = || ClientError::Field {
+        operation: operation.to_owned(),
+        field: name,
+    };
+    answer.get(name).and_then(Value::as_str).ok_or_else(missing)
+}

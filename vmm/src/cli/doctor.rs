@@ -1,0 +1,61 @@
+//! `doctor`: what this host offers to sealed guests.
+
+use serde_json::json;
+
+use super::error::Failure;
+use super::output::{print_json, print_line};
+use crate::host::doctor::{Finding, Grade, examine};
+
+/// Flags of `doctor`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the findings. Fails only if sealed guests do not run here at all.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let findings = examine();
+    let worst = findings
+        .iter()
+        .map(|finding| finding.grade)
+        .max()
+        .unwrap_or(Grade::Good);
+    if args.json {
+        print_json(&json!({"usable": worst != Grade::Missing, "findings": findings}))?;
+    } else {
+        for finding in &findings {
+            print_line(&lines(finding))?;
+        }
+        let count = |grade| findings.iter().filter(|finding| finding.grade == grade).count();
+        print_line(&format!(
+            "\n{} good, {} weak, {} missing",
+            count(Grade::Good),
+            count(Grade::Weak),
+            count(Grade::Missing)
+        ))?;
+    }
+    match worst {
+        Grade::Missing => Err(Failure::plain(
+            "sealed guests do not run on this host: see what is missing above",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn lines(finding: &Finding) -> String {
+    let mark = match finding.grade {
+        Grade::Good => "good",
+        Grade::Note => "note",
+        Grade::Weak => "WEAK",
+        Grade::Missing => "MISSING",
+    };
+    let head = format!("{mark:<8}{:<20} {}", finding.name, finding.value);
+    let meaning = format!("\n{:29}{}", "", finding.meaning);
+    let advice = finding
+        .advice
+        .map(|advice| format!("\n{:29}→ {advice}", ""))
+        .unwrap_or_default();
+    head + &meaning + &advice
+}

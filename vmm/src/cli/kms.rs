@@ -1,0 +1,34 @@
+//! `kms`: any operation of the KMS protocol.
+
+use serde_json::{Value, json};
+
+use super::error::{Code, Failure};
+use super::output::print_json;
+use super::text::{self, GuestArgs};
+
+/// Flags of `kms`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: casemate kms GenerateRandom '{\"NumberOfBytes\": 32}'")]
+pub struct Args {
+    /// The operation, as AWS calls it
+    operation: String,
+    /// The request: JSON, or @FILE
+    #[arg(default_value = "{}")]
+    request: String,
+    #[command(flatten)]
+    guest: GuestArgs,
+}
+
+/// Sends the request and prints the answer.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    if args.operation.is_empty() || !args.operation.chars().all(|c| c.is_ascii_alphanumeric()) {
+        return Err(Failure::new(
+            Code::InvalidArgument,
+            format!("`{}` is not an operation", args.operation),
+        ));
+    }
+    let request: Value = serde_json::from_slice(&text::value(&args.request)?)
+        .map_err(|error| Failure::new(Code::SerdeError, format!("the request is not JSON: {error}")))?;
+    let answer = args.guest.signer()?.kms(&args.operation, &request)?;
+    print_json(&if answer.is_null() { json!({}) } else { answer })
+}

@@ -1,0 +1,103 @@
+//! The seam between the command line and the machine: turns [`RunOptions`] into a running guest.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use super::error::{Code, Failure};
+use super::registry::{GuestRecord, Registry, Reservation, now_ms, state_dir};
+use super::run::{Backend, RunOptions};
+use crate::guest::{self, Ended, Options};
+use crate::machine::Config;
+use crate::vcpu::End;
+
+/// Exit code after a guest was stopped for something it may not do; a guest's own exit codes are passed on.
+const EXIT_FAULT: u8 = 70;
+/// Added to the number of the signal that ended the VMM, as shells do it.
+const EXIT_SIGNAL: u8 = 128;
+
+/// Launches a guest, calls `announce` once it runs (before the jail closes stdout), and returns when it has ended.
+pub fn launch(
+    options: &RunOptions,
+    announce: &mut dyn FnMut(&GuestRecord) -> Result<(), Failure>,
+) -> Result<ExitCode, Failure> {
+    let stem = options
+        .image
+        .file_stem()
+        .map_or_else(|| "guest".into(), |stem| stem.to_string_lossy());
+    let reservation = Registry::open()?.reserve(options.name.as_deref(), &stem, options.cid)?;
+    let boot = |error: guest::Error| Failure::new(Code::EnclaveBootFailure, error);
+    let ready = guest::launch(guest_options(options, &reservation)).map_err(boot)?;
+    let root = casemate_attestation::platform::encode_root(ready.root())
+        .map_err(|error| Failure::new(Code::EnclaveBootFailure, error))?;
+    reservation.write_evidence(&root, &ready.posture().encode())?;
+    let record = record(options, &reservation, &ready);
+    reservation.publish(&record)?;
+    announce(&record)?;
+    // From here on the process is under seccomp and cannot remove directories: the lock must live as long as it does.
+    std::mem::forget(reservation);
+    let ended = ready.run().map_err(boot)?;
+    Ok(report(&record, &ended))
+}
+
+fn guest_options(options: &RunOptions, reservation: &Reservation) -> Options {
+    Options {
+        image: options.image.clone(),
+        module_id: reservation.id().to_owned(),
+        state_dir: state_dir(),
+        directory: reservation.dir().to_owned(),
+        machine: Config {
+            memory: options.memory_mib.saturating_mul(1 << 20),
+            debug: options.debug,
+            cid: reservation.cid(),
+            anonymous_memory: false,
+        },
+        cpu_ids: options.cpu_ids.clone(),
+        console_on_stdout: options.console_on_stdout,
+    }
+}
+
+fn record(options: &RunOptions, reservation: &Reservation, ready: &guest::Ready) -> GuestRecord {
+    let mut measurements: BTreeMap<String, String> = BTreeMap::new();
+    measurements.insert("HashAlgorithm".into(), "Sha384 { ... }".into());
+    let pcrs = ready.shown_measurements();
+    for (name, pcr) in [
+        ("PCR0", Some(pcrs.pcr0)),
+        ("PCR1", Some(pcrs.pcr1)),
+        ("PCR2", Some(pcrs.pcr2)),
+        ("PCR8", pcrs.pcr8),
+    ] {
+        measurements.extend(pcr.map(|pcr| (name.to_owned(), pcr.to_string())));
+    }
+    let metadata = ready.metadata();
+    GuestRecord {
+        name: reservation.name().to_owned(),
+        id: reservation.id().to_owned(),
+        module_id: reservation.id().to_owned(),
+        pid: std::process::id(),
+        cid: reservation.cid(),
+        cpu_ids: options.cpu_ids.clone(),
+        memory_mib: options.memory_mib,
+        debug: options.debug,
+        backend: match options.backend {
+            Backend::Kvm => "kvm".into(),
+            Backend::Process => "process".into(),
+        },
+        measurements,
+        posture: ready.posture_summary(),
+        image_name: metadata.map(|metadata| metadata.image_name.clone()),
+        image_version: metadata.map(|metadata| metadata.image_version.clone()),
+        metadata: metadata.and_then(|metadata| serde_json::to_value(metadata).ok()),
+        started_ms: now_ms(),
+    }
+}
+
+/// Says in one line why the guest ended, and turns it into an exit code.
+fn report(record: &GuestRecord, ended: &Ended) -> ExitCode {
+    let code = match ended {
+        Ended::Guest(End::Exit(code)) => *code,
+        Ended::Guest(End::Fault(_) | End::BadDoorbell(_)) => EXIT_FAULT,
+        Ended::Signal(number) => EXIT_SIGNAL.saturating_add(u8::try_from(*number).unwrap_or(0)),
+    };
+    eprintln!("casemate: {}: {ended}", record.name);
+    ExitCode::from(code)
+}

@@ -1,0 +1,149 @@
+//! The `casemate` command: one file for each command, nitro-cli's names, flags and JSON shapes where it has them.
+//!
+//! Promises: what a program may want to read goes to stdout, everything else to stderr; an error is one line that
+//! says what to do; the exit code is 0 exactly if what was asked was done.
+
+mod attest;
+mod build;
+pub mod client;
+mod console;
+mod crypto;
+mod describe;
+mod describe_eif;
+mod doctor;
+pub mod error;
+mod explain;
+mod key;
+mod kms;
+mod launch;
+mod new;
+mod output;
+mod pcr;
+pub mod registry;
+pub mod run;
+mod sign_eif;
+mod terminate;
+mod text;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use error::Failure;
+
+/// Launches sealed guests that nobody on the host can look into, and proves what they are.
+#[derive(Debug, Parser)]
+#[command(
+    name = "casemate",
+    version,
+    propagate_version = false,
+    arg_required_else_help = true
+)]
+#[command(after_help = "\
+Begin with `casemate run`: it builds the signer if need be, launches it and says how to talk to it.
+Names and flags of nitro-cli work: run-enclave, describe-enclaves, terminate-enclave, build-enclave, …")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Launch a guest and stay with it until it ends (the signer, if no image is named)
+    Run(run::RunArgs),
+    /// Launch a guest in the background and print nitro-cli's JSON
+    RunEnclave(run::RunEnclaveArgs),
+    /// List the running guests
+    #[command(visible_alias = "describe-enclaves")]
+    Describe(describe::Args),
+    /// End a guest, or all
+    #[command(visible_alias = "terminate-enclave")]
+    Terminate(terminate::Args),
+    /// Show the log of a guest in debug mode
+    Console(console::Args),
+
+    /// Fetch an attestation document from a guest
+    Attest(attest::Args),
+    /// Check an attestation document, or (with --key) a signature
+    Verify(verify::Args),
+
+    /// Make, list, describe and delete keys of the signer
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Sign a message
+    Sign(crypto::SignArgs),
+    /// Encrypt a message of up to 4096 bytes
+    Encrypt(crypto::EncryptArgs),
+    /// Decrypt a ciphertext
+    Decrypt(crypto::DecryptArgs),
+    /// Fetch a public key
+    PublicKey(crypto::PublicKeyArgs),
+    /// Call any operation of the KMS protocol with a JSON body
+    Kms(kms::Args),
+
+    /// Make the crate of a new guest
+    New(new::Args),
+    /// Build a guest crate into an image
+    #[command(visible_alias = "build-enclave")]
+    Build(build::Args),
+    /// Show what an image is, and its PCRs
+    DescribeEif(describe_eif::Args),
+    /// Compute the PCR of a signing certificate (PCR8) or of any file
+    Pcr(pcr::Args),
+    /// Sign an image, in place
+    SignEif(sign_eif::Args),
+
+    /// Show what this host offers to sealed guests, and what to change
+    Doctor(doctor::Args),
+    /// Explain an error code
+    Explain(explain::Args),
+}
+
+/// Runs the command that the process's arguments name.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli.command) {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("casemate: {failure}");
+            ExitCode::from(failure.exit)
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<ExitCode, Failure> {
+    let done = |result: Result<(), Failure>| result.map(|()| ExitCode::SUCCESS);
+    match command {
+        Command::Run(args) => run::run(args),
+        Command::RunEnclave(args) => done(run::run_enclave(&args)),
+        Command::Describe(args) => done(describe::run(&args)),
+        Command::Terminate(args) => terminate::run(&args),
+        Command::Console(args) => done(console::run(&args)),
+        Command::Attest(args) => done(attest::run(&args)),
+        Command::Verify(args) => verify::run(&args),
+        Command::Key(command) => done(key::run(&command)),
+        Command::Sign(args) => done(crypto::sign(&args)),
+        Command::Encrypt(args) => done(crypto::encrypt(&args)),
+        Command::Decrypt(args) => done(crypto::decrypt(&args)),
+        Command::PublicKey(args) => done(crypto::public_key(&args)),
+        Command::Kms(args) => done(kms::run(&args)),
+        Command::New(args) => done(new::run(&args)),
+        Command::Build(args) => done(build::run(&args)),
+        Command::DescribeEif(args) => done(describe_eif::run(&args)),
+        Command::Pcr(args) => done(pcr::run(&args)),
+        Command::SignEif(args) => done(sign_eif::run(&args)),
+        Command::Doctor(args) => done(doctor::run(&args)),
+        Command::Explain(args) => done(explain::run(&args)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,307 @@
+//! `run` and `run-enclave`: launch a guest, in the foreground or in the background.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use clap::Args;
+use serde::Deserialize;
+
+use super::error::{Code, Failure};
+use super::launch::launch;
+use super::output::{RunInfo, print_json, print_line};
+use super::registry::{GuestRecord, Registry};
+use super::text;
+
+/// Private memory of a guest if nothing else is said, in MiB.
+const DEFAULT_MEMORY_MIB: u64 = 64;
+
+/// What a launch needs to know. The launch itself is [`super::launch::launch`].
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// The image.
+    pub image: PathBuf,
+    /// The wanted name; else the image file's, made unique.
+    pub name: Option<String>,
+    /// The wanted vsock context identifier; else the first free one.
+    pub cid: Option<u64>,
+    /// Processors that the vCPU may run on; empty: any.
+    pub cpu_ids: Vec<u32>,
+    /// Private memory in MiB.
+    pub memory_mib: u64,
+    /// Debug mode: zero PCRs and a console.
+    pub debug: bool,
+    /// Copy the guest's log to this process's stdout as well (debug mode only).
+    pub console_on_stdout: bool,
+    /// What runs the guest.
+    pub backend: Backend,
+}
+
+/// What runs a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Backend {
+    /// A virtual machine: sealed.
+    Kvm,
+    /// An ordinary process: not sealed, zero PCRs; for development where there is no KVM
+    Process,
+}
+
+/// Flags of `run` and `run-enclave`: nitro-cli's, and ours.
+#[derive(Clone, Debug, Args)]
+pub struct LaunchArgs {
+    /// The image (EIF); without it the signer, built first if need be
+    #[arg(long, visible_alias = "image", value_name = "FILE")]
+    eif_path: Option<PathBuf>,
+    /// Private memory in MiB
+    #[arg(long, value_name = "MIB")]
+    memory: Option<u64>,
+    /// A name for the guest
+    #[arg(long, visible_alias = "name", value_name = "NAME")]
+    enclave_name: Option<String>,
+    /// The guest's vsock context identifier
+    #[arg(long, value_name = "CID")]
+    enclave_cid: Option<u64>,
+    /// Number of virtual processors: a sealed guest has one
+    #[arg(long, value_name = "N", conflicts_with = "cpu_ids")]
+    cpu_count: Option<u32>,
+    /// Processors that the virtual one may run on
+    #[arg(long, value_name = "ID", num_args = 1..)]
+    cpu_ids: Vec<u32>,
+    /// Debug mode: the guest has a console, and its PCRs are zero
+    #[arg(long, visible_alias = "debug")]
+    debug_mode: bool,
+    /// Show the guest's console on stdout (implies --debug-mode)
+    #[arg(long)]
+    attach_console: bool,
+    /// What runs the guest
+    #[arg(long, value_enum, default_value_t = Backend::Kvm)]
+    backend: Backend,
+    /// Read these settings from a JSON file, as nitro-cli does
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["eif_path", "memory", "enclave_name", "enclave_cid",
+        "cpu_count", "cpu_ids", "debug_mode"])]
+    config: Option<PathBuf>,
+}
+
+/// `casemate run`.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    launch: LaunchArgs,
+    /// Print nitro-cli's JSON in place of the summary
+    #[arg(long)]
+    json: bool,
+    /// Detach once the guest runs: how `run-enclave` starts its child
+    #[arg(long, hide = true)]
+    background: bool,
+}
+
+/// `casemate run-enclave`.
+#[derive(Clone, Debug, Args)]
+pub struct RunEnclaveArgs {
+    #[command(flatten)]
+    launch: LaunchArgs,
+}
+
+/// nitro-cli's `--config` file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    eif_path: Option<PathBuf>,
+    enclave_cid: Option<u64>,
+    memory_mib: Option<u64>,
+    #[serde(default)]
+    cpu_ids: Option<Vec<u32>>,
+    #[serde(default)]
+    debug_mode: bool,
+    #[serde(default)]
+    attach_console: bool,
+    cpu_count: Option<u32>,
+    enclave_name: Option<String>,
+}
+
+impl LaunchArgs {
+    /// The settings of `--config`, if there is one, in the place of the flags.
+    fn resolved(mut self) -> Result<Self, Failure> {
+        let Some(path) = self.config.take() else {
+            return Ok(self);
+        };
+        let config: Config = serde_json::from_slice(&text::read(&path)?).map_err(|error| {
+            Failure::new(
+                Code::SerdeError,
+                format!("{} is no launch configuration: {error}", path.display()),
+            )
+        })?;
+        self.eif_path = config.eif_path;
+        self.enclave_cid = config.enclave_cid;
+        self.memory = config.memory_mib;
+        self.cpu_ids = config.cpu_ids.unwrap_or_default();
+        self.debug_mode = config.debug_mode;
+        self.attach_console |= config.attach_console;
+        self.cpu_count = config.cpu_count;
+        self.enclave_name = config.enclave_name;
+        Ok(self)
+    }
+
+    /// Checks the flags and finds the image.
+    fn options(&self) -> Result<RunOptions, Failure> {
+        let cpus = self.cpu_count.unwrap_or(1);
+        if cpus != 1 {
+            eprintln!("casemate: a sealed guest has one virtual processor; --cpu-count {cpus} gives it one");
+        }
+        let image = match &self.eif_path {
+            Some(path) => path.clone(),
+            None => {
+                crate::build::signer_image().map_err(|error| Failure::new(Code::EifBuildingError, error))?
+            }
+        };
+        let image = std::path::absolute(&image).map_err(|error| Failure::file("find", &image, error))?;
+        Ok(RunOptions {
+            image,
+            name: self.enclave_name.clone(),
+            cid: self.enclave_cid,
+            cpu_ids: self.cpu_ids.clone(),
+            memory_mib: self.memory.unwrap_or(DEFAULT_MEMORY_MIB),
+            debug: self.debug_mode || self.attach_console,
+            console_on_stdout: self.attach_console,
+            backend: self.backend,
+        })
+    }
+
+    /// The same flags as arguments for the child that `run-enclave` starts.
+    fn arguments(&self, options: &RunOptions) -> Vec<String> {
+        let mut arguments = vec![
+            "run".to_owned(),
+            "--background".to_owned(),
+            format!("--eif-path={}", options.image.display()),
+            format!("--memory={}", options.memory_mib),
+        ];
+        arguments.extend(options.name.iter().map(|name| format!("--enclave-name={name}")));
+        arguments.extend(options.cid.iter().map(|cid| format!("--enclave-cid={cid}")));
+        arguments.extend(options.cpu_ids.iter().map(|cpu| format!("--cpu-ids={cpu}")));
+        arguments.extend(options.debug.then(|| "--debug-mode".to_owned()));
+        arguments.extend((options.backend == Backend::Process).then(|| "--backend=process".to_owned()));
+        arguments
+    }
+}
+
+/// Launches and stays until the guest ends; the exit code is the guest's.
+pub fn run(args: RunArgs) -> Result<ExitCode, Failure> {
+    let (background, json) = (args.background, args.json);
+    let launch_args = args.launch.resolved()?;
+    let options = launch_args.options()?;
+    if background {
+        // A session of its own: closing the terminal does not end the guest. Fails only for a process group's
+        // leader, which the child of `run-enclave` is not.
+        let _ = rustix::process::setsid();
+        let null = open_null()?;
+        return launch(&options, &mut |record| {
+            let record = serde_json::to_string(record).map_err(|e| Failure::new(Code::SerdeError, e))?;
+            print_line(&record)?;
+            detach_output(&null)
+        });
+    }
+    launch(&options, &mut |record| {
+        if json {
+            print_json(&RunInfo::new(record))
+        } else {
+            print_line(&summary(record))
+        }
+    })
+}
+
+/// Launches in the background and prints nitro-cli's JSON.
+pub fn run_enclave(args: &RunEnclaveArgs) -> Result<(), Failure> {
+    let launch = args.launch.clone().resolved()?;
+    let options = launch.options()?;
+    let failed = |error: std::io::Error| {
+        Failure::new(
+            Code::ProcessSpawnFailure,
+            format!("cannot start the VMM process: {error}"),
+        )
+    };
+    let program = std::env::current_exe().map_err(failed)?;
+    let mut child = Command::new(program)
+        .args(launch.arguments(&options))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    let mut line = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        BufReader::new(stdout).read_line(&mut line).map_err(failed)?;
+    }
+    let Ok(record) = serde_json::from_str::<GuestRecord>(&line) else {
+        // It has said on stderr what is wrong.
+        let status = child.wait().map_err(failed)?;
+        let code = status
+            .code()
+            .and_then(|code| u8::try_from(code).ok())
+            .filter(|code| *code != 0)
+            .unwrap_or(1);
+        return Err(Failure::new(
+            Code::EnclaveBootFailure,
+            format!("the guest was not launched ({status})"),
+        )
+        .with_exit(code));
+    };
+    eprintln!(
+        "Started enclave with enclave-cid: {}, memory: {} MiB, cpu-ids: {:?}",
+        record.cid, record.memory_mib, record.cpu_ids
+    );
+    print_json(&RunInfo::new(&record))?;
+    if launch.attach_console {
+        let guest = Registry::open()?.find(&super::registry::Selector::Id(record.id))?;
+        super::console::copy(&guest.console_path(), None)?;
+    }
+    Ok(())
+}
+
+/// What a person wants to know first.
+fn summary(record: &GuestRecord) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "{} is running ({}, {} MiB, process {})",
+        record.name, record.backend, record.memory_mib, record.pid
+    );
+    let _ = writeln!(text, "  module id  {}", record.module_id);
+    for (name, value) in record
+        .measurements
+        .iter()
+        .filter(|(name, _)| name.starts_with("PCR"))
+    {
+        let _ = writeln!(text, "  {name:<9}  {value}");
+    }
+    let _ = writeln!(text, "  posture    {}", record.posture);
+    if record.debug {
+        let _ = writeln!(
+            text,
+            "  DEBUG MODE: the log is readable and the PCRs are zero; do not give it secrets"
+        );
+    }
+    let _ = write!(
+        text,
+        "Talk to it from another terminal:\n  casemate attest --guest {0} --nonce hello --out doc.cbor\n  casemate key create --guest {0} --spec ECC_NIST_P384\n  casemate terminate --enclave-name {0}      (or Ctrl-C here)",
+        record.name
+    );
+    text
+}
+
+fn open_null() -> Result<File, Failure> {
+    let path = Path::new("/dev/null");
+    File::options()
+        .read(true)
+        .write(true)
+        .open(path)
+        .map_err(|error| Failure::file("open", path, error))
+}
+
+/// Lets go of the output that the parent waits on.
+fn detach_output(null: &File) -> Result<(), Failure> {
+    let lost =
+        |error: rustix::io::Errno| Failure::new(Code::ProcessSpawnFailure, format!("cannot detach: {error}"));
+    rustix::stdio::dup2_stdout(null).map_err(lost)?;
+    rustix::stdio::dup2_stderr(null).map_err(lost)
+}

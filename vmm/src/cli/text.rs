@@ -1,0 +1,133 @@
+//! Values on the command line, files, and which guest is meant.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::client::Client;
+use super::error::{Code, Failure};
+use super::registry::{Guest, Registry, Selector};
+
+/// Longest file that a command reads: images are the longest.
+const FILE_MAX: u64 = 1 << 30;
+
+/// Which guest is meant.
+#[derive(Debug, clap::Args)]
+pub struct GuestArgs {
+    /// Name or identifier of the guest; needed only if several are running
+    #[arg(long, value_name = "NAME", global = true)]
+    guest: Option<String>,
+}
+
+impl GuestArgs {
+    /// The running guest that is meant.
+    pub fn find(&self) -> Result<Guest, Failure> {
+        let selector = self.guest.clone().map_or(Selector::Only, Selector::Either);
+        Ok(Registry::open()?.find(&selector)?)
+    }
+
+    /// A connection to the signer in that guest.
+    pub fn signer(&self) -> Result<Client, Failure> {
+        Ok(Client::open(
+            &self.find()?.vsock_path(),
+            casemate_abi::port::SIGNER,
+        )?)
+    }
+}
+
+/// A value of the command line: text as it is, `hex:…`, `base64:…`, or `@FILE` for a file's content.
+pub fn value(text: &str) -> Result<Vec<u8>, Failure> {
+    let bad = |what: &str, error: &dyn std::fmt::Display| {
+        Failure::new(Code::InvalidArgument, format!("`{text}` is not {what}: {error}"))
+    };
+    if let Some(digits) = text.strip_prefix("hex:") {
+        return hex::decode(digits).map_err(|error| bad("hexadecimal", &error));
+    }
+    if let Some(encoded) = text.strip_prefix("base64:") {
+        return STANDARD.decode(encoded).map_err(|error| bad("base64", &error));
+    }
+    match text.strip_prefix('@') {
+        Some(path) => read(Path::new(path)),
+        None => Ok(text.as_bytes().to_vec()),
+    }
+}
+
+/// The content of a file, or of stdin for `-`.
+pub fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let result = if path == Path::new("-") {
+        std::io::stdin().lock().take(FILE_MAX).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(FILE_MAX).read_to_end(&mut bytes))
+    };
+    result.map_err(|error| Failure::file("read", path, error))?;
+    Ok(bytes)
+}
+
+/// Writes a file; `-` is stdout.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    write_mode(path, bytes, 0o666)
+}
+
+/// Writes a file that only its owner may read.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    write_mode(path, bytes, 0o600)
+}
+
+fn write_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
+    let result = if path == Path::new("-") {
+        std::io::stdout().lock().write_all(bytes)
+    } else {
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(mode);
+        options.open(path).and_then(|mut file| file.write_all(bytes))
+    };
+    result.map_err(|error| Failure::file("write", path, error))
+}
+
+/// Writes bytes to a file if one is named, else prints them in base64.
+pub fn deliver(out: Option<&PathBuf>, bytes: &[u8]) -> Result<(), Failure> {
+    match out {
+        Some(path) => write(path, bytes),
+        None => super::output::print_line(&encode(bytes)),
+    }
+}
+
+/// base64, as the protocol has it.
+pub fn encode(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+/// The bytes of a base64 field in a guest's answer.
+pub fn decode(field: &'static str, text: &str) -> Result<Vec<u8>, Failure> {
+    let bad = |error| {
+        Failure::new(
+            Code::SocketError,
+            format!("the guest's `{field}` is not base64: {error}"),
+        )
+    };
+    STANDARD.decode(text).map_err(bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_have_four_forms() {
+        assert_eq!(value("plain").unwrap(), b"plain");
+        assert_eq!(value("hex:00ff").unwrap(), [0, 255]);
+        assert_eq!(value("base64:AP8=").unwrap(), [0, 255]);
+        assert!(value("hex:0").unwrap_err().to_string().contains("hex:0"));
+        assert!(value("base64:?").is_err());
+        assert!(
+            value("@/nonexistent")
+                .unwrap_err()
+                .to_string()
+                .contains("/nonexistent")
+        );
+    }
+}

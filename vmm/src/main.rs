@@ -1,0 +1,5 @@
+//! The `casemate` command.
+
+fn main() -> std::process::ExitCode {
+    casemate::cli::main()
+}
