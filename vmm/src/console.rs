@@ -11,6 +11,7 @@ use crate::jail::seccomp;
 const KEPT: usize = 64 << 10;
 
 /// Takes the guest's log text.
+#[derive(Clone)]
 pub struct Console {
     state: Arc<Mutex<State>>,
     stdout: bool,
@@ -23,15 +24,21 @@ struct State {
 }
 
 impl Console {
-    /// Serves `listener` on a thread of its own. With `stdout`, text is written there too.
-    pub fn new(listener: UnixListener, stdout: bool) -> Result<Self, crate::guest::Error> {
-        let state = Arc::new(Mutex::new(State::default()));
-        let shared = state.clone();
+    /// A console that nobody can connect to yet. With `stdout`, text is written there too.
+    pub fn new(stdout: bool) -> Self {
+        Self {
+            state: Arc::default(),
+            stdout,
+        }
+    }
+
+    /// Serves `listener` on a thread of its own, inside the jail.
+    pub fn serve(&self, listener: UnixListener) -> io::Result<()> {
+        let state = self.state.clone();
         std::thread::Builder::new()
             .name("console".into())
-            .spawn(move || serve(&listener, &shared))
-            .map_err(|source| crate::guest::Error::Host { what: "start the console", source })?;
-        Ok(Self { state, stdout })
+            .spawn(move || serve(&listener, &state))?;
+        Ok(())
     }
 
     /// Keeps `text` and copies it to all clients. A client that does not read is dropped.
@@ -43,7 +50,9 @@ impl Console {
         state.kept.extend(text);
         let surplus = state.kept.len().saturating_sub(KEPT);
         state.kept.drain(..surplus);
-        state.clients.retain(|client| rustix::io::write(client, text).is_ok_and(|written| written == text.len()));
+        state
+            .clients
+            .retain(|client| rustix::io::write(client, text).is_ok_and(|written| written == text.len()));
     }
 }
 

@@ -85,7 +85,10 @@ pub enum Error {
 }
 
 fn host<E: Into<std::io::Error>>(what: &'static str) -> impl FnOnce(E) -> Error {
-    move |source| Error::Host { what, source: source.into() }
+    move |source| Error::Host {
+        what,
+        source: source.into(),
+    }
 }
 
 /// Wakes the guest from idling.
@@ -109,6 +112,7 @@ pub struct Ready {
     posture: Posture,
     root: Vec<u8>,
     metadata: Option<Metadata>,
+    console: Option<(Console, UnixListener)>,
 }
 
 /// How a guest's time ended.
@@ -124,8 +128,12 @@ impl std::fmt::Display for Ended {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Guest(end) => end.fmt(f),
-            Self::Signal(libc::SIGINT) => f.write_str("interrupted: the guest is gone, and its memory with it"),
-            Self::Signal(libc::SIGTERM) => f.write_str("terminated: the guest is gone, and its memory with it"),
+            Self::Signal(libc::SIGINT) => {
+                f.write_str("interrupted: the guest is gone, and its memory with it")
+            }
+            Self::Signal(libc::SIGTERM) => {
+                f.write_str("terminated: the guest is gone, and its memory with it")
+            }
             Self::Signal(number) => write!(f, "ended by signal {number}"),
         }
     }
@@ -134,7 +142,9 @@ impl std::fmt::Display for Ended {
 /// Makes everything ready for the first instruction.
 pub fn launch(options: Options) -> Result<Ready, Error> {
     let stop = Stop::new()?;
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |now| now.as_secs());
     let (state_dir, module_id) = (options.state_dir.clone(), options.module_id.clone());
     let key = std::thread::spawn(move || LeafKey::certified(&state_dir, &module_id, now));
 
@@ -152,30 +162,54 @@ pub fn launch(options: Options) -> Result<Ready, Error> {
     })?;
     let machine = machine.load(image, &kick)?.measure()?.seal()?;
 
-    let key = key.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    let key = key
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     let posture = posture(&machine, &key)?;
     let launch = Launch {
         image: *machine.measurements(),
         role: Pcr::ZERO,
         instance: Pcr::ZERO,
         posture: posture.pcr(),
-        mode: if options.machine.debug { Mode::Debug } else { Mode::Production },
+        mode: if options.machine.debug {
+            Mode::Debug
+        } else {
+            Mode::Production
+        },
     };
     let root = key.root().to_vec();
     let outcome = Arc::new(Outcome::default());
     let console = match options.machine.debug {
-        true => Some(Console::new(listen(&options.directory.join(CONSOLE_SOCKET))?, options.console_on_stdout)?),
+        true => Some((
+            Console::new(options.console_on_stdout),
+            listen(&options.directory.join(CONSOLE_SOCKET))?,
+        )),
         false => None,
     };
     let events = Events {
         notifier: device.notifier(),
-        console,
+        console: console.as_ref().map(|(console, _)| console.clone()),
         outcome: outcome.clone(),
         ended: stop.ended.try_clone().map_err(host("copy an eventfd"))?,
     };
     let nsm = SecurityModule::new(options.module_id.clone(), &launch, key);
-    let devices = Devices { nsm: Box::new(nsm), wake, events: Box::new(events) };
-    Ok(Ready { machine, device, devices, outcome, stop, options, posture, root, metadata })
+    let devices = Devices {
+        nsm: Box::new(nsm),
+        wake,
+        events: Box::new(events),
+    };
+    Ok(Ready {
+        machine,
+        device,
+        devices,
+        outcome,
+        stop,
+        options,
+        posture,
+        root,
+        metadata,
+        console,
+    })
 }
 
 /// What a verifier may want to know about VMM and host, now that the memory is sealed.
@@ -194,14 +228,18 @@ fn posture(machine: &Machine<Sealed>, key: &LeafKey) -> Result<Posture, Error> {
         SecretKind::MemfdSecret => "memfd_secret",
         SecretKind::Anonymous => "anonymous",
     };
-    let filter = seccomp::filter_bytes().map_err(|error| host("build the seccomp filter")(std::io::Error::other(error)))?;
+    let filter = seccomp::filter_bytes()
+        .map_err(|error| host("build the seccomp filter")(std::io::Error::other(error)))?;
     posture.set(fact::VMM_VERSION, env!("CARGO_PKG_VERSION"))?;
     posture.set(fact::BACKEND, "kvm")?;
     posture.set(fact::SEALED_MEMORY, method)?;
     posture.set(fact::FILE_REFERENCE, reference)?;
     posture.set(fact::IMAGE_SEALED, "write_sealed")?;
     posture.set(fact::LEAF_KEY, leaf_key)?;
-    posture.set(fact::SECCOMP_SHA384, hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA384, &filter)))?;
+    posture.set(
+        fact::SECCOMP_SHA384,
+        hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA384, &filter)),
+    )?;
     posture.set(fact::LANDLOCK, jail::landlock_abi())?;
     posture.set(fact::ROOT_OF_TRUST, "file")?;
     Ok(posture)
@@ -213,7 +251,12 @@ impl Ready {
         let real = self.machine.measurements();
         if self.options.machine.debug {
             let zero = Pcr::ZERO;
-            return ImageMeasurements { pcr0: zero, pcr1: zero, pcr2: zero, pcr8: real.pcr8.map(|_| zero) };
+            return ImageMeasurements {
+                pcr0: zero,
+                pcr1: zero,
+                pcr2: zero,
+                pcr8: real.pcr8.map(|_| zero),
+            };
         }
         *real
     }
@@ -225,8 +268,16 @@ impl Ready {
 
     /// The facts that matter most, in a line.
     pub fn posture_summary(&self) -> String {
-        let names = [fact::SEALED_MEMORY, fact::FILE_REFERENCE, fact::LEAF_KEY, fact::LOCKDOWN, fact::YAMA_PTRACE_SCOPE];
-        let facts = names.iter().filter_map(|name| Some(format!("{name}={}", self.posture.get(name)?)));
+        let names = [
+            fact::SEALED_MEMORY,
+            fact::FILE_REFERENCE,
+            fact::LEAF_KEY,
+            fact::LOCKDOWN,
+            fact::YAMA_PTRACE_SCOPE,
+        ];
+        let facts = names
+            .iter()
+            .filter_map(|name| Some(format!("{name}={}", self.posture.get(name)?)));
         facts.collect::<Vec<_>>().join(" ")
     }
 
@@ -244,24 +295,47 @@ impl Ready {
     ///
     /// The process is under seccomp from here on: the caller can say how it ended, and exit.
     pub fn run(self) -> Result<Ended, Error> {
-        let Self { machine, mut device, devices, outcome, stop, options, .. } = self;
+        let Self {
+            machine,
+            mut device,
+            devices,
+            outcome,
+            stop,
+            options,
+            console,
+            ..
+        } = self;
         let directory = options.directory.clone();
-        let removal = rustix::fs::open(&directory, rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())
-            .map_err(host("open the guest's directory"))?;
+        let removal = rustix::fs::open(
+            &directory,
+            rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        )
+        .map_err(host("open the guest's directory"))?;
         jail::enter(&directory)?;
+        if let Some((console, listener)) = console {
+            console.serve(listener).map_err(host("start the console"))?;
+        }
         let cpus = options.cpu_ids;
-        let _running = machine.start(devices, move || {
+        let running = machine.start(devices, move || {
             pin(&cpus)?;
             seccomp::enter(seccomp::Thread::Vcpu)
         })?;
         seccomp::enter(seccomp::Thread::Io).map_err(host("enter seccomp"))?;
         let served = device.run();
-        for name in [VSOCK_SOCKET, CONSOLE_SOCKET, "guest.json", "posture.cbor", "root.pem", "reserved.json"] {
+        for name in [
+            VSOCK_SOCKET,
+            CONSOLE_SOCKET,
+            "guest.json",
+            "posture.cbor",
+            "root.pem",
+            "reserved.json",
+        ] {
             let _ = rustix::fs::unlinkat(&removal, name, rustix::fs::AtFlags::empty());
         }
         let ended = outcome.end.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // The virtual CPU may still be running: it ends with the process, and the memory with it.
-        std::mem::forget(_running);
+        // Nothing is unmapped: seccomp forbids it, and the virtual CPU may still be running. Both end with the process.
+        std::mem::forget((running, device));
         match (ended, stop.signal()) {
             (Some(end), _) => Ok(Ended::Guest(end)),
             (None, Some(signal)) => Ok(Ended::Signal(signal)),
@@ -279,7 +353,8 @@ fn listen(path: &Path) -> Result<UnixListener, Error> {
     use std::os::unix::fs::PermissionsExt;
     let listener = UnixListener::bind(path).map_err(host("bind the guest's socket"))?;
     // The directory is 0700 already: nobody else can have connected in between.
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(host("protect the guest's socket"))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+        .map_err(host("protect the guest's socket"))?;
     Ok(listener)
 }
 
@@ -324,15 +399,25 @@ impl Stop {
         // SAFETY: signalfd just returned this descriptor.
         let signals = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(signals) };
         for signal in [libc::SIGINT, libc::SIGTERM] {
-            block_signal(signal).map_err(|error| host("block signals")(std::io::Error::other(format!("{error:?}"))))?;
+            block_signal(signal)
+                .map_err(|error| host("block signals")(std::io::Error::other(format!("{error:?}"))))?;
         }
         let ended = event()?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(host("create an epoll instance"))?;
         for (index, fd) in [signals.as_fd(), borrowed(&ended)].into_iter().enumerate() {
-            epoll::add(&epoll, fd, epoll::EventData::new_u64(index as u64), epoll::EventFlags::IN)
-                .map_err(host("watch for the end"))?;
+            epoll::add(
+                &epoll,
+                fd,
+                epoll::EventData::new_u64(index as u64),
+                epoll::EventFlags::IN,
+            )
+            .map_err(host("watch for the end"))?;
         }
-        Ok(Self { epoll, signals, ended })
+        Ok(Self {
+            epoll,
+            signals,
+            ended,
+        })
     }
 
     /// The signal that arrived, if one did.

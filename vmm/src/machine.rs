@@ -26,7 +26,7 @@ use crate::backend::{self, Cpu, KvmCpu, KvmMemory};
 use crate::image::{Image, Measuring};
 use crate::memory::{self, PrivateMemory, SealedFile, SealedPrivateMemory, SharedMemory, UnsealedFile};
 use crate::page_tables::{self, Access, PageTables};
-use crate::vcpu::{Devices, End};
+use crate::vcpu::{Devices, End, Vcpu};
 use casemate_attestation::pcr::ImageMeasurements;
 
 /// Guest-physical address of the boot region: it follows the page tables in the same sealed file.
@@ -127,8 +127,8 @@ struct Parts {
 
 impl Parts {
     /// By value: a closure that used just some fields would drop the others, and the memory with them.
-    fn run(mut self, devices: Devices) -> std::io::Result<End> {
-        crate::vcpu::run(&mut self.cpu as &mut dyn Cpu, &self.shared, devices)
+    fn run(mut self, vcpu: Vcpu) -> std::io::Result<End> {
+        vcpu.run(&mut self.cpu as &mut dyn Cpu, &self.shared)
     }
 }
 
@@ -330,7 +330,6 @@ impl Machine<Sealed> {
         &self.stage.private
     }
 
-
     /// Starts the virtual CPU on a thread of its own. `prepare` runs on that thread first (its seccomp filter).
     pub fn start(
         self,
@@ -338,9 +337,10 @@ impl Machine<Sealed> {
         prepare: impl FnOnce() -> std::io::Result<()> + Send + 'static,
     ) -> Result<Running, Error> {
         let Sealed { parts, private, .. } = self.stage;
+        let vcpu = Vcpu::new(devices)?;
         let thread = std::thread::Builder::new().name("vcpu".into()).spawn(move || {
             prepare()?;
-            parts.run(devices)
+            parts.run(vcpu)
         })?;
         Ok(Running {
             thread,

@@ -43,7 +43,7 @@ impl LeafKey {
         let mut key = SecretMemory::new(|| SigningScalar::generate(kernel_random).map_err(Error::from))?;
         let (certificate, root) = key.run(|leaf| {
             let platform = PlatformKey::load_or_create(directory, now)?;
-            let certificate = platform.certify(&leaf.public(), module_id, now)?;
+            let certificate = platform.certify(&leaf.public()?, module_id, now)?;
             Ok::<_, PlatformError>((certificate, platform.root().to_vec()))
         })?;
         Ok(Self {
@@ -74,7 +74,9 @@ impl DocumentSigner for LeafKey {
     }
 
     fn sign(&mut self, to_be_signed: &[u8]) -> Result<[u8; SIGNATURE_LEN], SignerError> {
-        Ok(self.key.run(|key| key.sign(to_be_signed)))
+        self.key
+            .run(|key| key.sign(to_be_signed))
+            .map_err(|_| SignerError)
     }
 }
 

@@ -63,27 +63,44 @@ pub trait GuestEvents: Send {
     fn ended(&mut self, end: &End);
 }
 
-/// Runs the guest to its end.
-pub fn run(cpu: &mut dyn Cpu, memory: &SharedMemory, mut devices: Devices) -> std::io::Result<End> {
-    let idle = Idle::new(devices.wake)?;
-    let end = loop {
-        let value = match cpu.run()? {
-            Exit::Doorbell(value) => value,
-            Exit::Interrupted => continue,
-            Exit::Fault(fault) => break End::Fault(fault),
+/// The loop, with everything it needs open: running it makes no descriptor.
+pub struct Vcpu {
+    nsm: Box<dyn NsmDevice>,
+    events: Box<dyn GuestEvents>,
+    idle: Idle,
+}
+
+impl Vcpu {
+    /// A loop that serves the guest with these devices.
+    pub fn new(devices: Devices) -> std::io::Result<Self> {
+        Ok(Self {
+            nsm: devices.nsm,
+            events: devices.events,
+            idle: Idle::new(devices.wake)?,
+        })
+    }
+
+    /// Runs the guest to its end.
+    pub fn run(mut self, cpu: &mut dyn Cpu, memory: &SharedMemory) -> std::io::Result<End> {
+        let end = loop {
+            let value = match cpu.run()? {
+                Exit::Doorbell(value) => value,
+                Exit::Interrupted => continue,
+                Exit::Fault(fault) => break End::Fault(fault),
+            };
+            match Doorbell::decode(value) {
+                Some((Doorbell::VsockRx | Doorbell::VsockTx, _)) => self.events.kick(),
+                Some((Doorbell::Nsm, len)) => nsm(memory, self.nsm.as_mut(), len)?,
+                Some((Doorbell::Idle, microseconds)) => self.idle.wait(microseconds)?,
+                Some((Doorbell::Ready, _)) => self.events.ready(),
+                Some((Doorbell::Log, len)) => log(memory, self.events.as_mut(), len)?,
+                Some((Doorbell::Exit, code)) => break End::Exit(u8::try_from(code).unwrap_or(u8::MAX)),
+                None => break End::BadDoorbell(value),
+            }
         };
-        match Doorbell::decode(value) {
-            Some((Doorbell::VsockRx | Doorbell::VsockTx, _)) => devices.events.kick(),
-            Some((Doorbell::Nsm, len)) => nsm(memory, devices.nsm.as_mut(), len)?,
-            Some((Doorbell::Idle, microseconds)) => idle.wait(microseconds)?,
-            Some((Doorbell::Ready, _)) => devices.events.ready(),
-            Some((Doorbell::Log, len)) => log(memory, devices.events.as_mut(), len)?,
-            Some((Doorbell::Exit, code)) => break End::Exit(u8::try_from(code).unwrap_or(u8::MAX)),
-            None => break End::BadDoorbell(value),
-        }
-    };
-    devices.events.ended(&end);
-    Ok(end)
+        self.events.ended(&end);
+        Ok(end)
+    }
 }
 
 fn nsm(memory: &SharedMemory, device: &mut dyn NsmDevice, len: u64) -> std::io::Result<()> {

@@ -11,8 +11,8 @@ use std::os::unix::fs::chown;
 use std::path::Path;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
-    Scope,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    RulesetStatus, Scope,
 };
 use rustix::process::{Resource, Rlimit};
 
@@ -30,7 +30,10 @@ pub struct Error {
 }
 
 fn failed<E: Into<std::io::Error>>(step: &'static str) -> impl FnOnce(E) -> Error {
-    move |source| Error { step, source: source.into() }
+    move |source| Error {
+        step,
+        source: source.into(),
+    }
 }
 
 /// Closes every descriptor that was open before this process opened its own: nothing of the caller's leaks in.
@@ -51,7 +54,12 @@ pub struct Jailed {
 pub fn landlock_abi() -> u64 {
     // SAFETY: with no attributes and this flag the call only returns a number.
     let abi = unsafe {
-        libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<libc::c_void>(), 0, 1 /* VERSION */)
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            std::ptr::null::<libc::c_void>(),
+            0,
+            1, /* VERSION */
+        )
     };
     u64::try_from(abi).unwrap_or(0)
 }
@@ -68,8 +76,11 @@ pub fn enter(directory: &Path) -> Result<Jailed, Error> {
 }
 
 fn limit_resources() -> Result<(), Error> {
-    for (resource, limit) in [(Resource::Core, 0), (Resource::Nofile, OPEN_FILES), (Resource::Fsize, 0)] {
-        let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
+    for (resource, limit) in [(Resource::Core, 0), (Resource::Nofile, OPEN_FILES)] {
+        let limit = Rlimit {
+            current: Some(limit),
+            maximum: Some(limit),
+        };
         rustix::process::setrlimit(resource, limit).map_err(failed("limit the VMM's resources"))?;
     }
     Ok(())
@@ -91,7 +102,10 @@ fn keep_memory_on_brk() {
 fn drop_privileges(directory: &Path) -> Result<(), Error> {
     if rustix::process::geteuid().is_root() {
         let id = UID_BASE + std::process::id();
-        for entry in std::fs::read_dir(directory).map_err(failed("list the guest's directory"))?.flatten() {
+        for entry in std::fs::read_dir(directory)
+            .map_err(failed("list the guest's directory"))?
+            .flatten()
+        {
             chown(entry.path(), Some(id), Some(id)).map_err(failed("give the guest's files to its user"))?;
         }
         chown(directory, Some(id), Some(id)).map_err(failed("give the guest's directory to its user"))?;
@@ -103,7 +117,9 @@ fn drop_privileges(directory: &Path) -> Result<(), Error> {
                 && libc::setresuid(id, id, id) == 0
         };
         if !changed {
-            return Err(failed("change to the guest's own user")(std::io::Error::last_os_error()));
+            return Err(failed("change to the guest's own user")(
+                std::io::Error::last_os_error(),
+            ));
         }
     }
     let none = rustix::thread::CapabilitySets {
@@ -144,5 +160,9 @@ fn enter_landlock(directory: &Path) -> Result<u64, Error> {
         .map_err(other)?
         .restrict_self()
         .map_err(other)?;
-    Ok(if status.ruleset == RulesetStatus::NotEnforced { 0 } else { offered })
+    Ok(if status.ruleset == RulesetStatus::NotEnforced {
+        0
+    } else {
+        offered
+    })
 }

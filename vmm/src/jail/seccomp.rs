@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch,
 };
 
 /// `KVM_RUN` (linux/kvm.h): `_IO(0xae, 0x80)`.
@@ -40,25 +41,76 @@ const IO: &[Thread] = &[Thread::Io];
 const VCPU: &[Thread] = &[Thread::Vcpu];
 
 const fn allow(name: &'static str, number: i64, threads: &'static [Thread], reason: &'static str) -> Allowed {
-    Allowed { name, number, threads, reason }
+    Allowed {
+        name,
+        number,
+        threads,
+        reason,
+    }
 }
 
 /// The whole list.
-pub const ALLOWED: [Allowed; 15] = [
-    allow("ioctl", libc::SYS_ioctl, VCPU, "KVM_RUN, and no other request: run the guest"),
-    allow("epoll_wait", libc::SYS_epoll_wait, BOTH, "wait for clients, packets, the end; idle"),
-    allow("epoll_ctl", libc::SYS_epoll_ctl, IO, "watch a client's connection"),
-    allow("accept4", libc::SYS_accept4, IO, "take a client that connects to the guest's socket"),
+pub const ALLOWED: [Allowed; 16] = [
+    allow(
+        "ioctl",
+        libc::SYS_ioctl,
+        VCPU,
+        "KVM_RUN, and no other request: run the guest",
+    ),
+    allow(
+        "epoll_wait",
+        libc::SYS_epoll_wait,
+        BOTH,
+        "wait for clients, packets, the end; idle",
+    ),
+    allow(
+        "epoll_ctl",
+        libc::SYS_epoll_ctl,
+        IO,
+        "watch a client's connection",
+    ),
+    allow(
+        "accept4",
+        libc::SYS_accept4,
+        IO,
+        "take a client that connects to the guest's socket",
+    ),
     allow("recvfrom", libc::SYS_recvfrom, IO, "read the CONNECT line"),
     allow("read", libc::SYS_read, BOTH, "read from a client; take a wake-up"),
-    allow("write", libc::SYS_write, BOTH, "write to a client; wake the other thread; say why the guest ended"),
-    allow("shutdown", libc::SYS_shutdown, IO, "close one direction of a connection"),
+    allow(
+        "write",
+        libc::SYS_write,
+        BOTH,
+        "write to a client; wake the other thread; say why the guest ended",
+    ),
+    allow(
+        "shutdown",
+        libc::SYS_shutdown,
+        IO,
+        "close one direction of a connection",
+    ),
     allow("close", libc::SYS_close, IO, "end a connection"),
-    allow("sched_yield", libc::SYS_sched_yield, IO, "let clients run while polling"),
+    allow(
+        "sched_yield",
+        libc::SYS_sched_yield,
+        IO,
+        "let clients run while polling",
+    ),
     allow("getrandom", libc::SYS_getrandom, VCPU, "NSM GetRandom"),
     allow("futex", libc::SYS_futex, BOTH, "locks of the standard library"),
     allow("brk", libc::SYS_brk, BOTH, "memory for connections"),
-    allow("clock_gettime", libc::SYS_clock_gettime, BOTH, "time, where the vDSO cannot tell it"),
+    allow(
+        "clock_gettime",
+        libc::SYS_clock_gettime,
+        BOTH,
+        "time, where the vDSO cannot tell it",
+    ),
+    allow(
+        "unlinkat",
+        libc::SYS_unlinkat,
+        IO,
+        "remove the guest's sockets at the end (landlock: nothing else)",
+    ),
     allow("exit_group", libc::SYS_exit_group, BOTH, "end"),
 ];
 
@@ -74,7 +126,13 @@ pub fn filter(thread: Thread) -> Result<BpfProgram, seccompiler::BackendError> {
         };
         rules.insert(call.number, conditions);
     }
-    SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, TargetArch::x86_64)?.try_into()
+    SeccompFilter::new(
+        rules,
+        SeccompAction::KillProcess,
+        SeccompAction::Allow,
+        TargetArch::x86_64,
+    )?
+    .try_into()
 }
 
 /// Both filters as bytes, for the posture: BPF instructions as the kernel takes them, vCPU's first.
