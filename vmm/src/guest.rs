@@ -334,9 +334,10 @@ impl Ready {
             let _ = rustix::fs::unlinkat(&removal, name, rustix::fs::AtFlags::empty());
         }
         let ended = outcome.end.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let signal = stop.signal();
         // Nothing is unmapped: seccomp forbids it, and the virtual CPU may still be running. Both end with the process.
-        std::mem::forget((running, device));
-        match (ended, stop.signal()) {
+        std::mem::forget((running, device, removal, stop));
+        match (ended, signal) {
             (Some(end), _) => Ok(Ended::Guest(end)),
             (None, Some(signal)) => Ok(Ended::Signal(signal)),
             (None, None) => served.map(|()| Ended::Signal(0)).map_err(Error::from),

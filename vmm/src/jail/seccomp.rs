@@ -126,6 +126,9 @@ pub fn filter(thread: Thread) -> Result<BpfProgram, seccompiler::BackendError> {
         };
         rules.insert(call.number, conditions);
     }
+    // In debug builds the standard library asks whether a descriptor is open before it closes it.
+    #[cfg(debug_assertions)]
+    rules.insert(libc::SYS_fcntl, vec![]);
     SeccompFilter::new(
         rules,
         SeccompAction::KillProcess,
