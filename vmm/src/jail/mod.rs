@@ -43,6 +43,13 @@ pub fn close_inherited() {
     unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
 }
 
+/// Ends a process that is in the jail. The standard library's way out unmaps memory, which seccomp forbids.
+pub fn exit(code: u8) -> ! {
+    // SAFETY: _exit takes a number and does not return; nothing is buffered (stderr never is, stdout was flushed before
+    // the jail closed).
+    unsafe { libc::_exit(i32::from(code)) }
+}
+
 /// What was reached, for the posture.
 #[derive(Clone, Copy, Debug)]
 pub struct Jailed {
