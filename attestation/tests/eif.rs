@@ -225,7 +225,10 @@ fn a_signature_gives_pcr8_and_holds_for_one_image_and_one_key() {
         .unwrap();
         Eif::parse(&image).unwrap().measure()
     };
-    let cose = section.windows(9).position(|bytes| bytes == b"signature").unwrap();
+    let cose = section
+        .windows(9)
+        .position(|bytes| bytes == b"signature")
+        .unwrap();
     for index in 0..section.len() {
         let mut changed = section.clone();
         changed[index] ^= 1;
