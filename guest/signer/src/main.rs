@@ -1,0 +1,49 @@
+//! The signer as a sealed guest: the library's HTTP front on vsock port 8000, attested by the guest's own NSM.
+
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use casemate_guest::nsm;
+use casemate_guest::vsock::VsockListener;
+use casemate_signer::{AttestError, Platform, Signer, serve_connection};
+use tokio::task::LocalSet;
+
+/// The guest's security module.
+struct Sealed;
+
+impl Platform for Sealed {
+    fn attest(
+        &self,
+        user_data: Option<&[u8]>,
+        nonce: Option<&[u8]>,
+        public_key: Option<&[u8]>,
+    ) -> Result<Vec<u8>, AttestError> {
+        nsm::attestation(nsm::Attestation {
+            user_data: user_data.map(Into::into),
+            nonce: nonce.map(Into::into),
+            public_key: public_key.map(Into::into),
+        })
+        .map_err(|error| AttestError::Refused(error.to_string()))
+    }
+}
+
+fn main() -> ExitCode {
+    match casemate_guest::block_on(LocalSet::new().run_until(serve())) {
+        Ok(never) => match never {},
+        Err(error) => {
+            eprintln!("signer: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Takes connections for ever; how one ends concerns its client alone.
+async fn serve() -> std::io::Result<std::convert::Infallible> {
+    let mut listener = VsockListener::bind(casemate_abi::port::SIGNER).map_err(std::io::Error::other)?;
+    let signer = Signer::new(Box::new(Sealed));
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let signer = Rc::clone(&signer);
+        tokio::task::spawn_local(async move { drop(serve_connection(stream, signer).await) });
+    }
+}
