@@ -1,7 +1,7 @@
 //! What a guest, the VMM and every verifier share: NSM, attestation documents, PCRs, EIF, posture, policy.
 //!
-//! Everything here is pure: no KVM, no global state, no network. Only [`platform`] touches files, and only those
-//! it is told to.
+//! Everything here is pure: no KVM, no global state, no network. Only [`platform`] and [`recall`] touch
+//! files, and only in the directory they are told to.
 //!
 //! Start reading at [`nsm`] (what the guest asks), then [`document`] (what it gets), then [`verify`] (what a
 //! stranger concludes from it).
@@ -14,6 +14,7 @@
 //! | [`signing`] | the one signature algorithm: ECDSA P-384 with SHA-384 | – |
 //! | [`certificate`] | X.509: platform root, guest leaf | – |
 //! | [`platform`] | the platform key in its directory | the directory's owner |
+//! | [`recall`] | measurements remembered between launches | the platform key |
 //! | [`posture`] | facts about host and VMM, their encoding and PCR15 | – |
 //! | [`eif`] | Enclave Image Format 4: parse, build, measure, sign | nothing in an image |
 //! | [`policy`] | what a verifier demands | – |
@@ -41,6 +42,8 @@ pub mod platform;
 pub mod policy;
 #[cfg(feature = "host")]
 pub mod posture;
+#[cfg(feature = "host")]
+pub mod recall;
 #[cfg(feature = "host")]
 pub mod signing;
 #[cfg(feature = "host")]

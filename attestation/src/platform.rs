@@ -165,6 +165,11 @@ impl PlatformKey {
         Ok(certificate::leaf(&issuer, leaf_public, module_id, now)?)
     }
 
+    /// A secret for one purpose, derived from the private key.
+    pub(crate) fn derive(&self, purpose: &str) -> Zeroizing<[u8; 48]> {
+        self.key.derive(purpose)
+    }
+
     /// Writes both files. The caller holds the directory's lock.
     fn store(&self, directory: &Path) -> Result<(), PlatformError> {
         let root = encode_root(&self.root).map_err(CertificateError::from)?;
@@ -195,7 +200,7 @@ fn read(path: &Path) -> Result<Vec<u8>, PlatformError> {
 }
 
 /// Writes `directory/name` so that it is there completely or not at all.
-fn replace(directory: &Path, name: &str, contents: &[u8], mode: u32) -> Result<(), PlatformError> {
+pub(crate) fn replace(directory: &Path, name: &str, contents: &[u8], mode: u32) -> Result<(), PlatformError> {
     let path = directory.join(name);
     let partial = directory.join(format!(".{name}.new"));
     let write = || -> io::Result<()> {

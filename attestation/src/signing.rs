@@ -12,6 +12,7 @@ use der::oid::db::rfc5912::{ID_EC_PUBLIC_KEY, SECP_384_R_1};
 use der::pem::LineEnding;
 use der::{Decode, SecretDocument};
 use graviola::hashing::Sha384;
+use graviola::hashing::hmac::Hmac;
 use graviola::key_agreement::p384::StaticPrivateKey;
 use graviola::signing::ecdsa::{P384, SigningKey};
 use x509_cert::spki::AlgorithmIdentifierRef;
@@ -89,6 +90,15 @@ impl SigningScalar {
     fn key(&self) -> Result<SigningKey<P384>, SigningError> {
         let private_key = StaticPrivateKey::from_bytes(&self.0).map_err(|_| SigningError::NotAKey)?;
         Ok(SigningKey { private_key })
+    }
+
+    /// HMAC-SHA-384 of `purpose` under the scalar: another secret, from which this one does not follow.
+    pub(crate) fn derive(&self, purpose: &str) -> Zeroizing<[u8; 48]> {
+        let mut hmac = Hmac::<Sha384>::new(self.0);
+        hmac.update(purpose);
+        let mut derived = Zeroizing::new([0; 48]);
+        derived.copy_from_slice(hmac.finish().as_ref());
+        derived
     }
 
     /// The key as PKCS#8 in PEM, its public key included.

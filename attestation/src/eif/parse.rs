@@ -73,6 +73,8 @@ pub struct Eif<'a> {
     pub ramdisks: Vec<&'a [u8]>,
     /// The signature section; nobody has checked it.
     pub signature: Option<&'a [u8]>,
+    /// All of the file.
+    file: &'a [u8],
 }
 
 impl<'a> Eif<'a> {
@@ -97,6 +99,7 @@ impl<'a> Eif<'a> {
             metadata: None,
             ramdisks: Vec::new(),
             signature: None,
+            file,
         };
         image.read_sections(file, header, count)?;
         Ok(image)
@@ -162,6 +165,16 @@ impl<'a> Eif<'a> {
             _ => return Err("is out of order: kernel, command line, metadata, ramdisks, signature"),
         }
         Ok(())
+    }
+
+    /// The bytes that this was read from.
+    pub fn file(&self) -> &'a [u8] {
+        self.file
+    }
+
+    /// The CRC in its header, which is right.
+    pub fn crc(&self) -> u32 {
+        u32::from_be_bytes(field(self.file, CRC_AT))
     }
 
     /// The measurements, PCR8 included if the image is signed; a signature that is wrong is an error.
