@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde::Deserialize;
 
-use super::flags::{Flags, TARGET};
+use super::flags::{Flags, PROFILE, TARGET};
 use super::link;
 use super::progress::Progress;
 
@@ -256,7 +256,7 @@ pub fn build(
             "build",
             "--message-format=json",
             "--profile",
-            "guest",
+            PROFILE,
             "--target",
             TARGET,
             "--bin",

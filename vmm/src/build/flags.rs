@@ -1,5 +1,6 @@
 //! What makes a cargo build a guest build: compiler flags, linker script, C defines, and paths that leave no trace.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,10 +13,13 @@ use super::signer::checkout;
 /// scripts and procedural macros, which run here and need an ordinary libc.
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 
+/// The cargo profile that guests are compiled with.
+pub const PROFILE: &str = "guest";
+
 /// The linker script, as the guest runtime has it.
 const LINKER_SCRIPT: &str = include_str!("../../../guest/runtime/guest.ld");
 /// The flags, as the guest runtime has them.
-const BUILD_FLAGS: &str = include_str!("build-flags.toml");
+const BUILD_FLAGS: &str = include_str!("../../../guest/runtime/build-flags.toml");
 
 /// An archive without members (ar(5)). rustc asks for some C libraries by name; in a guest the runtime takes their
 /// place, and a symbol that it does not have must be an error, not be found in glibc.
@@ -55,49 +59,56 @@ pub struct Flags {
 
 /// The runtime's `build-flags.toml`.
 #[derive(Debug, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct FlagsFile {
-    /// Flags for rustc. `{dir}` stands for the folder with the linker script and the empty archives.
+    target: String,
+    profile: String,
+    /// `{stubs}` stands for the folder with the empty archives.
     rustflags: Vec<String>,
+    /// `{script}` stands for the path of the linker script.
+    link_args: Vec<String>,
     /// The libraries that rustc asks for and that are empty in a guest.
     empty_libraries: Vec<String>,
-    /// The environment of build scripts. `{remap}` stands for the C compiler's path mapping.
-    env: std::collections::BTreeMap<String, String>,
+    /// The environment of build scripts.
+    env: BTreeMap<String, String>,
+}
+
+impl FlagsFile {
+    fn parse() -> Result<Self, FlagsError> {
+        let file: Self = toml::from_str(BUILD_FLAGS).map_err(|error| FlagsError::File(error.to_string()))?;
+        if file.target != TARGET || file.profile != PROFILE {
+            return Err(FlagsError::File(format!("guests are built for {TARGET} with profile {PROFILE}")));
+        }
+        Ok(file)
+    }
 }
 
 impl Flags {
     /// Puts the flags for this target together and writes the files that they name.
     pub fn new(target: &Target) -> Result<Self, FlagsError> {
-        let file: FlagsFile =
-            toml::from_str(BUILD_FLAGS).map_err(|error| FlagsError::File(error.to_string()))?;
+        let file = FlagsFile::parse()?;
         let target_dir = target.target_dir.join("guest");
-        let dir = target_dir.join("casemate");
-        write_link_files(&dir, &file.empty_libraries)?;
+        let stubs = target_dir.join("casemate");
+        let script = stubs.join("guest.ld");
+        write_link_files(&stubs, &script, &file.empty_libraries)?;
 
+        let fill = |flag: &String| {
+            flag.replace("{stubs}", &stubs.display().to_string())
+                .replace("{script}", &script.display().to_string())
+        };
         let maps = path_maps(target, &target_dir)?;
-        let mut rustflags: Vec<String> = file
-            .rustflags
-            .iter()
-            .map(|flag| flag.replace("{dir}", &dir.display().to_string()))
-            .collect();
-        rustflags.extend(
-            maps.iter()
-                .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display())),
-        );
-        let c_maps: Vec<String> = maps
-            .iter()
-            .map(|(from, to)| format!("-ffile-prefix-map={}={to}", from.display()))
-            .collect();
-        let env = file
-            .env
-            .into_iter()
-            .map(|(name, value)| (name, value.replace("{remap}", &c_maps.join(" "))));
-        Ok(Self {
-            target_dir,
-            rustflags,
-            cargo_config: profile(),
-            env: env.collect(),
-        })
+        let map = |option: &str| -> Vec<String> {
+            maps.iter().map(|(from, to)| format!("{option}={}={to}", from.display())).collect()
+        };
+        let mut rustflags: Vec<String> = file.rustflags.iter().map(fill).collect();
+        rustflags.extend(file.link_args.iter().map(|flag| format!("-Clink-arg={}", fill(flag))));
+        rustflags.extend(map("--remap-path-prefix"));
+        let c_maps = map("-ffile-prefix-map").join(" ");
+        let env = file.env.into_iter().map(|(name, value)| {
+            let value = if name.contains("CFLAGS") { format!("{value} {c_maps}") } else { value };
+            (name, value)
+        });
+        Ok(Self { target_dir, rustflags, cargo_config: profile(), env: env.collect() })
     }
 }
 
@@ -110,7 +121,7 @@ fn profile() -> Vec<String> {
         "lto=\"fat\"",
         "codegen-units=1",
         "panic=\"abort\"",
-        "strip=false",
+        "strip=\"debuginfo\"",
         "debug=false",
         "incremental=false",
         "overflow-checks=false",
@@ -162,7 +173,7 @@ fn sysroot(target: &Target) -> Result<PathBuf, FlagsError> {
 
 /// Writes the linker script and the empty archives, if they are not there already: cargo would link again for a newer
 /// file.
-fn write_link_files(dir: &Path, libraries: &[String]) -> Result<(), FlagsError> {
+fn write_link_files(dir: &Path, script: &Path, libraries: &[String]) -> Result<(), FlagsError> {
     let write = |path: PathBuf, bytes: &[u8]| {
         if fs::read(&path).is_ok_and(|old| old == bytes) {
             return Ok(());
@@ -177,7 +188,7 @@ fn write_link_files(dir: &Path, libraries: &[String]) -> Result<(), FlagsError> 
         path: dir.to_owned(),
         source,
     })?;
-    write(dir.join("guest.ld"), LINKER_SCRIPT.as_bytes())?;
+    write(script.to_owned(), LINKER_SCRIPT.as_bytes())?;
     for library in libraries {
         write(dir.join(format!("lib{library}.a")), EMPTY_ARCHIVE)?;
     }

@@ -10,32 +10,37 @@
 pub mod doctor;
 pub mod probe;
 
-use casemate_attestation::posture::{Fact, Posture, TEXT_MAX, fact};
+use casemate_attestation::posture::{Posture, PostureError, TEXT_MAX, fact};
 
-/// The facts about the host that a guest's posture states. What the kernel does not tell, or tells in a form that a
-/// posture does not hold, is left out: a verifier that demands the fact is then refused.
-pub fn posture_facts() -> Posture {
+/// The facts about the host that a guest's posture states. What the kernel does not tell is left out.
+pub fn posture_facts() -> Result<Posture, PostureError> {
     let mut posture = Posture::new();
-    let mut state = |name: &str, fact: Option<Fact>| {
-        if let Some(fact) = fact {
-            let _ = posture.set(name, fact);
+    let flags = [
+        (fact::KEXEC_LOAD_DISABLED, probe::kexec_load_disabled()),
+        (fact::MODULES_DISABLED, probe::modules_disabled()),
+        (fact::SWAP, probe::swap()),
+        (fact::KSM, probe::ksm()),
+        (fact::SMT, probe::smt()),
+        (fact::HIBERNATION, probe::hibernation()),
+    ];
+    for (name, flag) in flags {
+        if let Some(flag) = flag {
+            posture.set(name, flag)?;
         }
-    };
-    state(fact::KEXEC_LOAD_DISABLED, probe::kexec_load_disabled().map(Fact::from));
-    state(fact::MODULES_DISABLED, probe::modules_disabled().map(Fact::from));
-    state(fact::SWAP, probe::swap().map(Fact::from));
-    state(fact::KSM, probe::ksm().map(Fact::from));
-    state(fact::SMT, probe::smt().map(Fact::from));
-    state(fact::HIBERNATION, probe::hibernation().map(Fact::from));
-    state(fact::LOCKDOWN, probe::lockdown().map(Fact::from));
-    state(fact::YAMA_PTRACE_SCOPE, probe::yama_ptrace_scope().map(Fact::from));
-    for (name, mut text) in probe::vulnerabilities() {
-        while text.len() > TEXT_MAX {
-            text.pop();
-        }
-        state(&format!("{}{name}", fact::VULNERABILITY), Some(text.into()));
     }
-    posture
+    if let Some(lockdown) = probe::lockdown() {
+        posture.set(fact::LOCKDOWN, lockdown)?;
+    }
+    if let Some(scope) = probe::yama_ptrace_scope() {
+        posture.set(fact::YAMA_PTRACE_SCOPE, scope)?;
+    }
+    for (name, mut state) in probe::vulnerabilities() {
+        while state.len() > TEXT_MAX {
+            state.pop();
+        }
+        posture.set(&format!("{}{name}", fact::VULNERABILITY), state)?;
+    }
+    Ok(posture)
 }
 
 #[cfg(test)]
@@ -44,7 +49,7 @@ mod tests {
 
     #[test]
     fn the_facts_survive_their_encoding() {
-        let posture = posture_facts();
+        let posture = posture_facts().unwrap();
         assert!(
             posture.facts().count() > 0,
             "some fact is known on every Linux host"
@@ -54,7 +59,7 @@ mod tests {
 
     #[test]
     fn the_facts_agree_with_the_kernel() {
-        let posture = posture_facts();
+        let posture = posture_facts().unwrap();
         let swaps = std::fs::read_to_string("/proc/swaps").unwrap();
         assert_eq!(posture.get(fact::SWAP), Some(&(swaps.lines().count() > 1).into()));
     }
