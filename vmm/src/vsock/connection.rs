@@ -22,7 +22,7 @@ use super::handshake::{self, Progress};
 use super::header::{Header, Op, shutdown};
 
 /// Receive buffer that the host announces to the guest for each connection (virtio 1.2, 5.10.6.3).
-pub const BUF_ALLOC: u32 = 64 * 1024;
+pub const BUF_ALLOC: u32 = 128 * 1024;
 /// A client has this long to send its CONNECT line.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection that is being closed is given up after this long without progress.

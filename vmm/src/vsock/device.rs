@@ -186,7 +186,7 @@ impl<W: Fn()> VsockDevice<W> {
     }
 
     /// Moves packets in both directions, a batch each. Returns whether there were any.
-    fn move_packets(&mut self, now: Instant) -> Result<bool, Error> {
+    pub(super) fn move_packets(&mut self, now: Instant) -> Result<bool, Error> {
         let received = self.receive_from_guest(now)?;
         let sent = self.send_to_guest(now)?;
         Ok(received || sent)
@@ -275,7 +275,7 @@ impl<W: Fn()> VsockDevice<W> {
         Ok([deadline, retry].into_iter().flatten().min())
     }
 
-    fn wait(&mut self, timeout: Option<Duration>) -> Result<usize, Error> {
+    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> Result<usize, Error> {
         // Rounded up: a millisecond late is better than spinning through the last one.
         let millis = timeout.map_or(-1, |timeout| {
             timeout.as_micros().div_ceil(1000).min(60_000) as i32
@@ -291,7 +291,7 @@ impl<W: Fn()> VsockDevice<W> {
     }
 
     /// Handles events. Returns false once the device has to stop.
-    fn dispatch(&mut self, count: usize, now: Instant) -> Result<bool, Error> {
+    pub(super) fn dispatch(&mut self, count: usize, now: Instant) -> Result<bool, Error> {
         for index in 0..count {
             let Some(event) = self.events.get(index).copied() else {
                 break;
@@ -313,7 +313,7 @@ impl<W: Fn()> VsockDevice<W> {
     }
 
     /// Listens for clients exactly while the guest is ready and there is room for one more.
-    fn tend_listener(&mut self, now: Instant) -> Result<(), Error> {
+    pub(super) fn tend_listener(&mut self, now: Instant) -> Result<(), Error> {
         if self.retry_accept.is_some_and(|at| at <= now) {
             self.retry_accept = None;
         }

@@ -82,13 +82,21 @@ impl Muxer {
             self.slots.push(Slot::default());
         }
         let Some(index) = self.free.pop() else { return };
-        let Some(slot) = self.slots.get_mut(index) else { return };
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
         slot.generation = (slot.generation + 1) % GENERATIONS;
         slot.watches_writable = false;
         let host_port = PORT_PREFIX | slot.generation << SLOT_BITS | index as u32;
         let fd = stream.as_raw_fd();
         slot.connection = Some(Connection::new(stream, host_port, now));
-        match watch(&self.epoll, ControlOperation::Add, fd, EventSet::empty(), host_port) {
+        match watch(
+            &self.epoll,
+            ControlOperation::Add,
+            fd,
+            EventSet::empty(),
+            host_port,
+        ) {
             Ok(()) => self.after(index, now),
             Err(_) => self.release(index),
         }
@@ -205,7 +213,14 @@ impl Muxer {
             slot.watches_writable = true;
             let host_port = connection.host_port();
             if let Some(fd) = connection.fd()
-                && watch(&self.epoll, ControlOperation::Modify, fd, EventSet::OUT, host_port).is_err()
+                && watch(
+                    &self.epoll,
+                    ControlOperation::Modify,
+                    fd,
+                    EventSet::OUT,
+                    host_port,
+                )
+                .is_err()
             {
                 return self.release(index);
             }
@@ -227,7 +242,13 @@ impl Muxer {
 }
 
 /// Asks for a socket's events, edge-triggered: whatever there is to be read, and `more`.
-fn watch(epoll: &Epoll, operation: ControlOperation, fd: RawFd, more: EventSet, host_port: u32) -> io::Result<()> {
+fn watch(
+    epoll: &Epoll,
+    operation: ControlOperation,
+    fd: RawFd,
+    more: EventSet,
+    host_port: u32,
+) -> io::Result<()> {
     let set = EventSet::IN | EventSet::READ_HANG_UP | EventSet::EDGE_TRIGGERED | more;
     epoll.ctl(operation, fd, EpollEvent::new(set, u64::from(host_port)))
 }

@@ -5,8 +5,18 @@ use std::io;
 
 use super::header::{Header, op, shutdown};
 
-/// Receive buffer that is announced to the host for each connection (virtio 1.2, 5.10.6.3).
-pub const BUF_ALLOC: u32 = 64 * 1024;
+/// Most bytes of receive buffer that a connection has (virtio 1.2, 5.10.6.3).
+pub const BUF_ALLOC_MAX: u32 = 128 * 1024;
+/// Fewest.
+pub const BUF_ALLOC_MIN: u32 = 16 * 1024;
+/// What the connections share: a new one gets its part, within the limits above.
+const BUF_ALLOC_SHARED: usize = 8 * 1024 * 1024;
+
+/// Receive buffer for one more connection beside `others`. All together take less than 40 MiB at the worst.
+pub fn buf_alloc(others: usize) -> u32 {
+    let share = u32::try_from(BUF_ALLOC_SHARED / (others + 1)).unwrap_or(u32::MAX);
+    share.clamp(BUF_ALLOC_MIN, BUF_ALLOC_MAX)
+}
 
 /// The two ports that name a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,7 +61,7 @@ impl Inbox {
     /// An idle connection holds no memory beyond a small buffer.
     pub fn clear(&mut self) {
         self.read = 0;
-        if self.bytes.capacity() > BUF_ALLOC as usize / 4 {
+        if self.bytes.capacity() > BUF_ALLOC_MIN as usize {
             self.bytes = Vec::new();
         } else {
             self.bytes.clear();
@@ -63,6 +73,8 @@ impl Inbox {
 pub struct Connection {
     key: Key,
     pub inbox: Inbox,
+    /// What the host was promised to have room for.
+    buf_alloc: u32,
     received: u32,
     forwarded: u32,
     announced: u32,
@@ -92,10 +104,11 @@ pub struct Connection {
 
 impl Connection {
     /// A connection that the host has asked for and that is accepted.
-    pub fn new(key: Key, request: &Header) -> Self {
+    pub fn new(key: Key, request: &Header, buf_alloc: u32) -> Self {
         Self {
             key,
             inbox: Inbox::default(),
+            buf_alloc,
             received: 0,
             forwarded: 0,
             announced: 0,
@@ -139,7 +152,7 @@ impl Connection {
     pub fn header(&mut self, guest_cid: u64, op: u16, len: usize) -> Header {
         let mut header = Header::to_host(guest_cid, self.key.guest_port, self.key.host_port, op);
         header.len = len as u32;
-        header.buf_alloc = BUF_ALLOC;
+        header.buf_alloc = self.buf_alloc;
         header.fwd_cnt = self.forwarded;
         self.announced = self.forwarded;
         self.credit_update_due = false;
@@ -171,7 +184,7 @@ impl Connection {
     /// Whether `len` more bytes may arrive. They count as received; without a reader they count as read, too.
     pub fn admit(&mut self, len: usize) -> bool {
         let held = self.received.wrapping_sub(self.forwarded) as usize;
-        if self.host_down & shutdown::SEND != 0 || held.saturating_add(len) > BUF_ALLOC as usize {
+        if self.host_down & shutdown::SEND != 0 || held.saturating_add(len) > self.buf_alloc as usize {
             return false;
         }
         self.received = self.received.wrapping_add(len as u32);
@@ -181,7 +194,7 @@ impl Connection {
     /// The application, or nobody, has taken `len` bytes.
     pub fn on_read(&mut self, len: usize) {
         self.forwarded = self.forwarded.wrapping_add(len as u32);
-        if self.forwarded.wrapping_sub(self.announced) >= BUF_ALLOC / 2 {
+        if self.forwarded.wrapping_sub(self.announced) >= self.buf_alloc / 2 {
             self.credit_update_due = true;
         }
     }

@@ -12,7 +12,7 @@ use casemate_abi::{Doorbell, HOST_CID};
 use tokio::io::ReadBuf;
 
 use super::Error;
-use super::connection::{Connection, Key};
+use super::connection::{Connection, Key, buf_alloc};
 use super::header::{HEADER_SIZE, Header, TYPE_STREAM, op};
 use super::queue::{BUFFER_SIZE, Direction, Queue, SIZE};
 use super::region::Region;
@@ -251,7 +251,8 @@ impl Driver {
         };
         backlog.waiting.push_back(key);
         self.wakes.extend(backlog.acceptor.take());
-        self.connections.insert(key, Connection::new(key, request));
+        let room = buf_alloc(self.connections.len());
+        self.connections.insert(key, Connection::new(key, request, room));
         self.settle(key);
         true
     }

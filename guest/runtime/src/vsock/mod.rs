@@ -18,7 +18,8 @@
 //! * Data from the host is copied into private memory, once, before anything looks at it; so is a packet's header.
 //! * No call blocks or waits in a loop. A writer without credit or without a free packet buffer is `Pending`, and
 //!   is woken when there is one.
-//! * Memory is bounded: [`MAX_CONNECTIONS`] connections, [`BUF_ALLOC`] bytes each; a host that sends more than the
+//! * Memory is bounded: [`MAX_CONNECTIONS`] connections with [`BUF_ALLOC_MIN`] to [`BUF_ALLOC_MAX`] bytes, fewer
+//!   the more there are; a host that sends more than the
 //!   credit it was given has its connection reset.
 //! * Once the host has corrupted a virtqueue, every operation fails with [`Error::Corrupt`]; nothing panics.
 //!
@@ -46,7 +47,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use connection::BUF_ALLOC;
+pub use connection::{BUF_ALLOC_MAX, BUF_ALLOC_MIN};
 pub use driver::MAX_CONNECTIONS;
 pub use queue::Direction;
 pub use stream::{VsockAddr, VsockListener, VsockStream};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::Host;
 use super::guest::{Guest, Idle, port, serve_all};
 
-const ROUNDS: usize = 20_000;
+const ROUNDS: usize = 5_000;
 
 fn quantiles(mut samples: Vec<Duration>) -> String {
     samples.sort();

@@ -5,6 +5,7 @@ mod behaviour;
 mod garbage;
 mod guest;
 mod measure;
+mod raw;
 
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
