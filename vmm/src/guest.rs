@@ -20,6 +20,7 @@ use rustix::event::epoll;
 use vmm_sys_util::eventfd::EventFd;
 use vmm_sys_util::signal::block_signal;
 
+use crate::backend;
 use crate::console::Console;
 use crate::image::{self, Image};
 use crate::jail::{self, seccomp};
@@ -212,12 +213,21 @@ pub fn launch(options: Options) -> Result<Ready, Error> {
     })
 }
 
+/// The rules for the thread that runs the guest.
+fn vcpu_thread(backend: backend::Kind) -> seccomp::Thread {
+    match backend {
+        backend::Kind::Kvm => seccomp::Thread::Vcpu,
+        backend::Kind::Process => seccomp::Thread::Tracer,
+    }
+}
+
 /// What a verifier may want to know about VMM and host, now that the memory is sealed.
 fn posture(machine: &Machine<Sealed>, key: &LeafKey) -> Result<Posture, Error> {
-    let mut posture = Posture::new();
+    let mut posture = crate::host::posture_facts()?;
     let method = match machine.private().method() {
         SealingMethod::GuestMemfd => "guest_memfd",
         SealingMethod::Anonymous => "anonymous",
+        SealingMethod::None => "none",
     };
     let reference = match machine.private().reference() {
         Some(FileReference::Locked(_)) => "io_uring",
@@ -228,10 +238,10 @@ fn posture(machine: &Machine<Sealed>, key: &LeafKey) -> Result<Posture, Error> {
         SecretKind::MemfdSecret => "memfd_secret",
         SecretKind::Anonymous => "anonymous",
     };
-    let filter = seccomp::filter_bytes()
+    let filter = seccomp::filter_bytes(vcpu_thread(machine.config().backend))
         .map_err(|error| host("build the seccomp filter")(std::io::Error::other(error)))?;
     posture.set(fact::VMM_VERSION, env!("CARGO_PKG_VERSION"))?;
-    posture.set(fact::BACKEND, "kvm")?;
+    posture.set(fact::BACKEND, machine.config().backend.name())?;
     posture.set(fact::SEALED_MEMORY, method)?;
     posture.set(fact::FILE_REFERENCE, reference)?;
     posture.set(fact::IMAGE_SEALED, "write_sealed")?;
@@ -246,10 +256,10 @@ fn posture(machine: &Machine<Sealed>, key: &LeafKey) -> Result<Posture, Error> {
 }
 
 impl Ready {
-    /// PCR0–2 and PCR8 as documents show them: zero in debug mode.
+    /// PCR0–2 and PCR8 as documents show them: zero in debug mode and on the process backend.
     pub fn shown_measurements(&self) -> ImageMeasurements {
         let real = self.machine.measurements();
-        if self.options.machine.debug {
+        if !self.options.machine.shows_pcrs() {
             let zero = Pcr::ZERO;
             return ImageMeasurements {
                 pcr0: zero,
@@ -316,10 +326,11 @@ impl Ready {
         if let Some((console, listener)) = console {
             console.serve(listener).map_err(host("start the console"))?;
         }
+        let vcpu = vcpu_thread(options.machine.backend);
         let cpus = options.cpu_ids;
         let running = machine.start(devices, move || {
             pin(&cpus)?;
-            seccomp::enter(seccomp::Thread::Vcpu)
+            seccomp::enter(vcpu)
         })?;
         seccomp::enter(seccomp::Thread::Io).map_err(host("enter seccomp"))?;
         let served = device.run();

@@ -17,22 +17,22 @@ use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 use casemate_abi::{
-    ABI_VERSION, BOOT_BASE, BOOT_DEBUG, BOOT_MAGIC, BOOT_SIZE, BootInfo, PAGE_SIZE, PAGE_TABLES_MAX,
-    PRIVATE_BASE, PRIVATE_MAX, PRIVATE_MIN, SHARED_BASE, SHARED_SIZE, STACK_BOTTOM, STACK_TOP,
+    ABI_VERSION, BOOT_BASE, BOOT_DEBUG, BOOT_MAGIC, BOOT_SIZE, BootInfo, DATA_BASE, DOORBELL, PAGE_SIZE,
+    PAGE_TABLES_BASE, PAGE_TABLES_MAX, PRIVATE_BASE, PRIVATE_MAX, PRIVATE_MIN, SHARED_BASE, SHARED_SIZE,
+    STACK_BOTTOM, STACK_TOP,
 };
+use casemate_attestation::pcr::ImageMeasurements;
 use vmm_sys_util::eventfd::EventFd;
 
-use crate::backend::{self, Cpu, KvmCpu, KvmMemory};
-use crate::image::{Image, Measuring};
-use crate::memory::{self, PrivateMemory, SealedFile, SealedPrivateMemory, SharedMemory, UnsealedFile};
+use crate::backend::kvm::IMAGE_PHYSICAL;
+use crate::backend::{self, Backend, Cpu, SealedRange, SealedView};
+use crate::image::{self, Image, Measuring};
+use crate::memory::{self, SealedFile, SealedPrivateMemory, SharedMemory, UnsealedFile};
 use crate::page_tables::{self, Access, PageTables};
 use crate::vcpu::{Devices, End, Vcpu};
-use casemate_attestation::pcr::ImageMeasurements;
 
-/// Guest-physical address of the boot region: it follows the page tables in the same sealed file.
-const BOOT_PHYSICAL: u64 = casemate_abi::PAGE_TABLES_BASE + PAGE_TABLES_MAX;
-/// Guest-physical address of the sealed image file.
-const IMAGE_PHYSICAL: u64 = casemate_abi::IMAGE_BASE;
+/// Least heap in bytes: with less, a guest would run out of memory before `main`.
+const HEAP_MIN: u64 = 1 << 20;
 
 /// What the user decides about a guest's machine.
 #[derive(Clone, Debug)]
@@ -43,8 +43,17 @@ pub struct Config {
     pub debug: bool,
     /// The guest's vsock context identifier.
     pub cid: u64,
+    /// What runs the guest.
+    pub backend: backend::Kind,
     /// Use ordinary memory even where the kernel has better: for comparisons and attack tests.
     pub anonymous_memory: bool,
+}
+
+impl Config {
+    /// Whether PCRs say what runs: not in debug mode, and not where nothing is sealed.
+    pub fn shows_pcrs(&self) -> bool {
+        !self.debug && self.backend == backend::Kind::Kvm
+    }
 }
 
 /// Why a machine cannot be made.
@@ -63,9 +72,9 @@ pub enum Error {
         /// Bytes of private memory.
         given: u64,
     },
-    /// KVM refused a step.
+    /// The backend refused a step.
     #[error(transparent)]
-    Kvm(#[from] backend::kvm::Error),
+    Backend(#[from] backend::Error),
     /// Memory could not be set up.
     #[error(transparent)]
     Memory(#[from] memory::Error),
@@ -74,7 +83,7 @@ pub enum Error {
     Map(#[from] page_tables::Error),
     /// The image could not be measured.
     #[error(transparent)]
-    Image(#[from] crate::image::Error),
+    Image(#[from] image::Error),
     /// A thread or event could not be made.
     #[error("cannot start the virtual CPU: {0}")]
     System(#[from] std::io::Error),
@@ -88,48 +97,37 @@ pub struct Machine<S> {
 
 /// Nothing loaded yet.
 pub struct Empty {
-    kvm: KvmMemory,
-    private: PrivateMemory,
+    backend: Box<dyn Backend>,
     shared: SharedMemory,
 }
 
 /// Image in memory.
 pub struct Loaded {
-    kvm: KvmMemory,
-    parts: Parts,
-    private: PrivateMemory,
+    backend: Box<dyn Backend>,
+    memory: Memory,
     measuring: Measuring,
 }
 
 /// Image in memory, and its measurements known.
 pub struct Measured {
-    kvm: KvmMemory,
-    parts: Parts,
-    private: PrivateMemory,
+    backend: Box<dyn Backend>,
+    memory: Memory,
     measurements: ImageMeasurements,
 }
 
 /// Ready to run; nobody can look in any more.
 pub struct Sealed {
-    parts: Parts,
+    cpu: Box<dyn Cpu>,
+    memory: Memory,
     private: SealedPrivateMemory,
     measurements: ImageMeasurements,
 }
 
-/// What the virtual CPU needs to run. The order of the fields is the order in which they are dropped: the CPU
-/// (and with it the VM) before the memory it refers to.
-struct Parts {
-    cpu: KvmCpu,
+/// The memory that a backend refers to. In every stage it is declared, and so dropped, after the backend or CPU.
+struct Memory {
     shared: SharedMemory,
     _tables: SealedFile,
     _image: Arc<SealedFile>,
-}
-
-impl Parts {
-    /// By value: a closure that used just some fields would drop the others, and the memory with them.
-    fn run(mut self, vcpu: Vcpu) -> std::io::Result<End> {
-        vcpu.run(&mut self.cpu as &mut dyn Cpu, &self.shared)
-    }
 }
 
 impl<S> Machine<S> {
@@ -140,19 +138,17 @@ impl<S> Machine<S> {
 }
 
 impl Machine<Empty> {
-    /// A VM with memory and no content.
+    /// A machine with memory and no content.
     pub fn new(config: Config) -> Result<Self, Error> {
         let size = config.memory;
         if !(PRIVATE_MIN..=PRIVATE_MAX).contains(&size) || !size.is_multiple_of(PAGE_SIZE) {
             return Err(Error::MemorySize(size));
         }
-        let kvm = KvmMemory::new()?;
-        let private = kvm.private(size, config.anonymous_memory)?;
         let shared = SharedMemory::new()?;
-        kvm.share(&shared)?;
+        let backend = backend::new(config.backend, size, config.anonymous_memory, &shared)?;
         Ok(Self {
             config,
-            stage: Empty { kvm, private, shared },
+            stage: Empty { backend, shared },
         })
     }
 
@@ -164,10 +160,8 @@ impl Machine<Empty> {
     /// Copies the image's data into private memory and fixes the guest's view of memory for good. `kick` is
     /// signalled when the guest notifies a virtqueue.
     pub fn load(self, image: Image, kick: &EventFd) -> Result<Machine<Loaded>, Error> {
-        let Empty { kvm, private, shared } = self.stage;
-        let private_end = PRIVATE_BASE + self.config.memory;
-        // Heap of at least 1 MiB: less would end in an allocation failure before main.
-        let needed = image.elf().data_end + (1 << 20) - PRIVATE_BASE;
+        let Empty { mut backend, shared } = self.stage;
+        let needed = image.elf().data_end + HEAP_MIN - PRIVATE_BASE;
         if needed > self.config.memory {
             return Err(Error::TooSmall {
                 needed,
@@ -175,27 +169,19 @@ impl Machine<Empty> {
             });
         }
         for (address, bytes) in image.data() {
-            private.load(address, bytes)?;
+            backend.load(address, bytes)?;
         }
-        let cpu = kvm.cpu(image.elf().entry, kick)?;
-        let (tsc_at_boot, tsc_khz) = cpu.time_stamp()?;
-        let boot = BootInfo {
-            magic: BOOT_MAGIC,
-            abi_version: ABI_VERSION,
-            flags: if self.config.debug { BOOT_DEBUG } else { 0 },
-            heap_start: image.elf().data_end,
-            heap_end: private_end,
-            tsc_khz,
-            tsc_at_boot,
-            unix_ns: unix_ns(),
-            cmdline_len: image.cmdline().len() as u64,
-            guest_cid: self.config.cid,
-        };
-        let tables = sealed_tables(&image, private_end, &boot)?;
+        backend.create_cpu(image.elf().entry, kick)?;
+        let boot = boot_info(&self.config, &image, backend.time_stamp()?);
+        let ranges = sealed_ranges(&image);
+        let tables = sealed_tables(&ranges, &boot, image.cmdline())?;
         let (file, measuring) = image.measure()?;
-        kvm.map_sealed(tables.mapping(), file.mapping(), IMAGE_PHYSICAL)?;
-        let parts = Parts {
-            cpu,
+        backend.map_sealed(SealedView {
+            tables: &tables,
+            image: &file,
+            ranges: &ranges,
+        })?;
+        let memory = Memory {
             shared,
             _tables: tables,
             _image: file,
@@ -203,47 +189,79 @@ impl Machine<Empty> {
         Ok(Machine {
             config: self.config,
             stage: Loaded {
-                kvm,
-                parts,
-                private,
+                backend,
+                memory,
                 measuring,
             },
         })
     }
 }
 
-/// Page tables and boot region in one sealed file.
-fn sealed_tables(image: &Image, private_end: u64, boot: &BootInfo) -> Result<SealedFile, Error> {
-    let mut tables = PageTables::default();
-    tables.map(BOOT_BASE, BOOT_PHYSICAL, BOOT_SIZE, Access::Read)?;
-    for segment in image
+fn boot_info(config: &Config, image: &Image, (tsc_at_boot, tsc_khz): (u64, u64)) -> BootInfo {
+    let since_1970 = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    BootInfo {
+        magic: BOOT_MAGIC,
+        abi_version: ABI_VERSION,
+        flags: if config.debug { BOOT_DEBUG } else { 0 },
+        heap_start: image.elf().data_end,
+        heap_end: PRIVATE_BASE + config.memory,
+        tsc_khz,
+        tsc_at_boot,
+        unix_ns: u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX),
+        cmdline_len: image.cmdline().len() as u64,
+        guest_cid: config.cid,
+    }
+}
+
+/// What the guest sees of the sealed files: the boot region, text and read-only data.
+fn sealed_ranges(image: &Image) -> Vec<SealedRange> {
+    let boot = SealedRange {
+        start: BOOT_BASE,
+        len: BOOT_SIZE,
+        in_image: false,
+        offset: PAGE_TABLES_MAX,
+        access: Access::Read,
+    };
+    let segments = image
         .elf()
         .segments
         .iter()
-        .filter(|segment| segment.access != Access::Write)
-    {
-        let physical = IMAGE_PHYSICAL + image.offset_in_file(segment);
-        tables.map(segment.start, physical, segment.len, segment.access)?;
+        .filter(|segment| segment.access != Access::Write);
+    let segments = segments.map(|segment| SealedRange {
+        start: segment.start,
+        len: segment.len,
+        in_image: true,
+        offset: image.offset_in_file(segment),
+        access: segment.access,
+    });
+    std::iter::once(boot).chain(segments).collect()
+}
+
+/// Page tables and boot region in one sealed file.
+fn sealed_tables(ranges: &[SealedRange], boot: &BootInfo, cmdline: &[u8]) -> Result<SealedFile, Error> {
+    let mut tables = PageTables::default();
+    for range in ranges {
+        let file = if range.in_image {
+            IMAGE_PHYSICAL
+        } else {
+            PAGE_TABLES_BASE
+        };
+        tables.map(range.start, file + range.offset, range.len, range.access)?;
     }
-    tables.map(SHARED_BASE, SHARED_BASE, SHARED_SIZE, Access::Write)?;
-    tables.map(
-        casemate_abi::DOORBELL,
-        casemate_abi::DOORBELL,
-        PAGE_SIZE,
-        Access::Write,
-    )?;
-    tables.map(
-        STACK_BOTTOM,
-        STACK_BOTTOM,
-        STACK_TOP - STACK_BOTTOM,
-        Access::Write,
-    )?;
-    let data = casemate_abi::DATA_BASE;
-    tables.map(data, data, private_end - data, Access::Write)?;
+    for (start, end) in [
+        (SHARED_BASE, SHARED_BASE + SHARED_SIZE),
+        (DOORBELL, DOORBELL + PAGE_SIZE),
+        (STACK_BOTTOM, STACK_TOP),
+        (DATA_BASE, boot.heap_end),
+    ] {
+        tables.map(start, start, end - start, Access::Write)?;
+    }
     let file = UnsealedFile::new("casemate-tables", PAGE_TABLES_MAX + BOOT_SIZE)?;
     file.write(0, &tables.to_bytes())?;
     file.write(PAGE_TABLES_MAX, &boot_bytes(boot))?;
-    file.write(PAGE_TABLES_MAX + PAGE_SIZE, image.cmdline())?;
+    file.write(PAGE_TABLES_MAX + PAGE_SIZE, cmdline)?;
     Ok(file.seal()?)
 }
 
@@ -252,14 +270,24 @@ fn boot_bytes(boot: &BootInfo) -> Vec<u8> {
     bytes.extend(boot.magic.to_le_bytes());
     bytes.extend(boot.abi_version.to_le_bytes());
     bytes.extend(boot.flags.to_le_bytes());
+    let BootInfo {
+        heap_start,
+        heap_end,
+        tsc_khz,
+        tsc_at_boot,
+        unix_ns,
+        cmdline_len,
+        guest_cid,
+        ..
+    } = *boot;
     for word in [
-        boot.heap_start,
-        boot.heap_end,
-        boot.tsc_khz,
-        boot.tsc_at_boot,
-        boot.unix_ns,
-        boot.cmdline_len,
-        boot.guest_cid,
+        heap_start,
+        heap_end,
+        tsc_khz,
+        tsc_at_boot,
+        unix_ns,
+        cmdline_len,
+        guest_cid,
     ] {
         bytes.extend(word.to_le_bytes());
     }
@@ -267,29 +295,20 @@ fn boot_bytes(boot: &BootInfo) -> Vec<u8> {
     bytes
 }
 
-fn unix_ns() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-}
-
 impl Machine<Loaded> {
     /// Waits for the digests of the sealed image, which were computed beside the loading.
     pub fn measure(self) -> Result<Machine<Measured>, Error> {
         let Loaded {
-            kvm,
-            parts,
-            private,
+            backend,
+            memory,
             measuring,
         } = self.stage;
         let measurements = measuring.wait()?;
         Ok(Machine {
             config: self.config,
             stage: Measured {
-                kvm,
-                parts,
-                private,
+                backend,
+                memory,
                 measurements,
             },
         })
@@ -300,18 +319,16 @@ impl Machine<Measured> {
     /// Puts the private memory out of everybody's reach and lets go of the VM.
     pub fn seal(self) -> Result<Machine<Sealed>, Error> {
         let Measured {
-            kvm,
-            parts,
-            private,
+            backend,
+            memory,
             measurements,
         } = self.stage;
-        let private = private.seal()?;
-        // Without its descriptor nobody can add memory or CPUs to the VM; the CPU keeps it alive.
-        drop(kvm);
+        let (cpu, private) = backend.seal()?;
         Ok(Machine {
             config: self.config,
             stage: Sealed {
-                parts,
+                cpu,
+                memory,
                 private,
                 measurements,
             },
@@ -336,17 +353,30 @@ impl Machine<Sealed> {
         devices: Devices,
         prepare: impl FnOnce() -> std::io::Result<()> + Send + 'static,
     ) -> Result<Running, Error> {
-        let Sealed { parts, private, .. } = self.stage;
+        let Sealed {
+            cpu, memory, private, ..
+        } = self.stage;
         let vcpu = Vcpu::new(devices)?;
-        let thread = std::thread::Builder::new().name("vcpu".into()).spawn(move || {
-            prepare()?;
-            parts.run(vcpu)
-        })?;
+        let thread = std::thread::Builder::new()
+            .name("vcpu".into())
+            .spawn(move || run(cpu, memory, vcpu, prepare))?;
         Ok(Running {
             thread,
             _private: private,
         })
     }
+}
+
+/// What the virtual CPU's thread does. Takes the memory by value, whole, to keep it for as long as the CPU runs.
+fn run(
+    mut cpu: Box<dyn Cpu>,
+    memory: Memory,
+    vcpu: Vcpu,
+    prepare: impl FnOnce() -> std::io::Result<()>,
+) -> std::io::Result<End> {
+    cpu.enter_thread()?;
+    prepare()?;
+    vcpu.run(cpu.as_mut(), &memory.shared)
 }
 
 /// A guest that runs.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use casemate::backend::Fault;
+use casemate::backend::{Fault, Kind};
 use casemate::image::Image;
 use casemate::machine::{Config, Machine};
 use casemate::vcpu::{Devices, End, GuestEvents, NsmDevice};
@@ -45,17 +45,22 @@ fn image(code: &[u8]) -> Vec<u8> {
 }
 
 fn run(code: &[u8]) -> (End, Vec<String>) {
+    run_on(Kind::Kvm, code)
+}
+
+fn run_on(backend: Kind, code: &[u8]) -> (End, Vec<String>) {
     let config = Config {
         memory: 16 << 20,
         debug: false,
         cid: 16,
+        backend,
         anonymous_memory: false,
     };
     let machine = Machine::new(config).expect("this test needs a working /dev/kvm");
-    let kick = EventFd::new(0).expect("eventfd");
+
     let image = Image::from_bytes(&image(code)).expect("image");
     let machine = machine
-        .load(image)
+        .load(image, &EventFd::new(0).expect("eventfd"))
         .expect("load")
         .measure()
         .expect("measure")
@@ -227,5 +232,28 @@ fn only_an_eight_byte_store_rings_the_doorbell() {
     for code in [small_doorbell(), doorbell_elsewhere(), read_doorbell()] {
         let end = run(code).0;
         assert!(matches!(end, End::Fault(Fault::BadAccess(_))), "{end:?}");
+    }
+}
+
+#[test]
+fn the_process_backend_runs_the_same_image_and_stops_the_same_faults() {
+    let run = |code| run_on(Kind::Process, code);
+    assert_eq!(run(exit_7()), (End::Exit(7), vec!["ended".into()]));
+    assert_eq!(run(check_data_and_bss()).0, End::Exit(0));
+    assert_eq!(run(idle_with_timeout()).0, End::Exit(3));
+    assert_eq!(run(nsm_echo()).0, End::Exit(b'c'));
+    let forbidden: [(&str, &[u8]); 8] = [
+        ("read unmapped memory", read_unmapped()),
+        ("write its code", write_code()),
+        ("write the boot page", write_boot_page()),
+        ("execute data", run_data()),
+        ("halt", halt()),
+        ("make a system call", system_call()),
+        ("run an undefined instruction", undefined()),
+        ("store less than 8 bytes to the doorbell", small_doorbell()),
+    ];
+    for (what, code) in forbidden {
+        let (end, _) = run(code);
+        assert!(matches!(end, End::Fault(_)), "a guest could {what}: {end:?}");
     }
 }

@@ -17,7 +17,7 @@
 //! | TR | busy TSS, present, limit 0 | VM entry demands one; no I/O bitmap: `in`/`out` fault |
 //! | RFLAGS | reserved bit 1 | IOPL 0, interrupts off |
 
-use casemate_abi::{DOORBELL, PAGE_TABLES_BASE, SHARED_BASE, SHARED_SIZE, STACK_TOP};
+use casemate_abi::{DOORBELL, Doorbell, IMAGE_BASE, PAGE_TABLES_BASE, SHARED_BASE, SHARED_SIZE, STACK_TOP};
 use kvm_bindings::{
     KVM_MAX_CPUID_ENTRIES, KVM_MEM_READONLY, Msrs, kvm_msr_entry, kvm_segment, kvm_sregs,
     kvm_userspace_memory_region, kvm_xcrs,
@@ -25,8 +25,8 @@ use kvm_bindings::{
 use kvm_ioctls::{IoEventAddress, Kvm, VcpuExit, VcpuFd, VmFd};
 use vmm_sys_util::eventfd::EventFd;
 
-use super::{Cpu, Exit, Fault};
-use crate::memory::{Mapping, PrivateMemory, SharedMemory};
+use super::{Backend, Cpu, Error, Exit, Fault, SealedView};
+use crate::memory::{PrivateMemory, SealedPrivateMemory, SharedMemory};
 use crate::page_tables::PageTables;
 
 const CR0: u64 = 0x8005_0033;
@@ -37,62 +37,37 @@ const MSR_IA32_TSC: u32 = 0x10;
 /// x87, SSE, AVX, and the three AVX-512 components (Intel SDM volume 1, 13.3).
 const XCR0_WANTED: u64 = 0xe7;
 
+/// Guest-physical address of the sealed image file.
+pub const IMAGE_PHYSICAL: u64 = IMAGE_BASE;
+
 const SLOT_TABLES: u32 = 0;
 const SLOT_IMAGE: u32 = 1;
 const SLOT_SHARED: u32 = 2;
 const SLOT_PRIVATE: u32 = 3;
 
-/// What KVM refused.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// `/dev/kvm` cannot be opened.
-    #[error(
-        "cannot open /dev/kvm ({0}): load the kvm module and join the `kvm` group, or choose `--backend process`, \
-         which does not seal"
-    )]
-    Open(kvm_ioctls::Error),
-    /// A step failed; `what` names it.
-    #[error("KVM cannot {what}: {source}")]
-    Kvm {
-        /// The step, as in "cannot ...".
-        what: &'static str,
-        /// The kernel's answer.
-        source: kvm_ioctls::Error,
-    },
-    /// The private memory could not be set up.
-    #[error(transparent)]
-    Memory(#[from] crate::memory::Error),
-}
-
 fn kvm(what: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> Error {
     move |source| Error::Kvm { what, source }
 }
 
-/// A VM with its memory slots, before it has a virtual CPU.
-pub struct KvmMemory {
-    kvm: Kvm,
+/// A VM that is being put together. The order of the fields is the order in which they are dropped: the CPU and the
+/// VM before the memory they refer to.
+pub struct KvmBackend {
+    cpu: Option<VcpuFd>,
     vm: VmFd,
+    kvm: Kvm,
+    private: PrivateMemory,
 }
 
-impl KvmMemory {
-    /// A VM without memory.
-    pub fn new() -> Result<Self, Error> {
+impl KvmBackend {
+    /// A VM with private memory (of the best kind this kernel has, or ordinary if `anonymous`) and the shared region.
+    pub fn new(len: u64, anonymous: bool, shared: &SharedMemory) -> Result<Self, Error> {
         let kvm = Kvm::new().map_err(Error::Open)?;
         let vm = kvm.create_vm().map_err(self::kvm("create a VM"))?;
-        Ok(Self { kvm, vm })
-    }
-
-    /// Private memory of the best kind this kernel has, or ordinary memory if `anonymous`.
-    pub fn private(&self, len: u64, anonymous: bool) -> Result<PrivateMemory, Error> {
-        Ok(if anonymous {
-            PrivateMemory::anonymous(&self.vm, SLOT_PRIVATE, len)?
+        let private = if anonymous {
+            PrivateMemory::anonymous(&vm, SLOT_PRIVATE, len)?
         } else {
-            PrivateMemory::new(&self.vm, SLOT_PRIVATE, len)?
-        })
-    }
-
-    /// Gives the guest the shared region.
-    pub fn share(&self, shared: &SharedMemory) -> Result<(), Error> {
+            PrivateMemory::new(&vm, SLOT_PRIVATE, len)?
+        };
         let region = kvm_userspace_memory_region {
             slot: SLOT_SHARED,
             flags: 0,
@@ -100,34 +75,26 @@ impl KvmMemory {
             memory_size: SHARED_SIZE,
             userspace_addr: shared.host_address(),
         };
-        // SAFETY: the caller keeps `shared` alive as long as the VM (both are fields of one `Machine`).
-        unsafe { self.vm.set_user_memory_region(region) }.map_err(kvm("map the shared region"))
+        // SAFETY: the caller keeps `shared` alive as long as the VM (`Machine` owns both).
+        unsafe { vm.set_user_memory_region(region) }.map_err(self::kvm("map the shared region"))?;
+        Ok(Self {
+            kvm,
+            vm,
+            private,
+            cpu: None,
+        })
+    }
+}
+
+impl Backend for KvmBackend {
+    fn load(&mut self, address: u64, bytes: &[u8]) -> Result<(), Error> {
+        Ok(self.private.load(address, bytes)?)
     }
 
-    /// Gives the guest the sealed page tables (with the boot page) and the sealed image file.
-    pub fn map_sealed(&self, tables: &Mapping, image: &Mapping, image_physical: u64) -> Result<(), Error> {
-        for (slot, mapping, address) in [
-            (SLOT_TABLES, tables, PAGE_TABLES_BASE),
-            (SLOT_IMAGE, image, image_physical),
-        ] {
-            let region = kvm_userspace_memory_region {
-                slot,
-                flags: KVM_MEM_READONLY,
-                guest_phys_addr: address,
-                memory_size: mapping.len() as u64,
-                userspace_addr: mapping.host_address(),
-            };
-            // SAFETY: the mapping is read-only and outlives the VM (both are fields of one `Machine`).
-            unsafe { self.vm.set_user_memory_region(region) }.map_err(kvm("map the sealed image"))?;
-        }
-        Ok(())
-    }
-
-    /// The virtual CPU, ready at `entry`. `kick` is signalled by the kernel itself when the guest rings the
-    /// doorbell for its virtqueues, without leaving KVM.
-    pub fn cpu(&self, entry: u64, kick: &EventFd) -> Result<KvmCpu, Error> {
+    fn create_cpu(&mut self, entry: u64, kick: &EventFd) -> Result<(), Error> {
+        // The kernel itself signals the event when the guest notifies a virtqueue: no exit to this process.
         let address = IoEventAddress::Mmio(DOORBELL);
-        for request in [casemate_abi::Doorbell::VsockRx, casemate_abi::Doorbell::VsockTx] {
+        for request in [Doorbell::VsockRx, Doorbell::VsockTx] {
             self.vm
                 .register_ioevent(kick, &address, request.value(0))
                 .map_err(kvm("register the doorbell"))?;
@@ -145,7 +112,54 @@ impl KvmMemory {
         cpu.set_cpuid2(&cpuid).map_err(kvm("set CPU features"))?;
         set_start_state(&cpu, entry)?;
         set_xcr0(&cpu, supported_xcr0)?;
-        Ok(KvmCpu { cpu })
+        self.cpu = Some(cpu);
+        Ok(())
+    }
+
+    fn time_stamp(&self) -> Result<(u64, u64), Error> {
+        let cpu = self.cpu.as_ref().ok_or(Error::Processor("virtual CPU"))?;
+        let entry = kvm_msr_entry {
+            index: MSR_IA32_TSC,
+            ..Default::default()
+        };
+        let mut msrs = Msrs::from_entries(&[entry]).map_err(|_| Error::Processor("time-stamp counter"))?;
+        cpu.get_msrs(&mut msrs).map_err(kvm("read the clock"))?;
+        let counter = msrs.as_slice().first().map_or(0, |entry| entry.data);
+        let khz = cpu.get_tsc_khz().map_err(kvm("read the clock's frequency"))?;
+        Ok((counter, u64::from(khz)))
+    }
+
+    fn map_sealed(&mut self, view: SealedView<'_>) -> Result<(), Error> {
+        // What the guest sees of the files is in the page tables; here they are put into physical memory, whole.
+        for (slot, file, address) in [
+            (SLOT_TABLES, view.tables, PAGE_TABLES_BASE),
+            (SLOT_IMAGE, view.image, IMAGE_PHYSICAL),
+        ] {
+            let region = kvm_userspace_memory_region {
+                slot,
+                flags: KVM_MEM_READONLY,
+                guest_phys_addr: address,
+                memory_size: file.mapping().len() as u64,
+                userspace_addr: file.mapping().host_address(),
+            };
+            // SAFETY: the mapping is read-only and outlives the VM (`Machine` owns both).
+            unsafe { self.vm.set_user_memory_region(region) }.map_err(kvm("map the sealed image"))?;
+        }
+        Ok(())
+    }
+
+    fn seal(self: Box<Self>) -> Result<(Box<dyn Cpu>, SealedPrivateMemory), Error> {
+        let Self {
+            cpu,
+            vm,
+            kvm,
+            private,
+        } = *self;
+        let cpu = cpu.ok_or(Error::Processor("virtual CPU"))?;
+        let private = private.seal()?;
+        // Without their descriptors nobody can add memory or CPUs; the virtual CPU keeps the VM alive.
+        drop((vm, kvm));
+        Ok((Box::new(KvmCpu { cpu }), private))
     }
 }
 
@@ -215,27 +229,6 @@ fn set_xcr0(cpu: &VcpuFd, supported: u64) -> Result<(), Error> {
 /// The virtual CPU of a sealed guest.
 pub struct KvmCpu {
     cpu: VcpuFd,
-}
-
-impl KvmCpu {
-    /// The guest's time-stamp counter now, and its frequency in kHz.
-    pub fn time_stamp(&self) -> Result<(u64, u64), Error> {
-        let entry = kvm_msr_entry {
-            index: MSR_IA32_TSC,
-            ..Default::default()
-        };
-        let mut msrs = Msrs::from_entries(&[entry]).map_err(|_| Error::Kvm {
-            what: "read the clock",
-            source: kvm_ioctls::Error::new(libc::EINVAL),
-        })?;
-        self.cpu.get_msrs(&mut msrs).map_err(kvm("read the clock"))?;
-        let counter = msrs.as_slice().first().map_or(0, |entry| entry.data);
-        let khz = self
-            .cpu
-            .get_tsc_khz()
-            .map_err(kvm("read the clock's frequency"))?;
-        Ok((counter, u64::from(khz)))
-    }
 }
 
 impl Cpu for KvmCpu {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::error::{Code, Failure};
 use super::registry::{GuestRecord, Registry, Reservation, now_ms, state_dir};
-use super::run::{Backend, RunOptions};
+use super::run::RunOptions;
 use crate::guest::{self, Ended, Options};
 use crate::machine::Config;
 use crate::vcpu::End;
@@ -36,7 +36,7 @@ pub fn launch(
     // From here on the process is under seccomp and cannot remove directories: the lock must live as long as it does.
     std::mem::forget(reservation);
     let ended = ready.run().map_err(boot)?;
-    Ok(report(&record, &ended))
+    crate::jail::exit(report(&record, &ended))
 }
 
 fn guest_options(options: &RunOptions, reservation: &Reservation) -> Options {
@@ -49,6 +49,7 @@ fn guest_options(options: &RunOptions, reservation: &Reservation) -> Options {
             memory: options.memory_mib.saturating_mul(1 << 20),
             debug: options.debug,
             cid: reservation.cid(),
+            backend: options.backend,
             anonymous_memory: false,
         },
         cpu_ids: options.cpu_ids.clone(),
@@ -78,10 +79,7 @@ fn record(options: &RunOptions, reservation: &Reservation, ready: &guest::Ready)
         cpu_ids: options.cpu_ids.clone(),
         memory_mib: options.memory_mib,
         debug: options.debug,
-        backend: match options.backend {
-            Backend::Kvm => "kvm".into(),
-            Backend::Process => "process".into(),
-        },
+        backend: options.backend.name().into(),
         measurements,
         posture: ready.posture_summary(),
         image_name: metadata.map(|metadata| metadata.image_name.clone()),
@@ -92,12 +90,12 @@ fn record(options: &RunOptions, reservation: &Reservation, ready: &guest::Ready)
 }
 
 /// Says in one line why the guest ended, and turns it into an exit code.
-fn report(record: &GuestRecord, ended: &Ended) -> ExitCode {
+fn report(record: &GuestRecord, ended: &Ended) -> u8 {
     let code = match ended {
         Ended::Guest(End::Exit(code)) => *code,
         Ended::Guest(End::Fault(_) | End::BadDoorbell(_)) => EXIT_FAULT,
         Ended::Signal(number) => EXIT_SIGNAL.saturating_add(u8::try_from(*number).unwrap_or(0)),
     };
     eprintln!("casemate: {}: {ended}", record.name);
-    ExitCode::from(code)
+    code
 }

@@ -38,14 +38,7 @@ pub struct RunOptions {
     pub backend: Backend,
 }
 
-/// What runs a guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Backend {
-    /// A virtual machine: sealed.
-    Kvm,
-    /// An ordinary process: not sealed, zero PCRs; for development where there is no KVM
-    Process,
-}
+pub use crate::backend::Kind as Backend;
 
 /// Flags of `run` and `run-enclave`: nitro-cli's, and ours.
 #[derive(Clone, Debug, Args)]

@@ -140,7 +140,12 @@ impl Image {
 
     /// Name, version and build, if the image says. Not measured, so not to be believed.
     pub fn metadata(&self) -> Option<Metadata> {
-        Metadata::parse(Eif::parse(self.file.bytes().get(self.eif.clone())?).ok()?.metadata?).ok()
+        Metadata::parse(
+            Eif::parse(self.file.bytes().get(self.eif.clone())?)
+                .ok()?
+                .metadata?,
+        )
+        .ok()
     }
 
     /// Guest address and initial bytes of each data segment.

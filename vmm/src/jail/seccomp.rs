@@ -19,6 +19,8 @@ const KVM_RUN: u64 = 0xae80;
 pub enum Thread {
     /// The virtual CPU's.
     Vcpu,
+    /// The same on the process backend, which seals nothing: it traces the guest instead of running it.
+    Tracer,
     /// The one that moves packets between clients and guest.
     Io,
 }
@@ -36,9 +38,11 @@ pub struct Allowed {
     pub reason: &'static str,
 }
 
-const BOTH: &[Thread] = &[Thread::Vcpu, Thread::Io];
+const ALL: &[Thread] = &[Thread::Vcpu, Thread::Tracer, Thread::Io];
 const IO: &[Thread] = &[Thread::Io];
 const VCPU: &[Thread] = &[Thread::Vcpu];
+const CPUS: &[Thread] = &[Thread::Vcpu, Thread::Tracer];
+const TRACER: &[Thread] = &[Thread::Tracer];
 
 const fn allow(name: &'static str, number: i64, threads: &'static [Thread], reason: &'static str) -> Allowed {
     Allowed {
@@ -50,7 +54,9 @@ const fn allow(name: &'static str, number: i64, threads: &'static [Thread], reas
 }
 
 /// The whole list.
-pub const ALLOWED: [Allowed; 16] = [
+///
+/// A sealed guest's VMM has the first 16; the last two are the process backend's.
+pub const ALLOWED: [Allowed; 18] = [
     allow(
         "ioctl",
         libc::SYS_ioctl,
@@ -60,7 +66,7 @@ pub const ALLOWED: [Allowed; 16] = [
     allow(
         "epoll_wait",
         libc::SYS_epoll_wait,
-        BOTH,
+        ALL,
         "wait for clients, packets, the end; idle",
     ),
     allow(
@@ -76,11 +82,11 @@ pub const ALLOWED: [Allowed; 16] = [
         "take a client that connects to the guest's socket",
     ),
     allow("recvfrom", libc::SYS_recvfrom, IO, "read the CONNECT line"),
-    allow("read", libc::SYS_read, BOTH, "read from a client; take a wake-up"),
+    allow("read", libc::SYS_read, ALL, "read from a client; take a wake-up"),
     allow(
         "write",
         libc::SYS_write,
-        BOTH,
+        ALL,
         "write to a client; wake the other thread; say why the guest ended",
     ),
     allow(
@@ -96,13 +102,13 @@ pub const ALLOWED: [Allowed; 16] = [
         IO,
         "let clients run while polling",
     ),
-    allow("getrandom", libc::SYS_getrandom, VCPU, "NSM GetRandom"),
-    allow("futex", libc::SYS_futex, BOTH, "locks of the standard library"),
-    allow("brk", libc::SYS_brk, BOTH, "memory for connections"),
+    allow("getrandom", libc::SYS_getrandom, CPUS, "NSM GetRandom"),
+    allow("futex", libc::SYS_futex, ALL, "locks of the standard library"),
+    allow("brk", libc::SYS_brk, ALL, "memory for connections"),
     allow(
         "clock_gettime",
         libc::SYS_clock_gettime,
-        BOTH,
+        ALL,
         "time, where the vDSO cannot tell it",
     ),
     allow(
@@ -111,7 +117,19 @@ pub const ALLOWED: [Allowed; 16] = [
         IO,
         "remove the guest's sockets at the end (landlock: nothing else)",
     ),
-    allow("exit_group", libc::SYS_exit_group, BOTH, "end"),
+    allow("exit_group", libc::SYS_exit_group, ALL, "end"),
+    allow(
+        "ptrace",
+        libc::SYS_ptrace,
+        TRACER,
+        "process backend: run the child, take its doorbell",
+    ),
+    allow(
+        "wait4",
+        libc::SYS_wait4,
+        TRACER,
+        "process backend: wait for the child to stop",
+    ),
 ];
 
 /// The filter of one thread, as the kernel takes it.
@@ -138,10 +156,10 @@ pub fn filter(thread: Thread) -> Result<BpfProgram, seccompiler::BackendError> {
     .try_into()
 }
 
-/// Both filters as bytes, for the posture: BPF instructions as the kernel takes them, vCPU's first.
-pub fn filter_bytes() -> Result<Vec<u8>, seccompiler::BackendError> {
+/// Both filters as bytes, for the posture: BPF instructions as the kernel takes them, that of `vcpu` first.
+pub fn filter_bytes(vcpu: Thread) -> Result<Vec<u8>, seccompiler::BackendError> {
     let mut bytes = Vec::new();
-    for thread in [Thread::Vcpu, Thread::Io] {
+    for thread in [vcpu, Thread::Io] {
         for instruction in filter(thread)? {
             bytes.extend(instruction.code.to_le_bytes());
             bytes.extend([instruction.jt, instruction.jf]);

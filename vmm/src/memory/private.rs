@@ -26,6 +26,8 @@ pub enum SealingMethod {
     GuestMemfd,
     /// Ordinary anonymous memory of the VMM, because the kernel has no mappable guest_memfd. Root can read it.
     Anonymous,
+    /// Not at all: memory of a child process.
+    None,
 }
 
 /// Private memory while the image is being loaded.
@@ -164,6 +166,11 @@ pub struct SealedPrivateMemory {
 }
 
 impl SealedPrivateMemory {
+    /// What stands in its place where nothing is sealed: the process backend.
+    pub fn unsealed() -> Self {
+        Self { method: SealingMethod::None, reference: None, _ordinary: None }
+    }
+
     /// How it is kept from the host.
     pub fn method(&self) -> SealingMethod {
         self.method
