@@ -2,7 +2,7 @@
 
 use aws_lc_rs::digest::{Digest, digest};
 
-use super::{CryptoError, MessageType, SigningAlgorithm};
+use super::{CryptoError, MessageLength, MessageType, SigningAlgorithm};
 
 /// What a signature is made over.
 pub enum Digested<'a> {
@@ -21,11 +21,10 @@ pub fn digest_of<'a>(
     message: &'a [u8],
 ) -> Result<Digested<'a>, CryptoError> {
     let wrong = || CryptoError::Length(algorithm.name(), message.len());
-    let expected = algorithm
-        .message_length(message_type)
-        .map_err(|()| CryptoError::Mismatch(algorithm.name(), message_type.name()))?;
-    if expected.is_some_and(|length| length != message.len()) {
-        return Err(wrong());
+    match algorithm.message_length(message_type) {
+        MessageLength::Never => return Err(CryptoError::Mismatch(algorithm.name(), message_type.name())),
+        MessageLength::Exactly(length) if length != message.len() => return Err(wrong()),
+        MessageLength::Exactly(_) | MessageLength::Any => {}
     }
     match (algorithm.hash(), message_type) {
         (Some(hash), MessageType::Raw) => Ok(Digested::Digest(digest(hash, message))),

@@ -21,7 +21,9 @@ pub use agile::{Digested, digest_of};
 pub use mac::MacKey;
 pub use oaep::OaepKey;
 pub use signing::SigningKey;
-pub use spec::{EncryptionAlgorithm, KeySpec, KeyUsage, MacAlgorithm, MessageType, SigningAlgorithm};
+pub use spec::{
+    EncryptionAlgorithm, KeySpec, KeyUsage, MacAlgorithm, MessageLength, MessageType, SigningAlgorithm,
+};
 #[cfg(feature = "selftest")]
 pub(crate) use symmetric::aes_256_gcm_open;
 pub use symmetric::{Opened, SALT_LEN, SymmetricKey, TAG_LEN};

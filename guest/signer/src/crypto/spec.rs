@@ -224,17 +224,28 @@ impl SigningAlgorithm {
         }
     }
 
-    /// The length that `Message` must have for this message type: `None` where any will do, `Err` where the
-    /// algorithm does not take the type at all.
-    pub fn message_length(self, message_type: MessageType) -> Result<Option<usize>, ()> {
+    /// The length that `Message` must have for this message type.
+    pub fn message_length(self, message_type: MessageType) -> MessageLength {
+        use MessageLength::{Any, Exactly, Never};
         match (self, message_type) {
-            (Self::Ed25519ph, MessageType::Raw) => Err(()),
+            (Self::Ed25519ph, MessageType::Raw) => Never,
             // Ed25519ph over the caller's digest: AWS hashes it again (FIPS 186-5, section 7.8.1), and so do we.
-            (Self::Ed25519ph, MessageType::Digest) => Ok(Some(64)),
-            (_, MessageType::Raw) => Ok(None),
-            (Self::MlDsa, MessageType::ExternalMu) => Ok(Some(64)),
-            (_, MessageType::Digest) => self.hash().map(|hash| Some(hash.output_len())).ok_or(()),
-            (_, MessageType::ExternalMu) => Err(()),
+            (Self::Ed25519ph, MessageType::Digest) => Exactly(64),
+            (_, MessageType::Raw) => Any,
+            (Self::MlDsa, MessageType::ExternalMu) => Exactly(64),
+            (_, MessageType::Digest) => self.hash().map_or(Never, |hash| Exactly(hash.output_len())),
+            (_, MessageType::ExternalMu) => Never,
         }
     }
+}
+
+/// Which lengths of `Message` an algorithm takes for a message type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageLength {
+    /// Any that the API allows.
+    Any,
+    /// This one.
+    Exactly(usize),
+    /// None: the algorithm does not take the message type.
+    Never,
 }

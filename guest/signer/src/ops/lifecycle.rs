@@ -55,7 +55,7 @@ pub(super) fn schedule_key_deletion(
         .now()
         .checked_add(wait)
         .ok_or_else(|| KmsError::internal("Reading the clock"))?;
-    key.schedule_deletion(date);
+    signer.store.borrow_mut().schedule_deletion(&key, date);
     Ok(ScheduleKeyDeletionResponse {
         key_id: key.id.arn(),
         deletion_date: Timestamp(date),

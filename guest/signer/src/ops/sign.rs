@@ -2,7 +2,9 @@
 
 use std::rc::Rc;
 
-use crate::crypto::{Digested, KeyUsage, MessageType, SigningAlgorithm, SigningKey, VerifyingKey, digest_of};
+use crate::crypto::{
+    Digested, KeyUsage, MessageLength, MessageType, SigningAlgorithm, SigningKey, VerifyingKey, digest_of,
+};
 use crate::errors::{ErrorKind, KmsError};
 use crate::signer::Signer;
 use crate::store::{KeyRecord, Material};
@@ -101,13 +103,13 @@ fn message_for(
     message: &[u8],
 ) -> Result<Digested<'_>, KmsError> {
     match algorithm.message_length(message_type) {
-        Err(()) => Err(KmsError::validation(format!(
+        MessageLength::Never => Err(KmsError::validation(format!(
             "MessageType {message_type} is incompatible with signing algorithm {algorithm}."
         ))),
-        Ok(Some(length)) if length != message.len() => Err(KmsError::validation(format!(
+        MessageLength::Exactly(length) if length != message.len() => Err(KmsError::validation(format!(
             "Digest is invalid length for algorithm {algorithm}: it must have {length} bytes."
         ))),
-        Ok(_) => Ok(digest_of(algorithm, message_type, message)?),
+        MessageLength::Exactly(_) | MessageLength::Any => Ok(digest_of(algorithm, message_type, message)?),
     }
 }
 

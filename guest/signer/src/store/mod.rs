@@ -21,6 +21,8 @@ pub use record::{KeyRecord, KeyState, Material};
 #[derive(Default)]
 pub struct Store {
     keys: BTreeMap<KeyId, Rc<KeyRecord>>,
+    /// No waiting period ends before this; it spares every request a look at every key.
+    earliest: Option<SystemTime>,
 }
 
 /// One page of a listing.
@@ -65,9 +67,23 @@ impl Store {
         }
     }
 
-    /// Erases the keys whose waiting period ended before `now`.
+    /// Has the key erased at that time.
+    pub fn schedule_deletion(&mut self, key: &KeyRecord, date: SystemTime) {
+        key.schedule_deletion(date);
+        self.earliest = Some(self.earliest.map_or(date, |earliest| earliest.min(date)));
+    }
+
+    /// Erases the keys whose waiting period has ended by `now`.
     pub fn expire(&mut self, now: SystemTime) {
+        if self.earliest.is_none_or(|earliest| earliest > now) {
+            return;
+        }
         self.keys
             .retain(|_, record| record.deletion_date().is_none_or(|date| date > now));
+        self.earliest = self
+            .keys
+            .values()
+            .filter_map(|record| record.deletion_date())
+            .min();
     }
 }

@@ -91,8 +91,8 @@ impl KeyRecord {
         }
     }
 
-    /// Has the key erased at that time.
-    pub fn schedule_deletion(&self, date: SystemTime) {
+    /// Marks the key for deletion; the store does the rest.
+    pub(super) fn schedule_deletion(&self, date: SystemTime) {
         self.deletion.set(Some(date));
         self.state.set(KeyState::PendingDeletion);
     }

@@ -29,7 +29,7 @@ fn a_key_is_erased_when_its_waiting_period_is_over_and_not_before() {
     let key = store.insert(id, record(id));
     store.insert(other, record(other));
     let date = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
-    key.schedule_deletion(date);
+    store.schedule_deletion(&key, date);
     store.expire(date - Duration::from_secs(1));
     assert!(store.find(&id).is_some(), "erased too early");
     store.expire(date);
@@ -42,7 +42,7 @@ fn a_key_is_erased_when_its_waiting_period_is_over_and_not_before() {
 fn a_key_whose_deletion_was_called_off_stays() {
     let (mut store, id) = (Store::default(), KeyId::from_bytes([1; 16]));
     let key = store.insert(id, record(id));
-    key.schedule_deletion(SystemTime::UNIX_EPOCH);
+    store.schedule_deletion(&key, SystemTime::UNIX_EPOCH);
     key.cancel_deletion();
     store.expire(SystemTime::now());
     assert!(store.find(&id).is_some());
@@ -76,5 +76,20 @@ fn ids_are_read_only_as_they_are_written() {
     ] {
         // A text without letters is its own upper case.
         assert!(wrong == text || KeyId::parse(&wrong).is_none(), "{wrong}");
+    }
+}
+
+#[test]
+fn every_key_is_erased_at_its_own_time_in_whatever_order_they_were_scheduled() {
+    let mut store = Store::default();
+    let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let ids: Vec<KeyId> = (1..=3).map(|n| KeyId::from_bytes([n; 16])).collect();
+    for (id, seconds) in ids.iter().zip([300, 100, 200]) {
+        let key = store.insert(*id, record(*id));
+        store.schedule_deletion(&key, at(seconds));
+    }
+    for (now, left) in [(99, 3), (100, 2), (150, 2), (250, 1), (299, 1), (300, 0)] {
+        store.expire(at(now));
+        assert_eq!(store.len(), left, "at {now} s");
     }
 }
