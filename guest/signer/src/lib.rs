@@ -11,7 +11,7 @@
 //! It needs no operating system: no threads, files, sockets or environment. The clock is `SystemTime::now`.
 //!
 //! Limits that follow from one thread: an operation runs to its end before the next one starts. All but one take
-//! milliseconds at most. `CreateKey` for RSA takes about a second for RSA_4096 (0.1 s for RSA_2048), during which other
+//! milliseconds at most. `CreateKey` for RSA takes 0.1 s for RSA_2048 and one to three for RSA_4096, during which other
 //! clients wait: aws-lc's generator cannot be suspended.
 //!
 //! Keys live in memory, behind [`store`]; a restart loses them.
