@@ -4,8 +4,8 @@
 //! sound. Its content is the host's word and is checked once, in [`check`], before anything uses it.
 
 use casemate_abi::{
-    ABI_VERSION, BOOT_BASE, BOOT_DEBUG, BOOT_MAGIC, BootInfo, CMDLINE_MAX, DATA_BASE, PAGE_SIZE, PRIVATE_BASE,
-    PRIVATE_MAX,
+    ABI_VERSION, BOOT_BASE, BOOT_DEBUG, BOOT_MAGIC, BootInfo, CMDLINE_MAX, DATA_BASE, PAGE_SIZE,
+    PRIVATE_BASE, PRIVATE_MAX,
 };
 
 /// Why a boot page is refused.

@@ -36,7 +36,9 @@ impl Ticker {
     fn poll(&mut self, context: &mut Context<'_>) {
         self.waker = Some(context.waker().clone());
         loop {
-            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(TICK)));
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(TICK)));
             if timer.as_mut().poll(context).is_pending() {
                 return;
             }

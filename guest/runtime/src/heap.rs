@@ -22,7 +22,10 @@ struct Remaining {
 }
 
 /// The one range; dlmalloc's view of it is [`Source`].
-static REMAINING: Remaining = Remaining { next: AtomicU64::new(0), end: AtomicU64::new(0) };
+static REMAINING: Remaining = Remaining {
+    next: AtomicU64::new(0),
+    end: AtomicU64::new(0),
+};
 
 impl Remaining {
     /// Takes `size` bytes, a multiple of the page size; `None` if there are not so many.
@@ -90,8 +93,10 @@ struct Heap {
 // SAFETY: `inner` is only reached through `with`, which holds the lock.
 unsafe impl Sync for Heap {}
 
-static HEAP: Heap =
-    Heap { locked: AtomicBool::new(false), inner: UnsafeCell::new(Dlmalloc::new_with_allocator(Source)) };
+static HEAP: Heap = Heap {
+    locked: AtomicBool::new(false),
+    inner: UnsafeCell::new(Dlmalloc::new_with_allocator(Source)),
+};
 
 impl Heap {
     #[inline]
@@ -113,11 +118,6 @@ impl Heap {
 pub(crate) unsafe fn init(start: u64, end: u64) {
     REMAINING.next.store(start, Ordering::Relaxed);
     REMAINING.end.store(end, Ordering::Relaxed);
-}
-
-/// Bytes of private memory that were never given to the allocator.
-pub fn untouched() -> u64 {
-    REMAINING.end.load(Ordering::Relaxed).saturating_sub(REMAINING.next.load(Ordering::Relaxed))
 }
 
 /// Passes a block on, or ends the guest for want of memory.

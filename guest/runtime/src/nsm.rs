@@ -56,7 +56,9 @@ fn exchange(request: &[u8]) -> Result<Vec<u8>, NsmError> {
     let _mailbox = MAILBOX.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     // SAFETY: the mailbox lies in the shared region, mapped read-write; `request` is no longer than its request
     // part and lies in private memory. No reference to the mailbox exists.
-    unsafe { core::ptr::copy_nonoverlapping(request.as_ptr(), shared::NSM_REQUEST as *mut u8, request.len()) };
+    unsafe {
+        core::ptr::copy_nonoverlapping(request.as_ptr(), shared::NSM_REQUEST as *mut u8, request.len())
+    };
     crate::doorbell::request(Doorbell::Nsm, request.len() as u64);
     // SAFETY: an aligned word of the shared region. Volatile: the host may change it, and it is read only once.
     let length = unsafe { (shared::NSM_RESPONSE_LEN as *const u64).read_volatile() };
@@ -67,7 +69,11 @@ fn exchange(request: &[u8]) -> Result<Vec<u8>, NsmError> {
     // SAFETY: `length` is at most the mailbox's response part, and `response` is a fresh private buffer. The host
     // may write meanwhile: then the copy holds some mixture of bytes, and only the copy is ever looked at.
     unsafe {
-        core::ptr::copy_nonoverlapping(shared::NSM_RESPONSE as *const u8, response.as_mut_ptr(), response.len());
+        core::ptr::copy_nonoverlapping(
+            shared::NSM_RESPONSE as *const u8,
+            response.as_mut_ptr(),
+            response.len(),
+        );
     }
     Ok(response)
 }
@@ -96,23 +102,36 @@ pub struct Pcr {
 /// DescribeNSM: versions, module id, registers and digest.
 pub fn describe() -> Result<Response, NsmError> {
     let is_description = |response: &Response| matches!(response, Response::DescribeNSM { .. });
-    expect(&Request::DescribeNSM, "DescribeNSM", |response| Some(response).filter(is_description))
+    expect(&Request::DescribeNSM, "DescribeNSM", |response| {
+        Some(response).filter(is_description)
+    })
 }
 
 /// DescribePCR: value and lock of register `index`.
 pub fn describe_pcr(index: u16) -> Result<Pcr, NsmError> {
-    expect(&Request::DescribePCR { index }, "DescribePCR", |response| match response {
-        Response::DescribePCR { lock, data } => Some(Pcr { locked: lock, value: data }),
-        _ => None,
-    })
+    expect(
+        &Request::DescribePCR { index },
+        "DescribePCR",
+        |response| match response {
+            Response::DescribePCR { lock, data } => Some(Pcr {
+                locked: lock,
+                value: data,
+            }),
+            _ => None,
+        },
+    )
 }
 
 /// ExtendPCR: extends register `index` with `data` and returns its new value.
 pub fn extend_pcr(index: u16, data: Vec<u8>) -> Result<Vec<u8>, NsmError> {
-    expect(&Request::ExtendPCR { index, data }, "ExtendPCR", |response| match response {
-        Response::ExtendPCR { data } => Some(data),
-        _ => None,
-    })
+    expect(
+        &Request::ExtendPCR { index, data },
+        "ExtendPCR",
+        |response| match response {
+            Response::ExtendPCR { data } => Some(data),
+            _ => None,
+        },
+    )
 }
 
 /// LockPCR: register `index` can no longer be extended.
@@ -169,7 +188,10 @@ mod tests {
 
     #[test]
     fn a_request_that_does_not_fit_is_not_sent() {
-        let long = Request::ExtendPCR { index: 4, data: vec![0; 0x1000] };
+        let long = Request::ExtendPCR {
+            index: 4,
+            data: vec![0; 0x1000],
+        };
         assert!(matches!(request(&long), Err(NsmError::RequestTooLong(length)) if length > 0x1000));
     }
 

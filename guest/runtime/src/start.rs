@@ -2,7 +2,7 @@
 //!
 //! The VMM enters at `_start`, at CPL 3, with RSP = `STACK_TOP` and every other register unspecified. From there:
 //! the boot page is checked, thread-local storage is laid out and FS points at it, the heap gets the rest of
-//! private memory, the random generator is seeded, constructors run (aws-lc detects the CPU's features in one),
+//! private memory, the random generator is seeded, the virtqueues are set up, constructors run (aws-lc detects the CPU's features in one),
 //! and `main`, which rustc generates round the guest's `fn main()`, is called. When it returns the guest ends.
 //!
 //! # Thread-local storage (System V ABI for x86-64, ELF TLS variant II)
@@ -24,6 +24,9 @@ use casemate_abi::PAGE_SIZE;
 pub const BAD_BOOT_PAGE: u8 = 125;
 /// Exit code of a guest without a source of randomness.
 pub const NO_ENTROPY: u8 = 124;
+
+/// Exit code of a guest whose virtqueues cannot be set up.
+pub const NO_VSOCK: u8 = 123;
 
 /// Alignment of thread-local storage; the linker script asserts that none asks for more.
 const TLS_ALIGN: u64 = 64;
@@ -67,7 +70,6 @@ impl TlsImage {
 }
 
 /// What remains of private memory after thread-local storage, and where that begins.
-#[cfg_attr(not(casemate_guest), allow(dead_code))]
 fn heap_start_behind(areas: u64, tls_size: u64) -> u64 {
     (areas + 2 * area_size(tls_size)).next_multiple_of(PAGE_SIZE)
 }
@@ -76,7 +78,6 @@ fn heap_start_behind(areas: u64, tls_size: u64) -> u64 {
 ///
 /// # Safety
 /// `thread_pointer` is that of an area which [`TlsImage::lay_out`] made.
-#[cfg_attr(not(casemate_guest), allow(dead_code))]
 unsafe fn set_thread_pointer(thread_pointer: u64) {
     // SAFETY: CR4.FSGSBASE is set (casemate-abi's start state); the caller vouches for the address.
     unsafe { core::arch::asm!("wrfsbase {}", in(reg) thread_pointer, options(nostack, preserves_flags)) };
@@ -106,7 +107,8 @@ unsafe extern "C" fn call_with_thread_pointer(
 
 /// Runs `work` as though another thread did: its wake-ups take the path between threads. See [`crate::idle`].
 pub(crate) fn as_idle_identity(work: extern "C" fn(*mut c_void), argument: *mut c_void) {
-    let [own, other] = [&THREAD_POINTERS[0], &THREAD_POINTERS[1]].map(|pointer| pointer.load(Ordering::Relaxed));
+    let [own, other] =
+        [&THREAD_POINTERS[0], &THREAD_POINTERS[1]].map(|pointer| pointer.load(Ordering::Relaxed));
     // SAFETY: both thread pointers were laid out before `main`, and the guest's thread, which runs this, has the
     // first. `work` is a function that returns (panics abort).
     unsafe { call_with_thread_pointer(work, argument, other, own) }
@@ -117,7 +119,7 @@ mod entry {
     use core::ffi::{c_char, c_int};
 
     use super::*;
-    use crate::{boot, clock, doorbell, entropy, heap, log};
+    use crate::{boot, clock, doorbell, entropy, heap, log, vsock};
 
     core::arch::global_asm!(
         ".pushsection .text.casemate_start, \"ax\", @progbits",
@@ -178,6 +180,14 @@ mod entry {
         }
         if let Err(error) = entropy::init() {
             refuse(NO_ENTROPY, &error);
+        }
+        let Some(shared) = core::ptr::NonNull::new(casemate_abi::SHARED_BASE as *mut u8) else {
+            doorbell::exit(NO_VSOCK);
+        };
+        // SAFETY: the VMM maps SHARED_SIZE bytes there for reading and writing, page aligned (casemate-abi's memory
+        // map); the log and the mailbox lie outside the queues and their buffers.
+        if let Err(error) = unsafe { vsock::init(shared, info.guest_cid, doorbell::ring) } {
+            refuse(NO_VSOCK, &error);
         }
         let arguments = arguments();
         // The last word is the null pointer that ends argv and, shared, the empty environment.

@@ -7,6 +7,8 @@
 //!
 //! Under plain `cargo test` the functions have Rust names, so that the tests call exactly the code that guests run.
 
+#![allow(non_snake_case, reason = "the names are C's")]
+
 pub mod format;
 pub mod io;
 pub mod memory;
@@ -97,5 +99,9 @@ pub const ABORTED: u8 = 134;
 /// `abort`: ends the guest, and tells a panic from other reasons.
 #[cfg_attr(casemate_guest, unsafe(no_mangle))]
 pub extern "C" fn abort() -> ! {
-    crate::doorbell::exit(if std::thread::panicking() { PANICKED } else { ABORTED })
+    crate::doorbell::exit(if std::thread::panicking() {
+        PANICKED
+    } else {
+        ABORTED
+    })
 }

@@ -391,8 +391,11 @@ pub unsafe extern "C" fn memchr(text: *const c_void, byte: c_int, length: usize)
 /// `text` is valid for `length` bytes.
 #[cfg_attr(casemate_guest, unsafe(no_mangle))]
 pub unsafe extern "C" fn memrchr(text: *const c_void, byte: c_int, length: usize) -> *mut c_void {
-    // SAFETY: the caller's promise; a length of zero goes with any pointer, so it is not used then.
-    let bytes = if length == 0 { &[] } else { unsafe { core::slice::from_raw_parts(text.cast::<u8>(), length) } };
+    let bytes = match length {
+        0 => &[][..],
+        // SAFETY: the caller's promise; with a length of zero the pointer may be anything, and is not used.
+        _ => unsafe { core::slice::from_raw_parts(text.cast::<u8>(), length) },
+    };
     match bytes.iter().rposition(|other| c_int::from(*other) == byte & 0xff) {
         Some(at) => text.cast::<u8>().cast_mut().wrapping_add(at).cast(),
         None => core::ptr::null_mut(),
@@ -431,7 +434,11 @@ pub unsafe extern "C" fn strcmp(left: *const c_char, right: *const c_char) -> c_
 pub unsafe extern "C" fn strnlen(text: *const c_char, most: usize) -> usize {
     // SAFETY: the caller's promise: memchr reads no further than the block of the byte that it finds.
     let end = unsafe { memchr(text.cast(), 0, most) };
-    if end.is_null() { most } else { end.addr() - text.addr() }
+    if end.is_null() {
+        most
+    } else {
+        end.addr() - text.addr()
+    }
 }
 
 /// C's `strncmp`.
@@ -466,7 +473,9 @@ pub unsafe extern "C" fn strcasecmp(left: *const c_char, right: *const c_char) -
 pub unsafe extern "C" fn strncasecmp(left: *const c_char, right: *const c_char, most: usize) -> c_int {
     // SAFETY: the caller's promise; `strnlen` finds how much of each there is.
     let [left, right] = [left, right].map(|text| unsafe {
-        core::slice::from_raw_parts(text.cast::<u8>(), strnlen(text, most)).iter().map(u8::to_ascii_lowercase)
+        core::slice::from_raw_parts(text.cast::<u8>(), strnlen(text, most))
+            .iter()
+            .map(u8::to_ascii_lowercase)
     });
     left.cmp(right) as c_int
 }

@@ -13,7 +13,11 @@ use crate::log;
 pub unsafe extern "C" fn strtol(text: *const c_char, end: *mut *mut c_char, base: c_int) -> c_long {
     // SAFETY: the caller's promise.
     let (negative, magnitude) = unsafe { parse(text, end, base) };
-    let value = if negative { -i128::from(magnitude) } else { i128::from(magnitude) };
+    let value = if negative {
+        -i128::from(magnitude)
+    } else {
+        i128::from(magnitude)
+    };
     c_long::try_from(value).unwrap_or_else(|_| {
         fail(errno::ERANGE);
         if negative { c_long::MIN } else { c_long::MAX }
@@ -28,7 +32,11 @@ pub unsafe extern "C" fn strtol(text: *const c_char, end: *mut *mut c_char, base
 pub unsafe extern "C" fn strtoul(text: *const c_char, end: *mut *mut c_char, base: c_int) -> c_ulong {
     // SAFETY: the caller's promise.
     let (negative, magnitude) = unsafe { parse(text, end, base) };
-    if negative { magnitude.wrapping_neg() } else { magnitude }
+    if negative {
+        magnitude.wrapping_neg()
+    } else {
+        magnitude
+    }
 }
 
 /// What newer headers call [`strtol`].
@@ -46,7 +54,11 @@ pub unsafe extern "C" fn __isoc23_strtol(text: *const c_char, end: *mut *mut c_c
 /// # Safety
 /// As for [`strtol`].
 #[cfg_attr(casemate_guest, unsafe(no_mangle))]
-pub unsafe extern "C" fn __isoc23_strtoul(text: *const c_char, end: *mut *mut c_char, base: c_int) -> c_ulong {
+pub unsafe extern "C" fn __isoc23_strtoul(
+    text: *const c_char,
+    end: *mut *mut c_char,
+    base: c_int,
+) -> c_ulong {
     // SAFETY: the caller's promise.
     unsafe { strtoul(text, end, base) }
 }
@@ -69,7 +81,10 @@ unsafe fn parse(text: *const c_char, end: *mut *mut c_char, base: c_int) -> (boo
 
 /// Sign, magnitude and length of the number that `text` begins with; all zero if there is none.
 fn number(text: &[u8], base: c_int) -> (bool, u64, usize) {
-    let blank = text.iter().take_while(|byte| matches!(byte, b' ' | b'\t'..=b'\r')).count();
+    let blank = text
+        .iter()
+        .take_while(|byte| matches!(byte, b' ' | b'\t'..=b'\r'))
+        .count();
     let body = text.get(blank..).unwrap_or_default();
     let negative = body.first() == Some(&b'-');
     let signed = usize::from(matches!(body.first(), Some(b'-' | b'+')));
@@ -154,8 +169,16 @@ pub unsafe extern "C" fn qsort(
         }
     };
     let sift = |mut root: usize, end: usize| {
-        while let Some(left) = root.checked_mul(2).map(|twice| twice + 1).filter(|left| *left < end) {
-            let larger = if left + 1 < end && less(left, left + 1) { left + 1 } else { left };
+        while let Some(left) = root
+            .checked_mul(2)
+            .map(|twice| twice + 1)
+            .filter(|left| *left < end)
+        {
+            let larger = if left + 1 < end && less(left, left + 1) {
+                left + 1
+            } else {
+                left
+            };
             if !less(root, larger) {
                 return;
             }
@@ -197,7 +220,12 @@ pub static stdin: &Stream = &STREAM;
 /// # Safety
 /// `data` is `count` elements of `size` bytes.
 #[cfg_attr(casemate_guest, unsafe(no_mangle))]
-pub unsafe extern "C" fn fwrite(data: *const c_void, size: usize, count: usize, _stream: *mut Stream) -> usize {
+pub unsafe extern "C" fn fwrite(
+    data: *const c_void,
+    size: usize,
+    count: usize,
+    _stream: *mut Stream,
+) -> usize {
     let length = size.saturating_mul(count);
     if length > 0 {
         // SAFETY: the caller's promise.
@@ -282,7 +310,8 @@ mod tests {
 
     #[test]
     fn numbers_are_read_as_c_does() {
-        let cases: [(&[u8], c_int, (bool, u64, usize)); 11] = [
+        type Case = (&'static [u8], c_int, (bool, u64, usize));
+        let cases: [Case; 11] = [
             (b"42", 10, (false, 42, 2)),
             (b"  -17x", 10, (true, 17, 5)),
             (b"+0x1F", 0, (false, 31, 5)),
@@ -308,7 +337,10 @@ mod tests {
         assert_eq!(unsafe { strtol(text.as_ptr(), &mut end, 10) }, c_long::MIN);
         assert_eq!(end.addr(), text.as_ptr().addr() + 20);
         // SAFETY: a C string; nobody asks for the end.
-        assert_eq!(unsafe { strtol(c"-9223372036854775808".as_ptr(), core::ptr::null_mut(), 10) }, c_long::MIN);
+        assert_eq!(
+            unsafe { strtol(c"-9223372036854775808".as_ptr(), core::ptr::null_mut(), 10) },
+            c_long::MIN
+        );
     }
 
     #[test]
