@@ -17,6 +17,9 @@ use super::{Direction, Error, VsockListener, VsockStream, init, poll, prepare_id
 
 const PORT: u32 = 7;
 
+/// Something a host may do to the shared memory.
+type Corruption = fn(&mut Host);
+
 /// There is one channel in a program: tests take turns.
 static TURN: Mutex<()> = Mutex::new(());
 static RINGS: AtomicU64 = AtomicU64::new(0);
@@ -294,7 +297,7 @@ fn a_full_ring_makes_writers_wait_and_nothing_is_lost() {
 
 #[test]
 fn a_corrupt_ring_closes_the_channel_with_an_error() {
-    let corruptions: [(Direction, fn(&mut Host)); 3] = [
+    let corruptions: [(Direction, Corruption); 3] = [
         (Direction::Rx, |host| {
             host.put_used(shared::RX_QUEUE, host.sent, 64, 100)
         }),
