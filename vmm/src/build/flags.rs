@@ -77,7 +77,9 @@ impl FlagsFile {
     fn parse() -> Result<Self, FlagsError> {
         let file: Self = toml::from_str(BUILD_FLAGS).map_err(|error| FlagsError::File(error.to_string()))?;
         if file.target != TARGET || file.profile != PROFILE {
-            return Err(FlagsError::File(format!("guests are built for {TARGET} with profile {PROFILE}")));
+            return Err(FlagsError::File(format!(
+                "guests are built for {TARGET} with profile {PROFILE}"
+            )));
         }
         Ok(file)
     }
@@ -98,17 +100,32 @@ impl Flags {
         };
         let maps = path_maps(target, &target_dir)?;
         let map = |option: &str| -> Vec<String> {
-            maps.iter().map(|(from, to)| format!("{option}={}={to}", from.display())).collect()
+            maps.iter()
+                .map(|(from, to)| format!("{option}={}={to}", from.display()))
+                .collect()
         };
         let mut rustflags: Vec<String> = file.rustflags.iter().map(fill).collect();
-        rustflags.extend(file.link_args.iter().map(|flag| format!("-Clink-arg={}", fill(flag))));
+        rustflags.extend(
+            file.link_args
+                .iter()
+                .map(|flag| format!("-Clink-arg={}", fill(flag))),
+        );
         rustflags.extend(map("--remap-path-prefix"));
         let c_maps = map("-ffile-prefix-map").join(" ");
         let env = file.env.into_iter().map(|(name, value)| {
-            let value = if name.contains("CFLAGS") { format!("{value} {c_maps}") } else { value };
+            let value = if name.contains("CFLAGS") {
+                format!("{value} {c_maps}")
+            } else {
+                value
+            };
             (name, value)
         });
-        Ok(Self { target_dir, rustflags, cargo_config: profile(), env: env.collect() })
+        Ok(Self {
+            target_dir,
+            rustflags,
+            cargo_config: profile(),
+            env: env.collect(),
+        })
     }
 }
 

@@ -100,9 +100,16 @@ fn functions(file: &ElfBytes<'_, LittleEndian>) -> Result<Vec<Function>, elf::Pa
     Ok(functions)
 }
 
-/// A symbol as its author wrote it, without hash.
+/// A symbol as its author wrote it, without hash. lld demangles on its own but leaves the hash.
 pub fn plain_name(symbol: &str) -> String {
-    format!("{:#}", rustc_demangle::demangle(symbol))
+    let name = format!("{:#}", rustc_demangle::demangle(symbol));
+    let is_hash = |end: &str| {
+        end.len() == 17 && end.starts_with('h') && end.bytes().skip(1).all(|b| b.is_ascii_hexdigit())
+    };
+    match name.rsplit_once("::") {
+        Some((path, end)) if is_hash(end) => path.to_owned(),
+        _ => name,
+    }
 }
 
 /// The forbidden instructions in `code`, which is to run at `address`.

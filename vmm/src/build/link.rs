@@ -83,145 +83,151 @@ fn crate_of(path: &str) -> Option<&str> {
         .filter(|name| !name.contains(['/', ' ', '.']))
 }
 
-/// What a sealed guest has instead, for the symbols people run into.
+/// What a sealed guest has instead: names, beginnings of names, and advice.
+const INSTEAD: [(&[&str], &[&str], &str); 7] = [
+    (
+        &[
+            "socket",
+            "connect",
+            "bind",
+            "listen",
+            "accept",
+            "accept4",
+            "shutdown",
+            "__res_init",
+            "freeaddrinfo",
+        ],
+        &[
+            "getaddrinfo",
+            "gai_",
+            "send",
+            "recv",
+            "getsock",
+            "setsock",
+            "getpeer",
+            "socketpair",
+            "if_name",
+        ],
+        "there is no network: take connections with casemate_guest::vsock, and turn off features such as tokio's `net`",
+    ),
+    (
+        &[
+            "fork",
+            "vfork",
+            "kill",
+            "chdir",
+            "chroot",
+            "setuid",
+            "setgid",
+            "setgroups",
+            "setpgid",
+            "setsid",
+            "_exit",
+        ],
+        &["exec", "posix_spawn", "wait", "pidfd_", "gnu_get_libc_version"],
+        "there are no processes: do the work in the guest itself, and turn off features such as tokio's `process`",
+    ),
+    (
+        &["poll", "ppoll", "select", "pipe", "pipe2", "eventfd"],
+        &["epoll_", "timerfd_", "inotify_"],
+        "there is nothing to poll: use casemate_guest's executor, and turn off tokio's `net` and `rt-multi-thread`",
+    ),
+    (
+        &["raise", "signal", "pthread_sigmask"],
+        &["sig"],
+        "there are no signals: a fault ends the guest",
+    ),
+    (
+        &[
+            "rename",
+            "unlink",
+            "ftruncate64",
+            "symlink",
+            "link",
+            "statx",
+            "fsync",
+            "fdatasync",
+            "flock",
+            "lseek64",
+            "pread64",
+            "pwrite64",
+            "fdopendir",
+            "sendfile64",
+            "copy_file_range",
+        ],
+        &[
+            "opendir", "readdir", "closedir", "mkdir", "rmdir", "chmod", "fchmod", "chown", "utimens",
+            "truncate",
+        ],
+        "there are no files: compile data in with include_bytes!, or ask a client for it",
+    ),
+    (
+        &[],
+        &["dlopen", "dlsym", "dlclose", "dlerror"],
+        "nothing can be loaded at run time: link it in",
+    ),
+    (
+        &["__gxx_personality_v0"],
+        &["_Unwind_", "__cxa_throw", "std::"],
+        "there is no unwinding and no C++ library: a panic ends the guest",
+    ),
+];
+
 fn instead(symbol: &str) -> Option<&'static str> {
-    let groups: [(&[&str], &str); 7] = [
-        (
-            &[
-                "getaddrinfo",
-                "freeaddrinfo",
-                "gai_strerror",
-                "socket",
-                "connect",
-                "bind",
-                "listen",
-                "accept",
-                "accept4",
-                "send",
-                "sendto",
-                "sendmsg",
-                "recv",
-                "recvfrom",
-                "recvmsg",
-                "getsockopt",
-                "setsockopt",
-                "getpeername",
-                "getsockname",
-                "shutdown",
-                "socketpair",
-            ],
-            "there is no network: take connections with casemate_guest::vsock, and turn off features such as tokio's `net`",
-        ),
-        (
-            &[
-                "fork",
-                "vfork",
-                "execve",
-                "execvp",
-                "posix_spawn",
-                "posix_spawnp",
-                "waitpid",
-                "waitid",
-                "wait4",
-                "kill",
-                "pidfd_getpid",
-                "setsid",
-                "setuid",
-                "setgid",
-            ],
-            "there are no processes: do the work in the guest itself",
-        ),
-        (
-            &[
-                "epoll_create1",
-                "epoll_ctl",
-                "epoll_wait",
-                "eventfd",
-                "poll",
-                "ppoll",
-                "select",
-                "pipe",
-                "pipe2",
-                "kqueue",
-            ],
-            "there is nothing to poll: use casemate_guest's executor, and turn off features such as tokio's `net`, `process`, `signal` and `rt-multi-thread`",
-        ),
-        (
-            &[
-                "sigaction",
-                "signal",
-                "sigprocmask",
-                "pthread_sigmask",
-                "raise",
-                "sigaltstack",
-            ],
-            "there are no signals: a fault ends the guest",
-        ),
-        (
-            &[
-                "opendir",
-                "readdir",
-                "readdir64",
-                "fdopendir",
-                "mkdir",
-                "rename",
-                "unlink",
-                "rmdir",
-                "ftruncate64",
-                "chmod",
-                "symlink",
-                "link",
-                "statx",
-                "fsync",
-                "flock",
-                "lseek64",
-                "pread64",
-                "pwrite64",
-            ],
-            "there are no files: compile data in with include_bytes!, or ask a client for it",
-        ),
-        (
-            &["dlopen", "dlsym", "dlclose", "dlerror"],
-            "nothing can be loaded at run time: link it in",
-        ),
-        (
-            &[
-                "_Unwind_RaiseException",
-                "__gxx_personality_v0",
-                "_ZSt9terminatev",
-            ],
-            "there is no unwinding: a panic ends the guest; C++ needs -fno-exceptions",
-        ),
-    ];
-    groups
-        .iter()
-        .find(|(symbols, _)| symbols.contains(&symbol))
-        .map(|(_, advice)| *advice)
+    let matches = |(names, beginnings, _): &&(&[&str], &[&str], _)| {
+        names.contains(&symbol) || beginnings.iter().any(|beginning| symbol.starts_with(beginning))
+    };
+    INSTEAD.iter().find(matches).map(|(.., advice)| *advice)
 }
 
-/// One paragraph for each missing symbol.
+/// One line for each kind of thing that is missing.
 pub fn explain(missing: &[Missing]) -> String {
-    let mut text = String::new();
-    for Missing { symbol, wanted_by } in missing {
-        text.push_str(&format!(
-            "the guest needs `{symbol}`, which a sealed guest does not have"
-        ));
-        if let Some(advice) = instead(symbol) {
-            text.push_str(&format!(": {advice}"));
+    let mut kinds: Vec<(Option<&str>, Vec<&Missing>)> = Vec::new();
+    for one in missing {
+        let advice = instead(&one.symbol);
+        match kinds
+            .iter_mut()
+            .find(|(known, _)| advice.is_some() && *known == advice)
+        {
+            Some((_, members)) => members.push(one),
+            None => kinds.push((advice, vec![one])),
         }
-        let crates: Vec<&str> = {
-            let mut crates: Vec<&str> = wanted_by.iter().filter_map(|user| crate_of(user)).collect();
-            crates.sort_unstable();
-            crates.dedup();
-            crates
-        };
-        match (crates.as_slice(), wanted_by.first()) {
-            ([], None) => {}
-            ([], Some(user)) => text.push_str(&format!("; wanted by {user}")),
-            ([one], Some(user)) => text.push_str(&format!("; wanted by crate `{one}` (in {user})")),
-            (many, _) => text.push_str(&format!("; wanted by crates `{}`", many.join("`, `"))),
-        }
-        text.push('\n');
+    }
+    kinds
+        .iter()
+        .map(|(advice, members)| paragraph(*advice, members))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn paragraph(advice: Option<&str>, members: &[&Missing]) -> String {
+    let symbols: Vec<String> = members
+        .iter()
+        .map(|member| format!("`{}`", member.symbol))
+        .collect();
+    let users: Vec<&String> = members.iter().flat_map(|member| &member.wanted_by).collect();
+    let mut crates: Vec<String> = users
+        .iter()
+        .filter_map(|user| crate_of(user))
+        .map(|name| format!("`{name}`"))
+        .collect();
+    crates.sort_unstable();
+    crates.dedup();
+    let mut text = format!(
+        "the guest needs {}, which a sealed guest does not have",
+        symbols.join(", ")
+    );
+    if let Some(advice) = advice {
+        text.push_str(&format!(": {advice}"));
+    }
+    match (crates.as_slice(), users.first()) {
+        (_, None) => {}
+        ([], Some(user)) => text.push_str(&format!("; wanted by {user}")),
+        ([one], Some(user)) => text.push_str(&format!("; wanted by crate {one} (in {user})")),
+        (many, Some(user)) => text.push_str(&format!(
+            "; wanted by crates {} (first in {user})",
+            many.join(", ")
+        )),
     }
     text
 }

@@ -57,6 +57,34 @@ fn gnu_ld_is_understood() {
 }
 
 #[test]
+fn symbols_of_a_kind_share_a_line() {
+    let one = |symbol: &str| Missing {
+        symbol: symbol.to_owned(),
+        wanted_by: vec!["app::main".to_owned()],
+    };
+    let text = explain(&[
+        one("fork"),
+        one("posix_spawnp"),
+        one("sigaction"),
+        one("x"),
+        one("y"),
+    ]);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 4, "{text}");
+    assert!(
+        lines[0].contains("`fork`, `posix_spawnp`") && lines[0].contains("no processes"),
+        "{text}"
+    );
+}
+
+#[test]
+fn hashes_of_names_are_left_out() {
+    assert_eq!(plain_name("newguest::main::he7897a7dac7ea696"), "newguest::main");
+    assert_eq!(plain_name("_ZN3app4main17h0123456789abcdefE"), "app::main");
+    assert_eq!(plain_name("plain::hello"), "plain::hello");
+}
+
+#[test]
 fn other_errors_are_left_alone() {
     assert_eq!(
         missing_symbols("ld: cannot find -lfoo: No such file or directory"),

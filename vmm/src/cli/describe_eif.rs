@@ -36,10 +36,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         eprintln!("casemate: {}: {error}", args.eif_path.display());
     }
     // Without its signature the image always has measurements.
-    let unsigned = Eif {
-        signature: None,
-        ..image.clone()
-    };
+    let mut unsigned = image.clone();
+    unsigned.signature = None;
     let pcrs = match &measured {
         Ok(pcrs) => *pcrs,
         Err(_) => unsigned.measure().map_err(|error| failed(&error))?,
