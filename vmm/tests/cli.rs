@@ -1,4 +1,5 @@
 //! What a user meets who gets something wrong, and the JSON that programs read: the `casemate` binary, run as it is.
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod cli_support;
 

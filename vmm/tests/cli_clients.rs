@@ -1,5 +1,6 @@
 //! The commands that talk to a guest, against a guest that is none: a listener in this test that records what it is
 //! asked and answers from a script. What the signer answers is tested with the signer.
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod cli_support;
 

@@ -305,7 +305,7 @@ impl Registry {
         // The name and the context identifier are taken from now on, not from the moment the guest runs.
         reservation.write(
             "reserved.json",
-            &format!("{{\"name\":{:?},\"cid\":{cid}}}", reservation.name),
+            format!("{{\"name\":{:?},\"cid\":{cid}}}", reservation.name),
         )?;
         Ok(reservation)
     }

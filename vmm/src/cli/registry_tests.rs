@@ -1,4 +1,5 @@
 //! Tests of the registry: liveness, names, refusal of shared directories.
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::os::unix::fs::PermissionsExt as _;
 

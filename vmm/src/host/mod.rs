@@ -45,6 +45,8 @@ pub fn posture_facts() -> Result<Posture, PostureError> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
     use super::*;
 
     #[test]

@@ -1,4 +1,5 @@
 //! Runs the `casemate` binary in a folder of its own.
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::path::PathBuf;
