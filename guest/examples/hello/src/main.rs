@@ -3,5 +3,8 @@
 use casemate_guest as _;
 
 fn main() {
-    println!("Hello from a sealed guest. Its measured command line: {:?}", casemate_guest::cmdline());
+    println!(
+        "Hello from a sealed guest. Its measured command line: {:?}",
+        casemate_guest::cmdline()
+    );
 }

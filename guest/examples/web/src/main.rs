@@ -11,14 +11,18 @@ fn main() -> std::io::Result<()> {
 }
 
 async fn serve() -> std::io::Result<()> {
-    let app = Router::new().route("/", get(|| async { "Hello from a sealed guest.\n" })).route("/random", get(random));
+    let app = Router::new()
+        .route("/", get(|| async { "Hello from a sealed guest.\n" }))
+        .route("/random", get(random));
     let mut listener = VsockListener::bind(80)?;
     loop {
         let (stream, _) = listener.accept().await?;
         let service = TowerToHyperService::new(app.clone());
         tokio::spawn(async move {
             // An error here is the client's: it has gone, or does not speak HTTP.
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let _ = http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }

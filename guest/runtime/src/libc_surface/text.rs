@@ -337,10 +337,8 @@ mod tests {
         assert_eq!(unsafe { strtol(text.as_ptr(), &mut end, 10) }, c_long::MIN);
         assert_eq!(end.addr(), text.as_ptr().addr() + 20);
         // SAFETY: a C string; nobody asks for the end.
-        assert_eq!(
-            unsafe { strtol(c"-9223372036854775808".as_ptr(), core::ptr::null_mut(), 10) },
-            c_long::MIN
-        );
+        let least = unsafe { strtol(c"-9223372036854775808".as_ptr(), core::ptr::null_mut(), 10) };
+        assert_eq!(least, c_long::MIN);
     }
 
     #[test]
