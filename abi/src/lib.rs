@@ -183,24 +183,24 @@ pub mod shared {
 
     /// Descriptors in each virtqueue (virtio 1.2, 2.7: a power of two).
     pub const QUEUE_SIZE: u16 = 64;
-    /// The rx queue (host to guest): descriptor table, available ring, used ring, a page each.
+    /// The rx queue (host to guest): descriptor table and available ring in one page, the used ring in the next.
     pub const RX_QUEUE: u64 = LOG + LOG_MAX;
     /// The tx queue (guest to host), laid out likewise.
-    pub const TX_QUEUE: u64 = RX_QUEUE + 3 * PAGE_SIZE;
-    /// Offset of the available ring from the queue's address.
-    pub const AVAIL_OFFSET: u64 = PAGE_SIZE;
+    pub const TX_QUEUE: u64 = RX_QUEUE + 2 * PAGE_SIZE;
+    /// Offset of the available ring from the queue's address: directly behind the descriptor table (16 bytes each).
+    pub const AVAIL_OFFSET: u64 = 16 * QUEUE_SIZE as u64;
     /// Offset of the used ring from the queue's address.
-    pub const USED_OFFSET: u64 = 2 * PAGE_SIZE;
+    pub const USED_OFFSET: u64 = PAGE_SIZE;
 
     /// Packet buffers of the rx queue, one for each descriptor: virtio-vsock header, then data.
-    pub const RX_BUFFERS: u64 = TX_QUEUE + 3 * PAGE_SIZE;
+    pub const RX_BUFFERS: u64 = TX_QUEUE + 2 * PAGE_SIZE;
     /// Packet buffers of the tx queue, one for each descriptor.
     pub const TX_BUFFERS: u64 = RX_BUFFERS + QUEUE_SIZE as u64 * BUFFER_SIZE;
     /// Bytes in a packet buffer, the 44-byte header included.
     pub const BUFFER_SIZE: u64 = 3 * PAGE_SIZE;
 
     const _: () = assert!(TX_BUFFERS + QUEUE_SIZE as u64 * BUFFER_SIZE <= SHARED_BASE + SHARED_SIZE);
-    const _: () = assert!(16 * QUEUE_SIZE as u64 <= PAGE_SIZE);
+    const _: () = assert!(AVAIL_OFFSET + 6 + 2 * QUEUE_SIZE as u64 <= USED_OFFSET);
 }
 
 /// vsock port numbers with a meaning of their own.

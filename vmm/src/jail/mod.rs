@@ -74,11 +74,14 @@ pub fn landlock_abi() -> u64 {
 /// Gives up everything that one process can give up for all its threads. `directory` is the guest's own, whose entries
 /// stay removable through an open descriptor.
 pub fn enter(directory: &Path) -> Result<Jailed, Error> {
+    // Before the user changes: the directory above is closed to the guest's own user.
+    let own = landlock::PathFd::new(directory)
+        .map_err(|error| failed("open the guest's directory")(std::io::Error::other(error)))?;
     limit_resources()?;
     keep_memory_on_brk();
     drop_privileges(directory)?;
     deny_inspection()?;
-    let landlock = enter_landlock(directory)?;
+    let landlock = enter_landlock(&own)?;
     Ok(Jailed { landlock })
 }
 
@@ -144,15 +147,13 @@ fn deny_inspection() -> Result<(), Error> {
 }
 
 /// Denies every file and the network but removing the guest's own sockets.
-fn enter_landlock(directory: &Path) -> Result<u64, Error> {
+fn enter_landlock(own: &landlock::PathFd) -> Result<u64, Error> {
     let offered = landlock_abi();
     if offered == 0 {
         tracing::debug!("no landlock on this kernel");
         return Ok(0);
     }
     let other = |error: landlock::RulesetError| failed("enter landlock")(std::io::Error::other(error));
-    let path = landlock::PathFd::new(directory)
-        .map_err(|error| failed("open the guest's directory")(std::io::Error::other(error)))?;
     let status = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(ABI::V6))
@@ -163,7 +164,7 @@ fn enter_landlock(directory: &Path) -> Result<u64, Error> {
         .map_err(other)?
         .create()
         .map_err(other)?
-        .add_rule(landlock::PathBeneath::new(path.as_fd(), AccessFs::RemoveFile))
+        .add_rule(landlock::PathBeneath::new(own.as_fd(), AccessFs::RemoveFile))
         .map_err(other)?
         .restrict_self()
         .map_err(other)?;
