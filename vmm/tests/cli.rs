@@ -155,6 +155,38 @@ fn without_a_guest_commands_say_how_to_start_one() {
 }
 
 #[test]
+fn describe_lists_what_the_jail_allows() {
+    let scratch = Scratch::new();
+    let list = json(&scratch.casemate(&["describe", "--seccomp"]));
+    let find = |name: &str| {
+        list.as_array()
+            .unwrap()
+            .iter()
+            .find(|entry| entry["name"] == name)
+            .cloned()
+    };
+    assert!(
+        find("ioctl").unwrap()["reason"]
+            .as_str()
+            .unwrap()
+            .contains("KVM_RUN")
+    );
+    for name in [
+        "open",
+        "openat",
+        "mmap",
+        "socket",
+        "connect",
+        "execve",
+        "clone",
+        "ptrace",
+        "process_vm_readv",
+    ] {
+        assert!(find(name).is_none(), "{name} is allowed");
+    }
+}
+
+#[test]
 fn describe_eif_has_nitro_clis_shape() {
     let scratch = Scratch::new();
     let path = image(&scratch, "a.eif");

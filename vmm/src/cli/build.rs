@@ -116,6 +116,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         output.display(),
         image.len()
     );
+    let scan = &built.checked.scan;
+    eprintln!(
+        "Checked {} bytes of code: no forbidden instruction ({} bytes of tables and padding are not code).",
+        scan.decoded, scan.skipped
+    );
     let parsed =
         casemate_attestation::eif::Eif::parse(&image).map_err(|e| Failure::new(Code::EifParsingError, e))?;
     let pcrs = parsed

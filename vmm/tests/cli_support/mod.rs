@@ -42,13 +42,32 @@ impl Scratch {
     }
 
     pub fn casemate(&self, arguments: &[&str]) -> Run {
-        let output = Command::new(env!("CARGO_BIN_EXE_casemate"))
+        self.run(self.command(arguments))
+    }
+
+    /// With a target folder that is kept between runs, for builds.
+    pub fn casemate_in_target(&self, arguments: &[&str]) -> Run {
+        let mut command = self.command(arguments);
+        command.env(
+            "CARGO_TARGET_DIR",
+            concat!(env!("CARGO_TARGET_TMPDIR"), "/guests"),
+        );
+        self.run(command)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_casemate"));
+        command
             .args(arguments)
             .current_dir(&self.0)
             .env("CASEMATE_RUNTIME_DIR", self.runtime())
             .env("CASEMATE_HOME", self.path("home"))
-            .output()
-            .unwrap();
+            .env_remove("CARGO_TARGET_DIR");
+        command
+    }
+
+    fn run(&self, mut command: Command) -> Run {
+        let output = command.output().unwrap();
         Run {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).unwrap(),
