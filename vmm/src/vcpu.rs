@@ -3,12 +3,10 @@
 //! This is the whole of what a guest can ask for: see `casemate_abi::Doorbell`. Every value that comes with a
 //! request is the guest's and is checked here.
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::os::fd::AsRawFd;
 
 use casemate_abi::{Doorbell, IDLE_FOREVER, shared};
-use rustix::buffer::spare_capacity;
-use rustix::event::epoll;
+use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::backend::{Cpu, Exit, Fault};
@@ -130,29 +128,26 @@ fn log(memory: &SharedMemory, events: &mut dyn GuestEvents, len: u64) -> std::io
 
 /// Where the virtual CPU's thread sleeps while its guest has nothing to do.
 struct Idle {
-    epoll: OwnedFd,
+    epoll: Epoll,
     wake: EventFd,
 }
 
 impl Idle {
     fn new(wake: EventFd) -> std::io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        // SAFETY: `wake` owns the descriptor and lives longer than this borrow.
-        let event = unsafe { BorrowedFd::borrow_raw(wake.as_raw_fd()) };
-        epoll::add(&epoll, event, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
+        let epoll = Epoll::new()?;
+        epoll.ctl(ControlOperation::Add, wake.as_raw_fd(), EpollEvent::new(EventSet::IN, 0))?;
         Ok(Self { epoll, wake })
     }
 
     fn wait(&self, microseconds: u64) -> std::io::Result<()> {
         // epoll counts in milliseconds; rounding up keeps the guest from spinning before its timer.
-        let timeout = (microseconds != IDLE_FOREVER)
-            .then(|| Duration::from_millis(microseconds.div_ceil(1000)).try_into().ok())
-            .flatten();
-        let mut events = Vec::with_capacity(1);
-        match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
-            Ok(0) | Err(rustix::io::Errno::INTR) => Ok(()),
+        let milliseconds = i32::try_from(microseconds.div_ceil(1000)).unwrap_or(i32::MAX);
+        let timeout = if microseconds == IDLE_FOREVER { -1 } else { milliseconds };
+        match self.epoll.wait(timeout, &mut [EpollEvent::default()]) {
+            Ok(0) => Ok(()),
             Ok(_) => self.wake.read().map(drop),
-            Err(error) => Err(error.into()),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(error),
         }
     }
 }
