@@ -10,7 +10,7 @@
 //! sends more than the credit it was given is reset; sends the guest no more than the credit the guest gave.
 //! Trusts: neither the client nor the guest.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -275,7 +275,7 @@ impl Connection {
     fn on_response(&mut self) {
         let ok = format!("OK {}\n", self.host_port);
         // A fresh socket takes a dozen bytes; one that does not belongs to a client that plays games.
-        match self.stream.as_ref().map(|mut stream| stream.write(ok.as_bytes())) {
+        match self.stream.as_ref().map(|stream| write(stream, ok.as_bytes())) {
             Some(Ok(written)) if written == ok.len() => {
                 self.state = State::Open;
                 self.readable = true;
@@ -329,7 +329,7 @@ impl Connection {
         while !self.backlog.is_empty() {
             let backlog = std::mem::take(&mut self.backlog);
             let taken = self
-                .write_to_client(|stream| (&*stream).write(&backlog).map_err(VolatileMemoryError::IOError));
+                .write_to_client(|stream| write(stream, &backlog).map_err(VolatileMemoryError::IOError));
             let Some(taken) = taken else { break };
             self.backlog = backlog;
             self.backlog.drain(..taken.min(self.backlog.len()));
@@ -444,4 +444,9 @@ fn retry(mut call: impl FnMut() -> Result<usize, VolatileMemoryError>) -> io::Re
             Err(other) => return Err(io::Error::other(other)),
         }
     }
+}
+
+/// write(2): the standard library's `write` to a socket is sendto(2), which seccomp forbids.
+fn write(stream: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
+    Ok(rustix::io::write(stream, bytes)?)
 }
