@@ -1,10 +1,9 @@
 //! A guest from an image file to its end: puts machine, devices, attestation and jail together.
 //!
 //! ```text
-//! main thread   open image ── machine ── load ─────────── measure ── seal ── posture ── [announce] ── jail ── packets ── end
-//! measure             └───── SHA-384 of the sealed image ────┘
-//! attestation   └── leaf key, certified by the platform key ────────────────────┘
-//! vcpu                                                                                             └── the guest runs ──┘
+//! main thread   open image ── VM ── load ──┬─ measure ── seal ── posture ── [announce] ── jail ── packets ── end
+//! attestation   └─ platform key, leaf key ─┘
+//! vcpu                                                                              └── the guest runs ──┘
 //! ```
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,7 +25,8 @@ use crate::image::{self, Image};
 use crate::jail::{self, seccomp};
 use crate::machine::{self, Config, Machine, Sealed};
 use crate::memory::{FileReference, SealingMethod, SecretKind};
-use crate::nsm::{self, LeafKey, SecurityModule};
+use crate::nsm::{self, Certifier, LeafKey, SecurityModule};
+use crate::timing::{self, Stage};
 use crate::vcpu::{Devices, End, GuestEvents};
 use crate::vsock::{self, Notifier, VsockDevice};
 
@@ -147,11 +147,13 @@ pub fn launch(options: Options) -> Result<Ready, Error> {
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |now| now.as_secs());
     let (state_dir, module_id) = (options.state_dir.clone(), options.module_id.clone());
-    let key = std::thread::spawn(move || LeafKey::certified(&state_dir, &module_id, now));
+    let certifier = std::thread::spawn(move || Certifier::new(&state_dir, &module_id, now));
 
     let image = Image::open(&options.image)?;
+    timing::reached(Stage::Image);
     let metadata = image.metadata();
     let machine = Machine::new(options.machine.clone())?;
+    timing::reached(Stage::Vm);
     let (kick, wake) = (event()?, event()?);
     let device = VsockDevice::new(vsock::Config {
         memory: machine.shared().guest_memory().clone(),
@@ -161,12 +163,17 @@ pub fn launch(options: Options) -> Result<Ready, Error> {
         wake: waker(wake.try_clone().map_err(host("copy an eventfd"))?),
         stop: stop.epoll.try_clone().map_err(host("copy a descriptor"))?,
     })?;
-    let machine = machine.load(image, &kick)?.measure()?.seal()?;
+    let machine = machine.load(image, &kick)?;
+    timing::reached(Stage::Loaded);
+    let mut certifier = certifier.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    let machine = machine.measure(|image| certifier.measure(&options.state_dir, image))?;
+    timing::reached(Stage::Measured);
+    let machine = machine.seal()?;
+    timing::reached(Stage::Sealed);
 
-    let key = key
-        .join()
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    let key = certifier.finish();
     let posture = posture(&machine, &key)?;
+    timing::reached(Stage::Attestable);
     let launch = Launch {
         image: *machine.measurements(),
         role: Pcr::ZERO,
@@ -330,7 +337,9 @@ impl Ready {
         let cpus = options.cpu_ids;
         let running = machine.start(devices, move || {
             pin(&cpus)?;
-            seccomp::enter(vcpu)
+            seccomp::enter(vcpu)?;
+            timing::reached(Stage::Started);
+            Ok(())
         })?;
         seccomp::enter(seccomp::Thread::Io).map_err(host("enter seccomp"))?;
         let served = device.run();
@@ -465,6 +474,7 @@ impl GuestEvents for Events {
     }
 
     fn ready(&mut self) {
+        timing::reached(Stage::Ready);
         self.notifier.ready();
     }
 

@@ -12,5 +12,6 @@ pub mod machine;
 pub mod memory;
 pub mod nsm;
 pub mod page_tables;
+pub mod timing;
 pub mod vcpu;
 pub mod vsock;

@@ -12,7 +12,7 @@
 //!
 //! After `Sealed` no function exists that reads guest memory or registers, on any path.
 
-use std::sync::Arc;
+use std::ops::Range;
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
@@ -21,12 +21,13 @@ use casemate_abi::{
     PAGE_TABLES_BASE, PAGE_TABLES_MAX, PRIVATE_BASE, PRIVATE_MAX, PRIVATE_MIN, SHARED_BASE, SHARED_SIZE,
     STACK_BOTTOM, STACK_TOP,
 };
+use casemate_attestation::eif::{Eif, SignatureError};
 use casemate_attestation::pcr::ImageMeasurements;
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::backend::kvm::IMAGE_PHYSICAL;
 use crate::backend::{self, Backend, Cpu, SealedRange, SealedView};
-use crate::image::{self, Image, Measuring};
+use crate::image::{self, Image};
 use crate::memory::{self, SealedFile, SealedPrivateMemory, SharedMemory, UnsealedFile};
 use crate::page_tables::{self, Access, PageTables};
 use crate::vcpu::{Devices, End, Vcpu};
@@ -105,7 +106,7 @@ pub struct Empty {
 pub struct Loaded {
     backend: Box<dyn Backend>,
     memory: Memory,
-    measuring: Measuring,
+    eif: Range<usize>,
 }
 
 /// Image in memory, and its measurements known.
@@ -127,7 +128,7 @@ pub struct Sealed {
 struct Memory {
     shared: SharedMemory,
     _tables: SealedFile,
-    _image: Arc<SealedFile>,
+    image: SealedFile,
 }
 
 impl<S> Machine<S> {
@@ -175,7 +176,7 @@ impl Machine<Empty> {
         let boot = boot_info(&self.config, &image, backend.time_stamp()?);
         let ranges = sealed_ranges(&image);
         let tables = sealed_tables(&ranges, &boot, image.cmdline())?;
-        let (file, measuring) = image.measure()?;
+        let (file, eif) = image.into_file();
         backend.map_sealed(SealedView {
             tables: &tables,
             image: &file,
@@ -184,14 +185,14 @@ impl Machine<Empty> {
         let memory = Memory {
             shared,
             _tables: tables,
-            _image: file,
+            image: file,
         };
         Ok(Machine {
             config: self.config,
             stage: Loaded {
                 backend,
                 memory,
-                measuring,
+                eif,
             },
         })
     }
@@ -296,22 +297,15 @@ fn boot_bytes(boot: &BootInfo) -> Vec<u8> {
 }
 
 impl Machine<Loaded> {
-    /// Waits for the digests of the sealed image, which were computed beside the loading.
-    pub fn measure(self) -> Result<Machine<Measured>, Error> {
-        let Loaded {
-            backend,
-            memory,
-            measuring,
-        } = self.stage;
-        let measurements = measuring.wait()?;
-        Ok(Machine {
-            config: self.config,
-            stage: Measured {
-                backend,
-                memory,
-                measurements,
-            },
-        })
+    /// Measures the sealed image with `measure`: [`Eif::measure`], or something that remembers its results.
+    pub fn measure(
+        self,
+        measure: impl FnOnce(&Eif<'_>) -> Result<ImageMeasurements, SignatureError>,
+    ) -> Result<Machine<Measured>, Error> {
+        let Loaded { backend, memory, eif } = self.stage;
+        let bytes = memory.image.bytes().get(eif).unwrap_or_default();
+        let measurements = measure(&Eif::parse(bytes).map_err(image::Error::from)?).map_err(image::Error::from)?;
+        Ok(Machine { config: self.config, stage: Measured { backend, memory, measurements } })
     }
 }
 

@@ -1,5 +1,6 @@
 //! The `casemate` command.
 
 fn main() -> std::process::ExitCode {
+    casemate::timing::start();
     casemate::cli::main()
 }

@@ -7,9 +7,11 @@
 use std::path::Path;
 
 use casemate_attestation::document::{DocumentSigner, SignerError};
+use casemate_attestation::eif::{Eif, SignatureError};
 use casemate_attestation::nsm::{Nsm, Services, ServicesError};
-use casemate_attestation::pcr::Launch;
+use casemate_attestation::pcr::{ImageMeasurements, Launch};
 use casemate_attestation::platform::{PlatformError, PlatformKey};
+use casemate_attestation::recall;
 use casemate_attestation::signing::{SIGNATURE_LEN, SigningError, SigningScalar};
 
 use crate::memory::{self, SecretKind, SecretMemory};
@@ -24,38 +26,69 @@ pub enum Error {
     /// No leaf key could be made.
     #[error("cannot make the guest's attestation key: {0}")]
     Key(#[from] SigningError),
+    /// The platform key is gone: a bug of the launch.
+    #[error("the platform key was dropped too early")]
+    NoPlatformKey,
     /// No memory for it.
     #[error(transparent)]
     Memory(#[from] memory::Error),
 }
 
+/// Both keys, in secret memory: the platform's until the guest is about to run, the guest's for as long as it runs.
+struct Keys {
+    leaf: SigningScalar,
+    platform: Option<PlatformKey>,
+}
+
+/// The guest's key and certificates, and the platform key that made them.
+pub struct Certifier {
+    keys: SecretMemory<Keys>,
+    certificate: Vec<u8>,
+    root: Vec<u8>,
+}
+
+impl Certifier {
+    /// Makes a key for the guest `module_id` and has it certified by the platform key in `directory`, which is made
+    /// if there is none. `now` is in seconds since 1970.
+    pub fn new(directory: &Path, module_id: &str, now: u64) -> Result<Self, Error> {
+        let mut keys = SecretMemory::new(|| {
+            let platform = PlatformKey::load_or_create(directory, now)?;
+            Ok::<_, Error>(Keys { leaf: SigningScalar::generate(kernel_random)?, platform: Some(platform) })
+        })?;
+        let (certificate, root) = keys.run(|keys| {
+            let platform = keys.platform.as_ref().ok_or(Error::NoPlatformKey)?;
+            let certificate = platform.certify(&keys.leaf.public()?, module_id, now)?;
+            Ok::<_, Error>((certificate, platform.root().to_vec()))
+        })?;
+        Ok(Self { keys, certificate, root })
+    }
+
+    /// The measurements of `image`, remembered in `directory` from an earlier launch if they were made before.
+    pub fn measure(&mut self, directory: &Path, image: &Eif<'_>) -> Result<ImageMeasurements, SignatureError> {
+        self.keys.run(|keys| match &keys.platform {
+            Some(platform) => recall::measure(platform, directory, image),
+            None => image.measure(),
+        })
+    }
+
+    /// Drops the platform key.
+    pub fn finish(mut self) -> LeafKey {
+        self.keys.run(|keys| keys.platform = None);
+        LeafKey { keys: self.keys, certificate: self.certificate, cabundle: vec![self.root] }
+    }
+}
+
 /// The key that signs a guest's documents, with its certificates.
 pub struct LeafKey {
-    key: SecretMemory<SigningScalar>,
+    keys: SecretMemory<Keys>,
     certificate: Vec<u8>,
     cabundle: Vec<Vec<u8>>,
 }
 
 impl LeafKey {
-    /// Makes a key for the guest `module_id` and has it certified by the platform key in `directory`, which is made
-    /// if there is none. `now` is in seconds since 1970.
-    pub fn certified(directory: &Path, module_id: &str, now: u64) -> Result<Self, Error> {
-        let mut key = SecretMemory::new(|| SigningScalar::generate(kernel_random).map_err(Error::from))?;
-        let (certificate, root) = key.run(|leaf| {
-            let platform = PlatformKey::load_or_create(directory, now)?;
-            let certificate = platform.certify(&leaf.public()?, module_id, now)?;
-            Ok::<_, PlatformError>((certificate, platform.root().to_vec()))
-        })?;
-        Ok(Self {
-            key,
-            certificate,
-            cabundle: vec![root],
-        })
-    }
-
     /// What memory the key is in, for the posture.
     pub fn kind(&self) -> SecretKind {
-        self.key.kind()
+        self.keys.kind()
     }
 
     /// The platform's root certificate, DER.
@@ -74,8 +107,7 @@ impl DocumentSigner for LeafKey {
     }
 
     fn sign(&mut self, to_be_signed: &[u8]) -> Result<[u8; SIGNATURE_LEN], SignerError> {
-        self.key
-            .run(|key| key.sign(to_be_signed))
+        self.keys.run(|keys| keys.leaf.sign(to_be_signed))
             .map_err(|_| SignerError)
     }
 }

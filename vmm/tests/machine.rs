@@ -62,7 +62,7 @@ fn run_on(backend: Kind, code: &[u8]) -> (End, Vec<String>) {
     let machine = machine
         .load(image, &EventFd::new(0).expect("eventfd"))
         .expect("load")
-        .measure()
+        .measure(|image| image.measure())
         .expect("measure")
         .seal()
         .expect("seal");

@@ -9,15 +9,12 @@ mod elf;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use casemate_abi::{CMDLINE_MAX, IMAGE_MAX, PAGE_SIZE};
 
 pub use elf::{Error as ElfError, GuestElf, Segment};
 
 use casemate_attestation::eif::{Eif, Metadata};
-use casemate_attestation::pcr::ImageMeasurements;
 
 use crate::memory::{self, SealedFile, UnsealedFile};
 use crate::page_tables::Access;
@@ -60,15 +57,12 @@ pub enum Error {
     /// The sealed copy could not be made.
     #[error(transparent)]
     Memory(#[from] memory::Error),
-    /// The thread that measures could not be started or died.
-    #[error("cannot measure the image: {0}")]
-    Measure(std::io::Error),
 }
 
 /// A sealed and checked image.
 #[derive(Debug)]
 pub struct Image {
-    file: Arc<SealedFile>,
+    file: SealedFile,
     eif: Range<usize>,
     kernel: Range<usize>,
     cmdline: Range<usize>,
@@ -120,7 +114,7 @@ impl Image {
         }
         let elf = GuestElf::parse(parsed.kernel)?;
         Ok(Self {
-            file: Arc::new(file),
+            file,
             eif,
             kernel,
             cmdline,
@@ -169,26 +163,8 @@ impl Image {
         (self.kernel.start + segment.file.start) as u64
     }
 
-    /// Begins to compute the digests on a thread of its own: they take longer than everything else in a launch.
-    pub fn measure(self) -> Result<(Arc<SealedFile>, Measuring), Error> {
-        let (file, eif) = (self.file.clone(), self.eif);
-        let thread = std::thread::Builder::new().name("measure".into()).spawn(move || {
-            let bytes = file.bytes().get(eif).unwrap_or_default();
-            Ok(Eif::parse(bytes)?.measure()?)
-        });
-        Ok((self.file, Measuring(thread.map_err(Error::Measure)?)))
-    }
-}
-
-/// Digests being computed.
-#[derive(Debug)]
-pub struct Measuring(JoinHandle<Result<ImageMeasurements, Error>>);
-
-impl Measuring {
-    /// Waits for the digests.
-    pub fn wait(self) -> Result<ImageMeasurements, Error> {
-        self.0
-            .join()
-            .unwrap_or_else(|_| Err(Error::Measure(std::io::Error::other("the thread panicked"))))
+    /// The sealed file, and where in it the EIF lies.
+    pub fn into_file(self) -> (SealedFile, Range<usize>) {
+        (self.file, self.eif)
     }
 }
