@@ -4,6 +4,7 @@
 //! says what to do; the exit code is 0 exactly if what was asked was done.
 
 mod attest;
+mod bench;
 mod build;
 pub mod client;
 mod console;
@@ -96,6 +97,8 @@ enum Command {
 
     /// Show what this host offers to sealed guests, and what to change
     Doctor(doctor::Args),
+    /// Measure launch, operations and memory on this machine, beside ordinary processes
+    Bench(bench::Args),
     /// Explain an error code
     Explain(explain::Args),
 }
@@ -134,6 +137,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Pcr(args) => done(pcr::run(&args)),
         Command::SignEif(args) => done(sign_eif::run(&args)),
         Command::Doctor(args) => done(doctor::run(&args)),
+        Command::Bench(args) => done(bench::run(&args)),
         Command::Explain(args) => done(explain::run(&args)),
     }
 }

@@ -1,0 +1,152 @@
+//! What measuring needs: programs and images built from this checkout, a folder of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use casemate_attestation::pcr::Pcr;
+use casemate_attestation::policy::{OneOf, Policy};
+
+use crate::error::{Error, Result};
+
+/// Programs, images and a folder, which is removed at the end.
+pub struct Workshop {
+    /// The optimised `casemate`.
+    pub casemate: PathBuf,
+    /// The signer as an ordinary process.
+    pub signer_process: PathBuf,
+    /// This program, which also plays the other end of a Unix socket.
+    pub bench: PathBuf,
+    /// The signer's image.
+    pub signer: PathBuf,
+    /// The probe's image.
+    pub probe: PathBuf,
+    /// What a verifier demands of the signer: PCR0, PCR1 and PCR2 as the image has them, and the nonce.
+    pub policy: Policy,
+    directory: PathBuf,
+}
+
+/// The checkout.
+pub fn checkout() -> PathBuf {
+    let benches = Path::new(env!("CARGO_MANIFEST_DIR"));
+    benches.parent().unwrap_or(benches).to_owned()
+}
+
+impl Workshop {
+    /// Builds what is out of date. `step` hears what is being done.
+    pub fn open(step: impl Fn(&str)) -> Result<Self> {
+        let bench = std::env::current_exe().map_err(Error::io("find this program"))?;
+        step("building casemate and the signer as a process (optimised)");
+        let arguments = "build --release -p casemate -p casemate-signer --features casemate-signer/process \
+                         --bin casemate --bin casemate-signer-process --message-format=json-render-diagnostics";
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let messages = output(
+            Command::new(cargo)
+                .args(arguments.split_whitespace())
+                .current_dir(checkout()),
+        )?;
+        let casemate = executable(&messages, "casemate")?;
+        let signer_process = executable(&messages, "casemate-signer-process")?;
+
+        let directory = std::env::temp_dir().join(format!("casemate-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).map_err(Error::file("make", &directory))?;
+        step("building the signer's image");
+        let signer = image(&casemate, "guest/signer", "signer", &directory)?;
+        step("building the probe's image");
+        let probe = image(&casemate, "benches/guests/probe", "probe", &directory)?;
+        let policy = policy(&casemate, &signer)?;
+        Ok(Self {
+            casemate,
+            signer_process,
+            bench,
+            signer,
+            probe,
+            policy,
+            directory,
+        })
+    }
+
+    /// A file of ours.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Where the guests are registered.
+    pub fn runtime_dir(&self) -> PathBuf {
+        self.file("run")
+    }
+
+    /// Makes `command` keep its guests and its platform key in our folder.
+    pub fn environment(&self, command: &mut Command) {
+        command
+            .env("CASEMATE_RUNTIME_DIR", self.runtime_dir())
+            .env("CASEMATE_HOME", self.file("home"));
+    }
+}
+
+impl Drop for Workshop {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// What `command` prints.
+pub fn output(command: &mut Command) -> Result<String> {
+    let program = Path::new(command.get_program()).display().to_string();
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(Error::io(format!("run {program}")))?;
+    if !output.status.success() {
+        return Err(Error::Program {
+            program,
+            said: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        });
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The path of a program in what cargo reports.
+fn executable(messages: &str, name: &str) -> Result<PathBuf> {
+    let found = messages.lines().find_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        let is_it = message.pointer("/target/name").and_then(Value::as_str) == Some(name);
+        let path = message.get("executable").and_then(Value::as_str)?;
+        is_it.then(|| PathBuf::from(path))
+    });
+    found.ok_or_else(|| Error::answer("what cargo built", format!("no program {name}")))
+}
+
+fn image(casemate: &Path, folder: &str, binary: &str, directory: &Path) -> Result<PathBuf> {
+    let path = directory.join(format!("{binary}.eif"));
+    output(
+        Command::new(casemate)
+            .args(["build", "--bin", binary, "--manifest-path"])
+            .arg(checkout().join(folder).join("Cargo.toml"))
+            .arg("--output")
+            .arg(&path),
+    )?;
+    Ok(path)
+}
+
+fn policy(casemate: &Path, image: &Path) -> Result<Policy> {
+    let text = output(
+        Command::new(casemate)
+            .args(["describe-eif", "--eif-path"])
+            .arg(image),
+    )?;
+    let value: Value = serde_json::from_str(&text).unwrap_or_default();
+    let mut policy = Policy {
+        nonce_required: true,
+        ..Policy::default()
+    };
+    for index in 0..3 {
+        let pcr: Option<Pcr> = value
+            .pointer(&format!("/Measurements/PCR{index}"))
+            .and_then(|pcr| serde_json::from_value(pcr.clone()).ok());
+        let pcr = pcr.ok_or_else(|| Error::answer("describe-eif", text.clone()))?;
+        policy.pcrs.insert(index, OneOf::One(pcr));
+    }
+    Ok(policy)
+}
