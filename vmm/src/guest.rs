@@ -147,7 +147,7 @@ pub fn launch(options: Options) -> Result<Ready, Error> {
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |now| now.as_secs());
     let (state_dir, module_id) = (options.state_dir.clone(), options.module_id.clone());
-    let certifier = std::thread::spawn(move || Certifier::new(&state_dir, &module_id, now));
+    let certifier = std::thread::spawn(move || (Certifier::new(&state_dir, &module_id, now), crate::host::posture_facts()));
 
     let image = Image::open(&options.image)?;
     timing::reached(Stage::Image);
@@ -165,14 +165,15 @@ pub fn launch(options: Options) -> Result<Ready, Error> {
     })?;
     let machine = machine.load(image, &kick)?;
     timing::reached(Stage::Loaded);
-    let mut certifier = certifier.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    let (certifier, facts) = certifier.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    let mut certifier = certifier?;
     let machine = machine.measure(|image| certifier.measure(&options.state_dir, image))?;
     timing::reached(Stage::Measured);
     let machine = machine.seal()?;
     timing::reached(Stage::Sealed);
 
     let key = certifier.finish();
-    let posture = posture(&machine, &key)?;
+    let posture = posture(facts?, &machine, &key)?;
     timing::reached(Stage::Attestable);
     let launch = Launch {
         image: *machine.measurements(),
@@ -229,8 +230,7 @@ fn vcpu_thread(backend: backend::Kind) -> seccomp::Thread {
 }
 
 /// What a verifier may want to know about VMM and host, now that the memory is sealed.
-fn posture(machine: &Machine<Sealed>, key: &LeafKey) -> Result<Posture, Error> {
-    let mut posture = crate::host::posture_facts()?;
+fn posture(mut posture: Posture, machine: &Machine<Sealed>, key: &LeafKey) -> Result<Posture, Error> {
     let method = match machine.private().method() {
         SealingMethod::GuestMemfd => "guest_memfd",
         SealingMethod::Anonymous => "anonymous",
