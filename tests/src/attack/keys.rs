@@ -1,0 +1,47 @@
+//! Looking for a P-384 private key whose public key is known, in memory that root can read.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+
+use aws_lc_rs::signature::{ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair};
+
+use super::maps;
+
+/// Bytes of a P-384 scalar.
+const LEN: usize = 48;
+/// Different byte values that 48 random bytes have, all but surely (mean 43.8, deviation 1.9).
+const DISTINCT: usize = 33;
+
+/// How many places were tried, and in how many of them the private key of `public` (uncompressed point) lies: any 48
+/// bytes at a multiple of 4 in writable memory, in either byte order.
+pub fn find(pid: i32, public: &[u8]) -> (usize, usize) {
+    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
+    let (mut tried, mut found) = (HashSet::new(), 0);
+    for map in maps(pid).iter().filter(|map| map.permissions.starts_with("rw")) {
+        let mut bytes = vec![0; usize::try_from(map.end - map.start).unwrap()];
+        let got = memory.read_at(&mut bytes, map.start).unwrap_or(0);
+        bytes.truncate(got);
+        let places = bytes.windows(LEN).step_by(4).filter(|window| is_random(window));
+        for window in places {
+            if !tried.insert(window.to_vec()) {
+                continue;
+            }
+            let mut reversed = window.to_vec();
+            reversed.reverse();
+            found += usize::from(is_key(window, public) || is_key(&reversed, public));
+        }
+    }
+    (tried.len(), found)
+}
+
+fn is_random(window: &[u8]) -> bool {
+    let mut seen = [false; 256];
+    window.iter().for_each(|byte| seen[usize::from(*byte)] = true);
+    seen.iter().filter(|seen| **seen).count() >= DISTINCT
+}
+
+/// aws-lc refuses a pair whose halves do not belong together.
+fn is_key(scalar: &[u8], public: &[u8]) -> bool {
+    EcdsaKeyPair::from_private_key_and_public_key(&ECDSA_P384_SHA384_ASN1_SIGNING, scalar, public).is_ok()
+}
