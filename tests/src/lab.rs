@@ -208,7 +208,8 @@ impl Drop for Lab {
 }
 
 impl Done {
-    fn new(output: Output) -> Self {
+    /// From what a command left.
+    pub fn new(output: Output) -> Self {
         Self {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).unwrap(),

@@ -32,6 +32,11 @@ pub fn launch(
     reservation.write_evidence(&root, &ready.posture().encode())?;
     let record = record(options, &reservation, &ready);
     reservation.publish(&record)?;
+    if options.backend == crate::backend::Kind::Process {
+        eprintln!(
+            "casemate: the process backend seals nothing: this user and root can read the guest's memory, and its PCRs are zero"
+        );
+    }
     announce(&record)?;
     // From here on the process is under seccomp and cannot remove directories: the lock must live as long as it does.
     std::mem::forget(reservation);

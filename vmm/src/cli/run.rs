@@ -183,6 +183,8 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let (background, json) = (args.background, args.json);
     let launch_args = args.launch.resolved()?;
     let options = launch_args.options()?;
+    // Nothing that this process needs is open yet.
+    crate::jail::close_inherited();
     if background {
         // A session of its own: closing the terminal does not end the guest. Fails only for a process group's
         // leader, which the child of `run-enclave` is not.
