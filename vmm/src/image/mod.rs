@@ -82,7 +82,7 @@ impl Image {
             return Err(Error::TooLarge(len));
         }
         let copy = UnsealedFile::new("casemate-image", FILE_OFFSET + len)?;
-        copy.read_from(&source, FILE_OFFSET, len)?;
+        copy.copy_from(&source, FILE_OFFSET, len)?;
         Self::check(copy.seal()?, FILE_OFFSET as usize..(FILE_OFFSET + len) as usize)
     }
 

@@ -1,16 +1,11 @@
 //! One `mmap`ed range, unmapped when dropped. The only place of the VMM that maps memory.
 
-use std::fs::File;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr::NonNull;
 
 use rustix::mm::{MapFlags, ProtFlags};
 
 use super::Error;
-
-const PAGE: usize = casemate_abi::PAGE_SIZE as usize;
-const HUGE: usize = casemate_abi::LARGE_PAGE_SIZE as usize;
 
 /// A mapped range of memory.
 ///
@@ -42,7 +37,12 @@ impl Mapping {
 
     /// Maps `len` bytes of `file` from its beginning, shared, for reading only.
     pub fn read_only(file: BorrowedFd<'_>, len: usize) -> Result<Self, Error> {
-        Self::map(Some((file, 0)), len, ProtFlags::READ, MapFlags::SHARED)
+        Self::map(
+            Some((file, 0)),
+            len,
+            ProtFlags::READ,
+            MapFlags::SHARED,
+        )
     }
 
     /// Maps `len` bytes of zeroed memory that no other process has.
@@ -61,13 +61,13 @@ impl Mapping {
         protection: ProtFlags,
         flags: MapFlags,
     ) -> Result<Self, Error> {
-        let reserved = Reservation::new(len)?;
-        let (at, flags) = (reserved.start, flags | MapFlags::FIXED);
-        // SAFETY: the range was reserved a line above and belongs to nobody else, so replacing it harms nobody.
+        // SAFETY: without MAP_FIXED the kernel chooses an address range that nothing else uses.
         let start = unsafe {
             match file {
-                Some((fd, offset)) => rustix::mm::mmap(at, len, protection, flags, fd.as_fd(), offset),
-                None => rustix::mm::mmap_anonymous(at, len, protection, flags),
+                Some((fd, offset)) => {
+                    rustix::mm::mmap(std::ptr::null_mut(), len, protection, flags, fd.as_fd(), offset)
+                }
+                None => rustix::mm::mmap_anonymous(std::ptr::null_mut(), len, protection, flags),
             }
         }
         .map_err(Error::system("map memory"))?;
@@ -112,18 +112,6 @@ impl Mapping {
         // slice, which cannot lie in this mapping because no reference into it is ever handed out.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), at, bytes.len()) };
         Ok(())
-    }
-
-    /// Reads up to `len` bytes of `file` from `position` straight to `offset`. Returns how many came, 0 at the end.
-    pub fn read_file(&self, file: &File, position: u64, offset: usize, len: usize) -> Result<usize, Error> {
-        let at = self.at(offset, len)?;
-        if !self.writable {
-            return Err(Error::OutOfRange { offset, len, size: 0 });
-        }
-        // SAFETY: `at` proved that the range is mapped, `writable` that it may be written; no reference into the
-        // mapping exists that the kernel's write could invalidate.
-        let read = unsafe { libc::pread(file.as_raw_fd(), at.cast(), len, position as i64) };
-        usize::try_from(read).map_err(|_| Error::System { what: "read the image", source: io::Error::last_os_error() })
     }
 
     /// Copies the bytes at `offset` into `out`. What another process writes meanwhile may be seen in part.
@@ -175,34 +163,5 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: start and len are what mmap returned; no reference into the range outlives `self`.
         let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.len) };
-    }
-}
-
-/// Address space that nothing else uses. What is large begins at a multiple of 2 MiB, so that huge pages fit.
-struct Reservation {
-    start: *mut core::ffi::c_void,
-}
-
-impl Reservation {
-    fn new(len: usize) -> Result<Self, Error> {
-        let align = if len < HUGE { PAGE } else { HUGE };
-        let size = len.next_multiple_of(PAGE) + (align - PAGE);
-        // SAFETY: without MAP_FIXED the kernel chooses an address range that nothing else uses.
-        let whole =
-            unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), size, ProtFlags::empty(), MapFlags::PRIVATE) }
-                .map_err(Error::system("reserve address space"))?;
-        let before = whole.addr().next_multiple_of(align) - whole.addr();
-        let start = whole.wrapping_byte_add(before);
-        let after = size - before - len.next_multiple_of(PAGE);
-        // SAFETY: both ranges are parts of the reservation that the caller will not use.
-        unsafe {
-            if before > 0 {
-                let _ = rustix::mm::munmap(whole, before);
-            }
-            if after > 0 {
-                let _ = rustix::mm::munmap(start.wrapping_byte_add(len.next_multiple_of(PAGE)), after);
-            }
-        }
-        Ok(Self { start })
     }
 }
