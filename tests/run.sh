@@ -39,7 +39,7 @@ cargo test --workspace --features "$features" --no-run
 step "tests"
 # Serially by binary, in parallel within one: as cargo does it. The log is kept to say at the end what was left out.
 code=0
-CASEMATE_BIN="${CASEMATE_BIN:-${CARGO_TARGET_DIR:-target}/debug/casemate}" \
+CASEMATE_BIN="${CASEMATE_BIN:-$(realpath "${CARGO_TARGET_DIR:-target}/debug/casemate")}" \
     cargo test --workspace --features "$features" --no-fail-fast "$@" 2>&1 | tee "$log" || code=$?
 
 step "summary"
