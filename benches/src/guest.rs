@@ -98,10 +98,30 @@ impl Guest {
         http::connect(&self.socket(), port)
     }
 
+    /// The file that tells how long the virtual CPU's thread has run, for [`cpu_time`].
+    pub fn cpu_time_file(&self) -> Result<PathBuf> {
+        let tasks = PathBuf::from(format!("/proc/{}/task", self.pid()));
+        let entries = std::fs::read_dir(&tasks).map_err(Error::file("list", &tasks))?;
+        let mut paths = entries.flatten().map(|task| task.path());
+        let vcpu = paths
+            .find(|path| std::fs::read_to_string(path.join("comm")).is_ok_and(|name| name.trim() == "vcpu"));
+        vcpu.map(|path| path.join("schedstat"))
+            .ok_or_else(|| Error::answer("the VMM's threads", "none is called vcpu"))
+    }
+
     /// The VMM's process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
+}
+
+/// Nanoseconds that a thread has run: the first number of its `schedstat`.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+pub fn cpu_time(schedstat: &Path) -> Result<f64> {
+    let text = std::fs::read_to_string(schedstat).map_err(Error::file("read", schedstat))?;
+    let time: Option<u64> = text.split(' ').next().and_then(|time| time.parse().ok());
+    time.map(|time| time as f64)
+        .ok_or_else(|| Error::answer("schedstat", text))
 }
 
 impl Drop for Guest {

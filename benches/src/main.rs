@@ -27,6 +27,9 @@ struct Cli {
     /// Only this group; may be repeated: launch, exits, vsock, operations, primitives, memory, fleet, figures
     #[arg(long, value_name = "GROUP", value_parser = known_group)]
     only: Vec<String>,
+    /// Take casemate, casemate-signer-process, signer.eif and probe.eif from here in place of building them
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
     #[command(subcommand)]
     role: Option<Role>,
 }
@@ -73,7 +76,10 @@ fn run(cli: &Cli) -> Result<()> {
         bar.set_style(style.progress_chars("=> "));
     }
     bar.enable_steady_tick(std::time::Duration::from_millis(200));
-    let workshop = Workshop::open(|step| bar.set_message(step.to_owned()))?;
+    let workshop = match &cli.programs {
+        Some(programs) => Workshop::with_programs(programs)?,
+        None => Workshop::open(|step| bar.set_message(step.to_owned()))?,
+    };
     let groups: Vec<_> = GROUPS
         .iter()
         .filter(|group| cli.only.is_empty() || cli.only.iter().any(|only| only == group.name))

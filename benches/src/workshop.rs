@@ -34,9 +34,23 @@ pub fn checkout() -> PathBuf {
 }
 
 impl Workshop {
+    /// Takes `casemate`, `casemate-signer-process`, `signer.eif` and `probe.eif` from a folder, as they are.
+    pub fn with_programs(programs: &Path) -> Result<Self> {
+        let casemate = programs.join("casemate");
+        let signer = programs.join("signer.eif");
+        Ok(Self {
+            policy: policy(&casemate, &signer)?,
+            casemate,
+            signer,
+            signer_process: programs.join("casemate-signer-process"),
+            probe: programs.join("probe.eif"),
+            bench: this_program()?,
+            directory: directory()?,
+        })
+    }
+
     /// Builds what is out of date. `step` hears what is being done.
     pub fn open(step: impl Fn(&str)) -> Result<Self> {
-        let bench = std::env::current_exe().map_err(Error::io("find this program"))?;
         step("building casemate and the signer as a process (optimised)");
         let arguments = "build --release -p casemate -p casemate-signer --features casemate-signer/process \
                          --bin casemate --bin casemate-signer-process --message-format=json-render-diagnostics";
@@ -49,8 +63,7 @@ impl Workshop {
         let casemate = executable(&messages, "casemate")?;
         let signer_process = executable(&messages, "casemate-signer-process")?;
 
-        let directory = std::env::temp_dir().join(format!("casemate-bench-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).map_err(Error::file("make", &directory))?;
+        let directory = directory()?;
         step("building the signer's image");
         let signer = image(&casemate, "guest/signer", "signer", &directory)?;
         step("building the probe's image");
@@ -59,7 +72,7 @@ impl Workshop {
         Ok(Self {
             casemate,
             signer_process,
-            bench,
+            bench: this_program()?,
             signer,
             probe,
             policy,
@@ -89,6 +102,17 @@ impl Drop for Workshop {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+fn this_program() -> Result<PathBuf> {
+    std::env::current_exe().map_err(Error::io("find this program"))
+}
+
+/// Makes our folder.
+fn directory() -> Result<PathBuf> {
+    let directory = std::env::temp_dir().join(format!("casemate-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).map_err(Error::file("make", &directory))?;
+    Ok(directory)
 }
 
 /// What `command` prints.

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::guest::{Guest, Starting, command};
+use crate::guest::{self, Guest, Starting, command};
 use crate::http::{Client, request};
 use crate::report::{Row, Target, Unit};
 use crate::workshop::Workshop;
@@ -110,17 +110,15 @@ fn within(cgroup: Option<&Cgroup>, command: &Command) -> Command {
 }
 
 /// Nanoseconds that the guests' threads have run.
-#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 fn cpu_time(guests: &[Guest]) -> f64 {
     let threads = guests.iter().flat_map(|guest| {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", guest.pid()));
         tasks.into_iter().flatten().flatten()
     });
-    let times = threads.filter_map(|task| {
-        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
-        text.split(' ').next()?.parse::<u64>().ok()
-    });
-    times.sum::<u64>() as f64
+    // A thread that is gone meanwhile used no more.
+    threads
+        .filter_map(|task| guest::cpu_time(&task.path().join("schedstat")).ok())
+        .sum()
 }
 
 /// Bytes that new programs could have (proc(5), MemAvailable).

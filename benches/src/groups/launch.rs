@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use casemate_attestation::platform::parse_root;
-use casemate_attestation::verify::{Evidence, Expectations, verify};
+use casemate_attestation::verify::{Established, Evidence, Expectations, verify};
 use kvm_ioctls::Kvm;
 use serde_json::{Value, json};
 
@@ -29,14 +29,7 @@ const GUEST_MEMORY: usize = 64 << 20;
 /// Launches one after the other: sealed, floor, process, sandbox, nothing.
 pub fn measure(workshop: &Workshop, quick: bool, progress: &dyn Fn(f64)) -> Result<Vec<Row>> {
     let rounds = if quick { 10 } else { 60 };
-    // The first launch makes the platform key and fills caches; its root is what the others are verified with.
-    let root = {
-        let guest = Guest::launch(workshop, &workshop.signer)?;
-        let path = guest.socket().with_file_name("root.pem");
-        let pem = std::fs::read(&path).map_err(Error::file("read", &path))?;
-        parse_root(&pem).map_err(|error| Error::answer("the platform's root", error.to_string()))?
-    };
-    let roots = [root];
+    let verifier = Verifier::new(workshop)?;
     let mut stages: [Samples; STAGES.len()] = Default::default();
     let [
         mut total,
@@ -51,7 +44,7 @@ pub fn measure(workshop: &Workshop, quick: bool, progress: &dyn Fn(f64)) -> Resu
         .status()
         .is_ok_and(|status| status.success());
     for round in 0..rounds {
-        let (stamps, attested) = launch(workshop, &roots)?;
+        let (stamps, attested) = launch(workshop, &verifier)?;
         let mut before = stamps[0];
         for (stage, stamp) in stages.iter_mut().zip(stamps.iter().skip(1)) {
             stage.push(since(before, *stamp));
@@ -99,17 +92,14 @@ fn since(start: u64, end: u64) -> f64 {
 }
 
 /// Launches a signer and ends it. The moments: before exec, then each stage; and when the document was verified.
-fn launch(workshop: &Workshop, roots: &[Vec<u8>]) -> Result<([u64; STAGES.len() + 1], u64)> {
+fn launch(workshop: &Workshop, verifier: &Verifier<'_>) -> Result<([u64; STAGES.len() + 1], u64)> {
     let stamps = Stamps::new(&workshop.file(""))?;
     let mut command = command(workshop, &workshop.signer);
     command.env("CASEMATE_TIMINGS", stamps.path());
-    let nonce = now().to_le_bytes();
-    let body = json!({ "nonce": base64(&nonce) }).to_string();
-    let ask = request("POST", "/attestation", None, &body);
 
     let start = now();
     let guest = Starting::spawn(workshop, command)?.announced()?;
-    attest(&guest, &ask, workshop, roots, &nonce)?;
+    verifier.attest(&guest)?;
     let end = now();
 
     let mut moments = [start; STAGES.len() + 1];
@@ -117,29 +107,61 @@ fn launch(workshop: &Workshop, roots: &[Vec<u8>]) -> Result<([u64; STAGES.len() 
     Ok((moments, end))
 }
 
-/// Fetches and verifies a document.
-fn attest(guest: &Guest, ask: &[u8], workshop: &Workshop, roots: &[Vec<u8>], nonce: &[u8]) -> Result<()> {
-    let mut client = Client::open(&guest.socket(), casemate_abi::port::SIGNER)?;
-    let answer: Value = serde_json::from_slice(client.exchange(ask)?)
-        .map_err(|error| Error::answer("the guest's JSON", error.to_string()))?;
-    let document = answer.get("document").and_then(Value::as_str).unwrap_or_default();
-    let document = unbase64(document)?;
-    let evidence = Evidence {
-        document: &document,
-        posture: None,
-    };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let established = verify(
-        evidence,
-        Expectations {
-            roots,
-            policy: &workshop.policy,
-            nonce: Some(nonce),
-            now: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
-        },
-    )?;
-    std::hint::black_box(established);
-    Ok(())
+/// Knows the platform's root and the signer's image, and wants a nonce back.
+pub struct Verifier<'a> {
+    workshop: &'a Workshop,
+    roots: [Vec<u8>; 1],
+    nonce: [u8; 8],
+}
+
+impl<'a> Verifier<'a> {
+    /// Launches a guest, which makes the platform key and fills caches, and takes the root from it.
+    pub fn new(workshop: &'a Workshop) -> Result<Self> {
+        let guest = Guest::launch(workshop, &workshop.signer)?;
+        let path = guest.socket().with_file_name("root.pem");
+        let pem = std::fs::read(&path).map_err(Error::file("read", &path))?;
+        let root =
+            parse_root(&pem).map_err(|error| Error::answer("the platform's root", error.to_string()))?;
+        Ok(Self {
+            workshop,
+            roots: [root],
+            nonce: now().to_le_bytes(),
+        })
+    }
+
+    /// Fetches a document on a new connection.
+    pub fn fetch(&self, guest: &Guest) -> Result<Vec<u8>> {
+        let body = json!({ "nonce": base64(&self.nonce) }).to_string();
+        let mut client = Client::open(&guest.socket(), casemate_abi::port::SIGNER)?;
+        let answer: Value =
+            serde_json::from_slice(client.exchange(&request("POST", "/attestation", None, &body))?)
+                .map_err(|error| Error::answer("the guest's JSON", error.to_string()))?;
+        unbase64(answer.get("document").and_then(Value::as_str).unwrap_or_default())
+    }
+
+    /// Checks signature, chain, nonce and PCR0 to PCR2.
+    pub fn verify(&self, document: &[u8]) -> Result<Established> {
+        let evidence = Evidence {
+            document,
+            posture: None,
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(verify(
+            evidence,
+            Expectations {
+                roots: &self.roots,
+                policy: &self.workshop.policy,
+                nonce: Some(&self.nonce),
+                now: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            },
+        )?)
+    }
+
+    /// Both.
+    pub fn attest(&self, guest: &Guest) -> Result<()> {
+        std::hint::black_box(self.verify(&self.fetch(guest)?)?);
+        Ok(())
+    }
 }
 
 /// The least that any guest on KVM needs: a VM, one slot of memory, a virtual CPU.

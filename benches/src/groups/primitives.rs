@@ -1,4 +1,7 @@
-//! Cryptographic operations alone, timed where they run: in the sealed guest, in this process, by `openssl speed`.
+//! Cryptographic operations alone: in the sealed guest, in this process, by `openssl speed`.
+//!
+//! All three count processor time, so that other programs on the machine do not slow one of them down: the guest's is
+//! that of its virtual CPU's thread, with everything the VMM and KVM do on it.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -8,7 +11,7 @@ use std::process::Command;
 use bench_probe::{Operation, PORT, Task};
 
 use crate::error::{Error, Result};
-use crate::guest::Guest;
+use crate::guest::{self, Guest};
 use crate::measure::{Pair, Samples};
 use crate::report::{Row, Target};
 use crate::workshop::{Workshop, output};
@@ -71,6 +74,7 @@ pub fn measure(workshop: &Workshop, quick: bool, progress: &dyn Fn(f64)) -> Resu
     let (rounds, blocks) = if quick { (1, 6) } else { (5, 8) };
     let guest = Guest::launch(workshop, &workshop.probe)?;
     let mut probe = Probe::new(guest.connect(PORT)?);
+    let cpu = guest.cpu_time_file()?;
     let mut tasks = BTreeMap::new();
     for operation in Operation::ALL {
         let task = Task::new(operation)
@@ -97,7 +101,11 @@ pub fn measure(workshop: &Workshop, quick: bool, progress: &dyn Fn(f64)) -> Resu
                 };
                 let pair = Pair::measure(
                     blocks,
-                    || Ok(each(probe.time(number, count)?)),
+                    || {
+                        let before = guest::cpu_time(&cpu)?;
+                        probe.time(number, count)?;
+                        Ok(each(guest::cpu_time(&cpu)? - before))
+                    },
                     || Ok(each(local(count)?)),
                 )?;
                 let both = results.entry(number).or_default();
@@ -136,16 +144,28 @@ fn rows(results: &BTreeMap<u8, Both>) -> Vec<Row> {
     process.chain(openssl).collect()
 }
 
+/// Nanoseconds of this thread's processor time that `count` repetitions took.
 fn time(task: &mut Task, count: u32, operation: Operation) -> Result<f64> {
-    let nanoseconds = task
-        .time(count)
+    let before = thread_time();
+    task.time(count)
         .map_err(|_| Error::answer("aws-lc", format!("{} fails", operation.name())))?;
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    Ok(nanoseconds as f64)
+    Ok(thread_time() - before)
 }
 
-/// Nanoseconds of each of the two operations that a run of `openssl speed` tells about. It counts processor time,
-/// so other processes do not slow it down; the guest's and this process's stopwatches count every nanosecond.
+/// Processor time of this thread in nanoseconds.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn thread_time() -> f64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is writable and of the right type.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
+}
+
+/// Nanoseconds of each of the two operations that a run of `openssl speed` tells about. It counts processor
+/// time unless told otherwise.
 fn openssl(arguments: &str) -> Result<[f64; 2]> {
     let speed = |more: &[&str]| {
         let mut command = Command::new("openssl");
