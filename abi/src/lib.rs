@@ -12,6 +12,7 @@
 //! | region | address | size | guest may | who else can touch it after sealing |
 //! | --- | --- | --- | --- | --- |
 //! | page tables | [`PAGE_TABLES_BASE`] | ≤ [`PAGE_TABLES_MAX`] | – (not mapped) | readable by root, writable by nobody |
+//! | scrub code | [`SCRUB_BASE`] | one page | execute | readable by root, writable by nobody |
 //! | boot page | [`BOOT_BASE`] | [`BOOT_SIZE`] | read | readable by root, writable by nobody |
 //! | image: text | [`IMAGE_BASE`] | ≤ [`IMAGE_MAX`] | execute, read | readable by root, writable by nobody |
 //! | image: rodata | after text | ≤ [`IMAGE_MAX`] | read | readable by root, writable by nobody |
@@ -36,6 +37,9 @@ pub const LARGE_PAGE_SIZE: u64 = 2 << 20;
 pub const PAGE_TABLES_BASE: u64 = 0x0800_0000;
 /// Most bytes the page tables may take.
 pub const PAGE_TABLES_MAX: u64 = 0x0010_0000;
+
+/// Code of the VMM's that zeroes private memory once the guest has ended. The guest itself has no use for it.
+pub const SCRUB_BASE: u64 = BOOT_BASE - PAGE_SIZE;
 
 /// [`BootInfo`], followed by the measured command line.
 pub const BOOT_BASE: u64 = 0x0fff_0000;
@@ -71,7 +75,7 @@ pub const PRIVATE_MAX: u64 = 64 << 30;
 pub const PRIVATE_MIN: u64 = 8 << 20;
 
 const _: () = {
-    assert!(PAGE_TABLES_BASE + PAGE_TABLES_MAX <= BOOT_BASE);
+    assert!(PAGE_TABLES_BASE + PAGE_TABLES_MAX <= SCRUB_BASE);
     assert!(BOOT_BASE + BOOT_SIZE <= IMAGE_BASE);
     assert!(IMAGE_BASE + IMAGE_MAX <= SHARED_BASE);
     assert!(SHARED_BASE + SHARED_SIZE <= DOORBELL);
@@ -172,6 +176,9 @@ pub mod shared {
     pub const NSM_REQUEST_MAX: u64 = 0x1000;
     /// Length of the NSM response in bytes as a little-endian u64, written by the VMM.
     pub const NSM_RESPONSE_LEN: u64 = SHARED_BASE;
+    /// One past the highest byte of private memory the guest has used so far, as a little-endian u64, written by the
+    /// guest as its heap grows; 0 if it never says. Only for how much there is to zero at the end.
+    pub const HEAP_TOP: u64 = SHARED_BASE + 8;
     /// NSM response, CBOR.
     pub const NSM_RESPONSE: u64 = NSM_REQUEST + NSM_REQUEST_MAX;
     /// nsm-api: longest response in bytes.

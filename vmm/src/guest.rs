@@ -6,18 +6,16 @@
 //! vcpu                                                                              └── the guest runs ──┘
 //! ```
 
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use casemate_attestation::eif::Metadata;
 use casemate_attestation::pcr::{ImageMeasurements, Launch, Mode, Pcr};
 use casemate_attestation::posture::{Posture, PostureError, fact};
-use rustix::event::epoll;
 use vmm_sys_util::eventfd::EventFd;
-use vmm_sys_util::signal::block_signal;
 
 use crate::backend;
 use crate::console::Console;
@@ -26,6 +24,7 @@ use crate::jail::{self, seccomp};
 use crate::machine::{self, Config, Machine, Sealed};
 use crate::memory::{FileReference, SealingMethod, SecretKind};
 use crate::nsm::{self, Certifier, LeafKey, SecurityModule};
+use crate::stop::{Ending, Stop};
 use crate::timing::{self, Stage};
 use crate::vcpu::{Devices, End, GuestEvents};
 use crate::vsock::{self, Notifier, VsockDevice};
@@ -107,7 +106,6 @@ pub struct Ready {
     machine: Machine<Sealed>,
     device: VsockDevice<Waker>,
     devices: Devices,
-    outcome: Arc<Outcome>,
     stop: Stop,
     options: Options,
     posture: Posture,
@@ -142,12 +140,17 @@ impl std::fmt::Display for Ended {
 
 /// Makes everything ready for the first instruction.
 pub fn launch(options: Options) -> Result<Ready, Error> {
-    let stop = Stop::new()?;
+    let stop = Stop::new().map_err(host("watch for the end"))?;
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |now| now.as_secs());
     let (state_dir, module_id) = (options.state_dir.clone(), options.module_id.clone());
-    let certifier = std::thread::spawn(move || (Certifier::new(&state_dir, &module_id, now), crate::host::posture_facts()));
+    let certifier = std::thread::spawn(move || {
+        (
+            Certifier::new(&state_dir, &module_id, now),
+            crate::host::posture_facts(),
+        )
+    });
 
     let image = Image::open(&options.image)?;
     timing::reached(Stage::Image);
@@ -161,11 +164,13 @@ pub fn launch(options: Options) -> Result<Ready, Error> {
         listener: listen(&options.directory.join(VSOCK_SOCKET))?,
         kick: kick.try_clone().map_err(host("copy an eventfd"))?,
         wake: waker(wake.try_clone().map_err(host("copy an eventfd"))?),
-        stop: stop.epoll.try_clone().map_err(host("copy a descriptor"))?,
+        stop: stop.descriptor().map_err(host("copy a descriptor"))?,
     })?;
     let machine = machine.load(image, &kick)?;
     timing::reached(Stage::Loaded);
-    let (certifier, facts) = certifier.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    let (certifier, facts) = certifier
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     let mut certifier = certifier?;
     let machine = machine.measure(|image| certifier.measure(&options.state_dir, image))?;
     timing::reached(Stage::Measured);
@@ -187,7 +192,6 @@ pub fn launch(options: Options) -> Result<Ready, Error> {
         },
     };
     let root = key.root().to_vec();
-    let outcome = Arc::new(Outcome::default());
     let console = match options.machine.debug {
         true => Some((
             Console::new(options.console_on_stdout),
@@ -198,20 +202,19 @@ pub fn launch(options: Options) -> Result<Ready, Error> {
     let events = Events {
         notifier: device.notifier(),
         console: console.as_ref().map(|(console, _)| console.clone()),
-        outcome: outcome.clone(),
-        ended: stop.ended.try_clone().map_err(host("copy an eventfd"))?,
+        ending: stop.ending().map_err(host("copy an eventfd"))?,
     };
     let nsm = SecurityModule::new(options.module_id.clone(), &launch, key);
     let devices = Devices {
         nsm: Box::new(nsm),
         wake,
+        stop: Arc::default(),
         events: Box::new(events),
     };
     Ok(Ready {
         machine,
         device,
         devices,
-        outcome,
         stop,
         options,
         posture,
@@ -308,15 +311,15 @@ impl Ready {
         &self.root
     }
 
-    /// Closes the jail, starts the guest, serves it, and returns when it has ended.
+    /// Closes the jail, starts the guest, serves it, and returns when it has ended. `announce` is called when nothing can
+    /// go wrong any more, before system calls are restricted.
     ///
     /// The process is under seccomp from here on: the caller can say how it ended, and exit.
-    pub fn run(self) -> Result<Ended, Error> {
+    pub fn run<E: From<Error>>(self, announce: impl FnOnce() -> Result<(), E>) -> Result<Ended, E> {
         let Self {
             machine,
             mut device,
             devices,
-            outcome,
             stop,
             options,
             console,
@@ -329,18 +332,22 @@ impl Ready {
             rustix::fs::Mode::empty(),
         )
         .map_err(host("open the guest's directory"))?;
-        jail::enter(&directory)?;
+        jail::enter(&directory).map_err(Error::from)?;
+        announce()?;
         if let Some((console, listener)) = console {
             console.serve(listener).map_err(host("start the console"))?;
         }
         let vcpu = vcpu_thread(options.machine.backend);
         let cpus = options.cpu_ids;
-        let running = machine.start(devices, move || {
-            pin(&cpus)?;
-            seccomp::enter(vcpu)?;
-            timing::reached(Stage::Started);
-            Ok(())
-        })?;
+        let stop_guest = devices.stop.clone();
+        let running = machine
+            .start(devices, move || {
+                pin(&cpus)?;
+                seccomp::enter(vcpu)?;
+                timing::reached(Stage::Started);
+                Ok(())
+            })
+            .map_err(Error::from)?;
         seccomp::enter(seccomp::Thread::Io).map_err(host("enter seccomp"))?;
         let served = device.run();
         for name in [
@@ -353,14 +360,17 @@ impl Ready {
         ] {
             let _ = rustix::fs::unlinkat(&removal, name, rustix::fs::AtFlags::empty());
         }
-        let ended = outcome.end.lock().unwrap_or_else(PoisonError::into_inner).take();
         let signal = stop.signal();
-        // Nothing is unmapped: seccomp forbids it, and the virtual CPU may still be running. Both end with the process.
+        stop_guest.store(true, Ordering::Relaxed);
+        device.wake_guest();
+        let ended = stop.guest_end();
+        // Nothing is unmapped: seccomp forbids it, and a busy virtual CPU may still run. Both end with the process.
         std::mem::forget((running, device, removal, stop));
-        match (ended, signal) {
-            (Some(end), _) => Ok(Ended::Guest(end)),
-            (None, Some(signal)) => Ok(Ended::Signal(signal)),
-            (None, None) => served.map(|()| Ended::Signal(0)).map_err(Error::from),
+        match (ended, signal, served) {
+            (_, Some(signal), _) => Ok(Ended::Signal(signal)),
+            (Some(end), None, Ok(())) => Ok(Ended::Guest(end)),
+            (None, None, Ok(())) => Ok(Ended::Guest(End::Stopped)),
+            (_, None, Err(error)) => Err(Error::from(error).into()),
         }
     }
 }
@@ -394,78 +404,11 @@ fn pin(cpus: &[u32]) -> std::io::Result<()> {
     Ok(rustix::thread::sched_setaffinity(None, &set)?)
 }
 
-/// What makes the packet loop return: a signal, or the guest's end.
-struct Stop {
-    epoll: OwnedFd,
-    signals: OwnedFd,
-    ended: EventFd,
-}
-
-impl Stop {
-    /// Blocks the signals that end a guest, in this thread and those made after; call it before making any.
-    fn new() -> Result<Self, Error> {
-        // SAFETY: the set is written by sigemptyset before it is read.
-        let mut set = unsafe { std::mem::zeroed() };
-        // SAFETY: `set` is a valid signal set; signalfd makes a new descriptor.
-        let signals = unsafe {
-            libc::sigemptyset(&raw mut set);
-            for signal in [libc::SIGINT, libc::SIGTERM] {
-                libc::sigaddset(&raw mut set, signal);
-            }
-            libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
-        };
-        if signals < 0 {
-            return Err(host("watch for signals")(std::io::Error::last_os_error()));
-        }
-        // SAFETY: signalfd just returned this descriptor.
-        let signals = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(signals) };
-        for signal in [libc::SIGINT, libc::SIGTERM] {
-            block_signal(signal)
-                .map_err(|error| host("block signals")(std::io::Error::other(format!("{error:?}"))))?;
-        }
-        let ended = event()?;
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(host("create an epoll instance"))?;
-        for (index, fd) in [signals.as_fd(), borrowed(&ended)].into_iter().enumerate() {
-            epoll::add(
-                &epoll,
-                fd,
-                epoll::EventData::new_u64(index as u64),
-                epoll::EventFlags::IN,
-            )
-            .map_err(host("watch for the end"))?;
-        }
-        Ok(Self {
-            epoll,
-            signals,
-            ended,
-        })
-    }
-
-    /// The signal that arrived, if one did.
-    fn signal(&self) -> Option<i32> {
-        let mut info = [0_u8; size_of::<libc::signalfd_siginfo>()];
-        rustix::io::read(&self.signals, &mut info).ok()?;
-        info.first_chunk().map(|number| i32::from_ne_bytes(*number))
-    }
-}
-
-fn borrowed(event: &EventFd) -> std::os::fd::BorrowedFd<'_> {
-    // SAFETY: the descriptor belongs to `event`, which outlives the borrow.
-    unsafe { std::os::fd::BorrowedFd::borrow_raw(std::os::fd::AsRawFd::as_raw_fd(event)) }
-}
-
-/// Where the virtual CPU's thread leaves word of the guest's end.
-#[derive(Default)]
-struct Outcome {
-    end: Mutex<Option<End>>,
-}
-
 /// What the running VMM does about the guest's doings.
 struct Events {
     notifier: Notifier,
     console: Option<Console>,
-    outcome: Arc<Outcome>,
-    ended: EventFd,
+    ending: Ending,
 }
 
 impl GuestEvents for Events {
@@ -485,8 +428,7 @@ impl GuestEvents for Events {
     }
 
     fn ended(&mut self, end: &End) {
-        *self.outcome.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(end.clone());
-        let _ = self.ended.write(1);
+        self.ending.set(end);
         // A thread that ends unmaps its stack, which seccomp forbids; the process ends in a moment.
         loop {
             std::thread::park();

@@ -18,20 +18,22 @@ use std::time::SystemTime;
 
 use casemate_abi::{
     ABI_VERSION, BOOT_BASE, BOOT_DEBUG, BOOT_MAGIC, BOOT_SIZE, BootInfo, DATA_BASE, DOORBELL, PAGE_SIZE,
-    PAGE_TABLES_BASE, PAGE_TABLES_MAX, PRIVATE_BASE, PRIVATE_MAX, PRIVATE_MIN, SHARED_BASE, SHARED_SIZE,
-    STACK_BOTTOM, STACK_TOP,
+    PAGE_TABLES_BASE, PAGE_TABLES_MAX, PRIVATE_BASE, PRIVATE_MAX, PRIVATE_MIN, SCRUB_BASE, SHARED_BASE,
+    SHARED_SIZE, STACK_BOTTOM, STACK_TOP,
 };
 use casemate_attestation::eif::{Eif, SignatureError};
 use casemate_attestation::pcr::ImageMeasurements;
 use vmm_sys_util::eventfd::EventFd;
 
-use crate::backend::kvm::IMAGE_PHYSICAL;
+use crate::backend::kvm::{IMAGE_PHYSICAL, SCRUB_CODE};
 use crate::backend::{self, Backend, Cpu, SealedRange, SealedView};
 use crate::image::{self, Image};
 use crate::memory::{self, SealedFile, SealedPrivateMemory, SharedMemory, UnsealedFile};
 use crate::page_tables::{self, Access, PageTables};
 use crate::vcpu::{Devices, End, Vcpu};
 
+/// Where the scrub code lies in the file of page tables: behind the boot region.
+const SCRUB_OFFSET: u64 = PAGE_TABLES_MAX + BOOT_SIZE;
 /// Least heap in bytes: with less, a guest would run out of memory before `main`.
 const HEAP_MIN: u64 = 1 << 20;
 
@@ -189,11 +191,7 @@ impl Machine<Empty> {
         };
         Ok(Machine {
             config: self.config,
-            stage: Loaded {
-                backend,
-                memory,
-                eif,
-            },
+            stage: Loaded { backend, memory, eif },
         })
     }
 }
@@ -216,7 +214,7 @@ fn boot_info(config: &Config, image: &Image, (tsc_at_boot, tsc_khz): (u64, u64))
     }
 }
 
-/// What the guest sees of the sealed files: the boot region, text and read-only data.
+/// What the guest sees of the sealed files: the boot region, the scrub code, text and read-only data.
 fn sealed_ranges(image: &Image) -> Vec<SealedRange> {
     let boot = SealedRange {
         start: BOOT_BASE,
@@ -237,7 +235,14 @@ fn sealed_ranges(image: &Image) -> Vec<SealedRange> {
         offset: image.offset_in_file(segment),
         access: segment.access,
     });
-    std::iter::once(boot).chain(segments).collect()
+    let scrub = SealedRange {
+        start: SCRUB_BASE,
+        len: PAGE_SIZE,
+        in_image: false,
+        offset: SCRUB_OFFSET,
+        access: Access::Execute,
+    };
+    [boot, scrub].into_iter().chain(segments).collect()
 }
 
 /// Page tables and boot region in one sealed file.
@@ -259,10 +264,11 @@ fn sealed_tables(ranges: &[SealedRange], boot: &BootInfo, cmdline: &[u8]) -> Res
     ] {
         tables.map(start, start, end - start, Access::Write)?;
     }
-    let file = UnsealedFile::new("casemate-tables", PAGE_TABLES_MAX + BOOT_SIZE)?;
+    let file = UnsealedFile::new("casemate-tables", SCRUB_OFFSET + PAGE_SIZE)?;
     file.write(0, &tables.to_bytes())?;
     file.write(PAGE_TABLES_MAX, &boot_bytes(boot))?;
     file.write(PAGE_TABLES_MAX + PAGE_SIZE, cmdline)?;
+    file.write(SCRUB_OFFSET, &SCRUB_CODE)?;
     Ok(file.seal()?)
 }
 
@@ -304,8 +310,16 @@ impl Machine<Loaded> {
     ) -> Result<Machine<Measured>, Error> {
         let Loaded { backend, memory, eif } = self.stage;
         let bytes = memory.image.bytes().get(eif).unwrap_or_default();
-        let measurements = measure(&Eif::parse(bytes).map_err(image::Error::from)?).map_err(image::Error::from)?;
-        Ok(Machine { config: self.config, stage: Measured { backend, memory, measurements } })
+        let measurements =
+            measure(&Eif::parse(bytes).map_err(image::Error::from)?).map_err(image::Error::from)?;
+        Ok(Machine {
+            config: self.config,
+            stage: Measured {
+                backend,
+                memory,
+                measurements,
+            },
+        })
     }
 }
 
@@ -368,9 +382,10 @@ fn run(
     vcpu: Vcpu,
     prepare: impl FnOnce() -> std::io::Result<()>,
 ) -> std::io::Result<End> {
-    cpu.enter_thread()?;
-    prepare()?;
-    vcpu.run(cpu.as_mut(), &memory.shared)
+    match cpu.enter_thread().and_then(|()| prepare()) {
+        Ok(()) => vcpu.run(cpu.as_mut(), &memory.shared),
+        Err(error) => Ok(vcpu.fail(&error)),
+    }
 }
 
 /// A guest that runs.

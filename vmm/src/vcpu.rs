@@ -4,6 +4,8 @@
 //! request is the guest's and is checked here.
 
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use casemate_abi::{Doorbell, IDLE_FOREVER, shared};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
@@ -21,6 +23,10 @@ pub enum End {
     Fault(Fault),
     /// It rang the doorbell with a value that means nothing.
     BadDoorbell(u64),
+    /// The VMM was told to stop it.
+    Stopped,
+    /// The VMM could not run it.
+    Failed(String),
 }
 
 impl std::fmt::Display for End {
@@ -28,6 +34,8 @@ impl std::fmt::Display for End {
         match self {
             Self::Exit(code) => write!(f, "the guest ended with exit code {code}"),
             Self::Fault(fault) => write!(f, "the guest was stopped: {fault}"),
+            Self::Stopped => f.write_str("the guest was told to stop"),
+            Self::Failed(why) => write!(f, "the guest cannot run: {why}"),
             Self::BadDoorbell(value) => write!(f, "the guest was stopped: {value:#x} is no request"),
         }
     }
@@ -45,6 +53,8 @@ pub struct Devices {
     pub nsm: Box<dyn NsmDevice>,
     /// Readable when an idle guest has something to do.
     pub wake: EventFd,
+    /// Set to stop the guest at its next exit (wake it as well).
+    pub stop: Arc<AtomicBool>,
     /// Whoever wants to know what the guest does.
     pub events: Box<dyn GuestEvents>,
 }
@@ -66,6 +76,7 @@ pub struct Vcpu {
     nsm: Box<dyn NsmDevice>,
     events: Box<dyn GuestEvents>,
     idle: Idle,
+    stop: Arc<AtomicBool>,
 }
 
 impl Vcpu {
@@ -75,16 +86,39 @@ impl Vcpu {
             nsm: devices.nsm,
             events: devices.events,
             idle: Idle::new(devices.wake)?,
+            stop: devices.stop,
         })
     }
 
-    /// Runs the guest to its end.
+    /// Runs the guest to its end, then zeroes its memory.
     pub fn run(mut self, cpu: &mut dyn Cpu, memory: &SharedMemory) -> std::io::Result<End> {
-        let end = loop {
+        let end = self
+            .serve(cpu, memory)
+            .unwrap_or_else(|error| End::Failed(error.to_string()));
+        let mut top = [0; 8];
+        memory
+            .read(shared::HEAP_TOP, &mut top)
+            .map_err(std::io::Error::other)?;
+        if let Err(error) = cpu.scrub(u64::from_le_bytes(top)) {
+            tracing::warn!(%error, "the guest's memory goes back to the kernel without being zeroed here");
+        }
+        self.events.ended(&end);
+        Ok(end)
+    }
+
+    /// Reports that the guest could not be started.
+    pub fn fail(mut self, error: &std::io::Error) -> End {
+        let end = End::Failed(error.to_string());
+        self.events.ended(&end);
+        end
+    }
+
+    fn serve(&mut self, cpu: &mut dyn Cpu, memory: &SharedMemory) -> std::io::Result<End> {
+        while !self.stop.load(Ordering::Relaxed) {
             let value = match cpu.run()? {
                 Exit::Doorbell(value) => value,
                 Exit::Interrupted => continue,
-                Exit::Fault(fault) => break End::Fault(fault),
+                Exit::Fault(fault) => return Ok(End::Fault(fault)),
             };
             match Doorbell::decode(value) {
                 Some((Doorbell::VsockRx | Doorbell::VsockTx, _)) => self.events.kick(),
@@ -92,12 +126,11 @@ impl Vcpu {
                 Some((Doorbell::Idle, microseconds)) => self.idle.wait(microseconds)?,
                 Some((Doorbell::Ready, _)) => self.events.ready(),
                 Some((Doorbell::Log, len)) => log(memory, self.events.as_mut(), len)?,
-                Some((Doorbell::Exit, code)) => break End::Exit(u8::try_from(code).unwrap_or(u8::MAX)),
-                None => break End::BadDoorbell(value),
+                Some((Doorbell::Exit, code)) => return Ok(End::Exit(u8::try_from(code).unwrap_or(u8::MAX))),
+                None => return Ok(End::BadDoorbell(value)),
             }
-        };
-        self.events.ended(&end);
-        Ok(end)
+        }
+        Ok(End::Stopped)
     }
 }
 
@@ -135,14 +168,22 @@ struct Idle {
 impl Idle {
     fn new(wake: EventFd) -> std::io::Result<Self> {
         let epoll = Epoll::new()?;
-        epoll.ctl(ControlOperation::Add, wake.as_raw_fd(), EpollEvent::new(EventSet::IN, 0))?;
+        epoll.ctl(
+            ControlOperation::Add,
+            wake.as_raw_fd(),
+            EpollEvent::new(EventSet::IN, 0),
+        )?;
         Ok(Self { epoll, wake })
     }
 
     fn wait(&self, microseconds: u64) -> std::io::Result<()> {
         // epoll counts in milliseconds; rounding up keeps the guest from spinning before its timer.
         let milliseconds = i32::try_from(microseconds.div_ceil(1000)).unwrap_or(i32::MAX);
-        let timeout = if microseconds == IDLE_FOREVER { -1 } else { milliseconds };
+        let timeout = if microseconds == IDLE_FOREVER {
+            -1
+        } else {
+            milliseconds
+        };
         match self.epoll.wait(timeout, &mut [EpollEvent::default()]) {
             Ok(0) => Ok(()),
             Ok(_) => self.wake.read().map(drop),
@@ -151,3 +192,7 @@ impl Idle {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "vcpu_tests.rs"]
+mod tests;

@@ -70,6 +70,7 @@ fn run_on(backend: Kind, code: &[u8]) -> (End, Vec<String>) {
     let devices = Devices {
         nsm: Box::new(NoNsm),
         wake: EventFd::new(libc::EFD_NONBLOCK).expect("eventfd"),
+        stop: Arc::default(),
         events: Box::new(events.clone()),
     };
     let end = machine
@@ -255,5 +256,116 @@ fn the_process_backend_runs_the_same_image_and_stops_the_same_faults() {
     for (what, code) in forbidden {
         let (end, _) = run(code);
         assert!(matches!(end, End::Fault(_)), "a guest could {what}: {end:?}");
+    }
+}
+
+guest!(
+    leave_secrets_and_exit,
+    // A pattern made at run time, in data, heap and stack; word 1 of the shared region says how far the heap reaches.
+    "mov rbx, 0x1122334455667788",
+    "mov rcx, 0x5a5a5a5a5a5a5a5a",
+    "xor rbx, rcx",
+    "mov rax, 0x40200100",
+    "mov [rax], rbx",
+    "mov rax, 0x40280000",
+    "mov [rax], rbx",
+    "push rbx",
+    "mov rax, 0x30000008",
+    "mov rcx, 0x40290000",
+    "mov [rax], rcx",
+    "ring 4",
+    "ring 0x906",
+);
+guest!(
+    leave_secrets_and_crash,
+    "mov rbx, 0x1122334455667788",
+    "mov rcx, 0x5a5a5a5a5a5a5a5a",
+    "xor rbx, rcx",
+    "mov rax, 0x40200100",
+    "mov [rax], rbx",
+    "mov rax, 0x40280000",
+    "mov [rax], rbx",
+    "push rbx",
+    "ring 4",
+    "hlt",
+);
+
+/// Private memory of a size that nothing else in this process has.
+const TELLTALE_SIZE: u64 = (16 << 20) + 5 * 4096;
+
+/// How often the pattern lies in this process's private guest memory (ordinary memory, so that it can be looked at).
+fn patterns_in_guest_memory() -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
+    let ranges = maps
+        .lines()
+        .filter_map(|line| line.split_whitespace().next()?.split_once('-'));
+    let range = ranges
+        .filter_map(|(from, to)| {
+            Some((
+                u64::from_str_radix(from, 16).ok()?,
+                u64::from_str_radix(to, 16).ok()?,
+            ))
+        })
+        .find(|(from, to)| to - from == TELLTALE_SIZE)
+        .expect("the guest's memory is not mapped: this test sees nothing");
+    let mut bytes = vec![0; TELLTALE_SIZE as usize];
+    let memory = std::fs::File::open("/proc/self/mem").expect("mem");
+    std::os::unix::fs::FileExt::read_exact_at(&memory, &mut bytes, range.0).expect("read");
+    let words = bytes
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|word| u64::from_le_bytes(*word));
+    words
+        .filter(|word| word ^ 0x5a5a_5a5a_5a5a_5a5a == 0x1122_3344_5566_7788)
+        .count()
+}
+
+struct Watch(Arc<Mutex<Vec<usize>>>);
+impl GuestEvents for Watch {
+    fn kick(&mut self) {}
+    fn log(&mut self, _: &[u8]) {}
+    fn ready(&mut self) {
+        self.0.lock().expect("lock").push(patterns_in_guest_memory());
+    }
+    fn ended(&mut self, _: &End) {
+        self.0.lock().expect("lock").push(patterns_in_guest_memory());
+    }
+}
+
+#[test]
+fn memory_is_zeroed_when_the_guest_ends_and_when_it_crashes() {
+    for code in [leave_secrets_and_exit(), leave_secrets_and_crash()] {
+        let config = Config {
+            memory: TELLTALE_SIZE,
+            debug: false,
+            cid: 16,
+            backend: Kind::Kvm,
+            anonymous_memory: true,
+        };
+        let kick = EventFd::new(0).expect("eventfd");
+        let machine = Machine::new(config).expect("this test needs a working /dev/kvm");
+        let machine = machine
+            .load(Image::from_bytes(&image(code)).expect("image"), &kick)
+            .expect("load");
+        let machine = machine
+            .measure(|image| image.measure())
+            .expect("measure")
+            .seal()
+            .expect("seal");
+        let seen = Arc::default();
+        let devices = Devices {
+            nsm: Box::new(NoNsm),
+            wake: EventFd::new(libc::EFD_NONBLOCK).expect("eventfd"),
+            stop: Arc::default(),
+            events: Box::new(Watch(Arc::clone(&seen))),
+        };
+        machine
+            .start(devices, || Ok(()))
+            .expect("start")
+            .wait()
+            .expect("run");
+        let seen = seen.lock().expect("lock");
+        assert_eq!(*seen, [3, 0], "patterns while running, and after the end");
     }
 }

@@ -36,7 +36,17 @@ impl Remaining {
             return None;
         }
         self.next.store(end, Ordering::Relaxed);
+        publish_top(end);
         Some(start)
+    }
+}
+
+/// Tells the VMM how far private memory is in use, so that it zeroes that much when the guest has ended.
+fn publish_top(top: u64) {
+    if cfg!(casemate_guest) {
+        // SAFETY: the word lies in the shared region, which is mapped read-write for as long as the guest runs, and is
+        // accessed by nobody else in the guest.
+        unsafe { (casemate_abi::shared::HEAP_TOP as *mut u64).write_volatile(top) };
     }
 }
 
@@ -118,6 +128,7 @@ impl Heap {
 pub(crate) unsafe fn init(start: u64, end: u64) {
     REMAINING.next.store(start, Ordering::Relaxed);
     REMAINING.end.store(end, Ordering::Relaxed);
+    publish_top(start);
 }
 
 /// Passes a block on, or ends the guest for want of memory.

@@ -17,12 +17,17 @@
 //! | TR | busy TSS, present, limit 0 | VM entry demands one; no I/O bitmap: `in`/`out` fault |
 //! | RFLAGS | reserved bit 1 | IOPL 0, interrupts off |
 
-use casemate_abi::{DOORBELL, Doorbell, IMAGE_BASE, PAGE_TABLES_BASE, SHARED_BASE, SHARED_SIZE, STACK_TOP};
+use std::io;
+
+use casemate_abi::{
+    DATA_BASE, DOORBELL, Doorbell, IMAGE_BASE, PAGE_TABLES_BASE, PRIVATE_BASE, SCRUB_BASE, SHARED_BASE,
+    SHARED_SIZE, STACK_BOTTOM, STACK_TOP,
+};
 use kvm_bindings::{
-    KVM_MAX_CPUID_ENTRIES, KVM_MEM_READONLY, Msrs, kvm_msr_entry, kvm_segment, kvm_sregs,
+    KVM_MAX_CPUID_ENTRIES, KVM_MEM_READONLY, Msrs, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs,
     kvm_userspace_memory_region, kvm_xcrs,
 };
-use kvm_ioctls::{IoEventAddress, Kvm, VcpuExit, VcpuFd, VmFd};
+use kvm_ioctls::{IoEventAddress, Kvm, SyncReg, VcpuExit, VcpuFd, VmFd};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::{Backend, Cpu, Error, Exit, Fault, SealedView};
@@ -156,12 +161,34 @@ impl Backend for KvmBackend {
             private,
         } = *self;
         let cpu = cpu.ok_or(Error::Processor("virtual CPU"))?;
+        let private_len = private.len();
         let private = private.seal()?;
         // Without their descriptors nobody can add memory or CPUs; the virtual CPU keeps the VM alive.
         drop((vm, kvm));
-        Ok((Box::new(KvmCpu { cpu }), private))
+        let start = cpu.get_sregs().map_err(self::kvm("read the start state"))?;
+        Ok((
+            Box::new(KvmCpu {
+                cpu,
+                start,
+                private_end: PRIVATE_BASE + private_len,
+            }),
+            private,
+        ))
     }
 }
+
+/// Zeroes two ranges of 8-byte words, (RDI, RCX) and (R8, R9), then stores R11 to R10.
+pub const SCRUB_CODE: [u8; 24] = [
+    0x31, 0xc0, //             xor eax, eax
+    0xfc, //                   cld
+    0xf3, 0x48, 0xab, //       rep stosq
+    0x4c, 0x89, 0xc7, //       mov rdi, r8
+    0x4c, 0x89, 0xc9, //       mov rcx, r9
+    0xf3, 0x48, 0xab, //       rep stosq
+    0x4c, 0x89, 0xd7, //       mov rdi, r10
+    0x4c, 0x89, 0xd8, //       mov rax, r11
+    0x48, 0x89, 0x07, //       mov [rdi], rax
+];
 
 fn set_start_state(cpu: &VcpuFd, entry: u64) -> Result<(), Error> {
     let mut sregs = cpu.get_sregs().map_err(kvm("read the start state"))?;
@@ -206,7 +233,7 @@ fn set_start_state(cpu: &VcpuFd, entry: u64) -> Result<(), Error> {
         ..sregs
     };
     cpu.set_sregs(&sregs).map_err(kvm("set the start state"))?;
-    let regs = kvm_bindings::kvm_regs {
+    let regs = kvm_regs {
         rip: entry,
         rsp: STACK_TOP,
         rflags: RFLAGS,
@@ -229,9 +256,46 @@ fn set_xcr0(cpu: &VcpuFd, supported: u64) -> Result<(), Error> {
 /// The virtual CPU of a sealed guest.
 pub struct KvmCpu {
     cpu: VcpuFd,
+    start: kvm_sregs,
+    private_end: u64,
 }
 
 impl Cpu for KvmCpu {
+    /// Puts the CPU back into its start state at the scrub code. The registers go in through the `kvm_run` page
+    /// (KVM_CAP_SYNC_REGS), because `KVM_RUN` is the only ioctl left; nothing is read out.
+    fn scrub(&mut self, top: u64) -> io::Result<()> {
+        let top = if top == 0 {
+            self.private_end
+        } else {
+            top.clamp(DATA_BASE, self.private_end)
+        };
+        let registers = kvm_regs {
+            rip: SCRUB_BASE,
+            rflags: RFLAGS,
+            rdi: STACK_BOTTOM,
+            rcx: (STACK_TOP - STACK_BOTTOM) / 8,
+            r8: DATA_BASE,
+            r9: (top - DATA_BASE) / 8,
+            r10: DOORBELL,
+            r11: Doorbell::Exit.value(0),
+            ..Default::default()
+        };
+        let sync = self.cpu.sync_regs_mut();
+        sync.regs = registers;
+        sync.sregs = self.start;
+        self.cpu.set_sync_dirty_reg(SyncReg::Register);
+        self.cpu.set_sync_dirty_reg(SyncReg::SystemRegister);
+        loop {
+            return match self.run()? {
+                Exit::Doorbell(value) if value == Doorbell::Exit.value(0) => Ok(()),
+                Exit::Interrupted => continue,
+                other => Err(io::Error::other(format!(
+                    "zeroing the guest's memory stopped at {other:?}"
+                ))),
+            };
+        }
+    }
+
     fn run(&mut self) -> std::io::Result<Exit> {
         Ok(match self.cpu.run() {
             Ok(VcpuExit::MmioWrite(DOORBELL, data)) => match <[u8; 8]>::try_from(data) {

@@ -157,4 +157,10 @@ pub trait Cpu: Send {
 
     /// Runs the guest until it stops by itself.
     fn run(&mut self) -> std::io::Result<Exit>;
+
+    /// Zeroes private memory up to `top`, after the guest has ended and whatever state it is in. The guest never runs
+    /// again after this. A backend that seals nothing has nothing to do.
+    fn scrub(&mut self, _top: u64) -> std::io::Result<()> {
+        Ok(())
+    }
 }

@@ -25,8 +25,7 @@ pub fn launch(
         .file_stem()
         .map_or_else(|| "guest".into(), |stem| stem.to_string_lossy());
     let reservation = Registry::open()?.reserve(options.name.as_deref(), &stem, options.cid)?;
-    let boot = |error: guest::Error| Failure::new(Code::EnclaveBootFailure, error);
-    let ready = guest::launch(guest_options(options, &reservation)).map_err(boot)?;
+    let ready = guest::launch(guest_options(options, &reservation))?;
     let root = casemate_attestation::platform::encode_root(ready.root())
         .map_err(|error| Failure::new(Code::EnclaveBootFailure, error))?;
     reservation.write_evidence(&root, &ready.posture().encode())?;
@@ -37,11 +36,19 @@ pub fn launch(
             "casemate: the process backend seals nothing: this user and root can read the guest's memory, and its PCRs are zero"
         );
     }
-    announce(&record)?;
-    // From here on the process is under seccomp and cannot remove directories: the lock must live as long as it does.
-    std::mem::forget(reservation);
-    let ended = ready.run().map_err(boot)?;
+    let ended = ready.run(|| {
+        announce(&record)?;
+        // From here on the process cannot remove directories: the lock must live as long as it does.
+        std::mem::forget(reservation);
+        Ok::<(), Failure>(())
+    })?;
     crate::jail::exit(report(&record, &ended))
+}
+
+impl From<guest::Error> for Failure {
+    fn from(error: guest::Error) -> Self {
+        Self::new(Code::EnclaveBootFailure, error)
+    }
 }
 
 fn guest_options(options: &RunOptions, reservation: &Reservation) -> Options {
@@ -98,7 +105,7 @@ fn record(options: &RunOptions, reservation: &Reservation, ready: &guest::Ready)
 fn report(record: &GuestRecord, ended: &Ended) -> u8 {
     let code = match ended {
         Ended::Guest(End::Exit(code)) => *code,
-        Ended::Guest(End::Fault(_) | End::BadDoorbell(_)) => EXIT_FAULT,
+        Ended::Guest(End::Fault(_) | End::BadDoorbell(_) | End::Stopped | End::Failed(_)) => EXIT_FAULT,
         Ended::Signal(number) => EXIT_SIGNAL.saturating_add(u8::try_from(*number).unwrap_or(0)),
     };
     eprintln!("casemate: {}: {ended}", record.name);

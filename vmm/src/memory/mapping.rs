@@ -37,12 +37,7 @@ impl Mapping {
 
     /// Maps `len` bytes of `file` from its beginning, shared, for reading only.
     pub fn read_only(file: BorrowedFd<'_>, len: usize) -> Result<Self, Error> {
-        Self::map(
-            Some((file, 0)),
-            len,
-            ProtFlags::READ,
-            MapFlags::SHARED,
-        )
+        Self::map(Some((file, 0)), len, ProtFlags::READ, MapFlags::SHARED)
     }
 
     /// Maps `len` bytes of zeroed memory that no other process has.

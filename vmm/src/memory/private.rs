@@ -113,6 +113,16 @@ impl PrivateMemory {
         })
     }
 
+    /// Length in bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Copies initial data to guest address `address`.
     pub fn load(&self, address: u64, bytes: &[u8]) -> Result<(), Error> {
         if bytes.is_empty() {
@@ -168,7 +178,11 @@ pub struct SealedPrivateMemory {
 impl SealedPrivateMemory {
     /// What stands in its place where nothing is sealed: the process backend.
     pub fn unsealed() -> Self {
-        Self { method: SealingMethod::None, reference: None, _ordinary: None }
+        Self {
+            method: SealingMethod::None,
+            reference: None,
+            _ordinary: None,
+        }
     }
 
     /// How it is kept from the host.

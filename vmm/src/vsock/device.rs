@@ -152,6 +152,11 @@ impl<W: Fn()> VsockDevice<W> {
         self.notifier.clone()
     }
 
+    /// Ends the guest's sleep in `Doorbell::Idle`, if it is asleep.
+    pub fn wake_guest(&self) {
+        (self.wake)();
+    }
+
     /// Moves packets until the stop descriptor is readable, or until the guest breaks a virtqueue.
     pub fn run(&mut self) -> Result<(), Error> {
         let mut last_activity = Instant::now();
