@@ -12,6 +12,7 @@ pub mod machine;
 pub mod memory;
 pub mod nsm;
 pub mod page_tables;
+mod stop;
 pub mod timing;
 pub mod vcpu;
 pub mod vsock;
