@@ -49,7 +49,7 @@ impl Access {
 /// Why a range cannot be mapped. The launcher's own mistake or an image that is too large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Addresses must be multiples of the page size and below 2^47.
+    /// A range must begin at a multiple of the page size and end at 2^47 or below.
     #[error("address {0:#x} cannot be mapped")]
     Address(u64),
     /// A page is in two ranges.
@@ -89,7 +89,8 @@ impl PageTables {
         access: Access,
     ) -> Result<(), Error> {
         for address in [virtual_address, physical] {
-            if !address.is_multiple_of(PAGE_SIZE) || address >= 1 << 47 || len >= 1 << 47 {
+            let fits = address < 1 << 47 && len <= (1 << 47) - address;
+            if !address.is_multiple_of(PAGE_SIZE) || !fits {
                 return Err(Error::Address(address));
             }
         }
@@ -130,10 +131,10 @@ impl PageTables {
         if *entry != 0 {
             return Ok(((*entry & ADDRESS) - PAGE_TABLES_BASE) as usize / PAGE_SIZE as usize);
         }
-        *entry = (PAGE_TABLES_BASE + next as u64 * PAGE_SIZE) | PRESENT | WRITE | USER | ACCESSED;
         if (next as u64 + 1) * PAGE_SIZE > PAGE_TABLES_MAX {
             return Err(Error::TooLarge);
         }
+        *entry = (PAGE_TABLES_BASE + next as u64 * PAGE_SIZE) | PRESENT | WRITE | USER | ACCESSED;
         self.tables.push([0; ENTRIES]);
         Ok(next)
     }
@@ -157,6 +158,9 @@ impl PageTables {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
     use super::*;
 
     /// Walks the tables as the processor does.
@@ -223,5 +227,93 @@ mod tests {
             tables.map(1 << 47, 0, 1, Access::Read),
             Err(Error::Address(1 << 47))
         );
+    }
+
+    #[test]
+    fn ranges_end_where_addresses_do() {
+        let mut tables = PageTables::default();
+        let last = (1 << 47) - PAGE_SIZE;
+        assert_eq!(tables.map(last, last, PAGE_SIZE, Access::Read), Ok(()));
+        for len in [PAGE_SIZE + 1, 1 << 47, u64::MAX] {
+            assert_eq!(
+                tables.map(last, 0, len, Access::Read),
+                Err(Error::Address(last)),
+                "{len:#x}"
+            );
+        }
+    }
+
+    /// Ranges that meet, overlap and share tables: few places, sizes round the two sizes of page.
+    fn ranges() -> impl Strategy<Value = Vec<(u64, u64, u64, Access)>> {
+        let place = || {
+            let far = select(vec![
+                0,
+                0x1000_0000,
+                0x3fe0_0000,
+                0x4000_0000,
+                0x80_0000_0000,
+                (1 << 47) - (8 << 20),
+            ]);
+            let near = select(vec![0, 1, 2, 511, 512, 513, 1024, 1536]);
+            (far, near).prop_map(|(far, near)| far + near * PAGE_SIZE)
+        };
+        let len = select(vec![
+            0, 1, 0x1000, 0x1001, 0x3000, 0x1f_f000, 0x20_0000, 0x20_1000, 0x60_0001, 0x80_0000,
+        ]);
+        let access = select(vec![Access::Execute, Access::Read, Access::Write]);
+        prop::collection::vec((place(), place(), len, access), 1..8)
+    }
+
+    proptest! {
+        /// Whatever was mapped translates as asked, in either size of page, and nothing else translates at all.
+        #[test]
+        fn translation_agrees_with_what_was_asked_for(ranges in ranges()) {
+            let mut tables = PageTables::default();
+            let mut model: Vec<(u64, u64, u64, Access)> = Vec::new();
+            for (start, physical, len, access) in ranges {
+                let end = start + len.next_multiple_of(PAGE_SIZE);
+                let overlap = model.iter().find(|(other, _, until, _)| start.max(*other) < end.min(*until));
+                match tables.map(start, physical, len, access) {
+                    Ok(()) => prop_assert!(overlap.is_none(), "{overlap:x?} is mapped twice"),
+                    Err(Error::MappedTwice(at)) => {
+                        prop_assert!(overlap.is_some() && (start..end).contains(&at));
+                        // What lies before the first overlap has been mapped. A launch ends here.
+                        let done = at - start;
+                        model.push((start, physical, start + done, access));
+                        break;
+                    }
+                    Err(Error::Address(_)) => {
+                        prop_assert!(start.max(physical) > (1 << 47) - len);
+                        continue;
+                    }
+                    Err(Error::TooLarge) => prop_assert!(false, "a few ranges take a few tables"),
+                }
+                model.push((start, physical, end, access));
+            }
+            for (start, _, end, _) in model.clone() {
+                let middle = start.midpoint(end);
+                let inside_out = [start, end, middle].map(|at| [at.wrapping_sub(1), at, at + 1, at + PAGE_SIZE]);
+                for at in inside_out.into_iter().flatten().filter(|at| *at < 1 << 47) {
+                    let asked = model.iter().find(|(first, _, until, _)| (*first..*until).contains(&at));
+                    let asked = asked.map(|(first, to, _, access)| (to + (at - first), access.bits()));
+                    let got = translate(&tables, at).map(|(to, entry)| (to, entry & !ADDRESS & !LARGE));
+                    prop_assert_eq!(got, asked, "at {:#x}", at);
+                }
+            }
+            prop_assert!(tables.to_bytes().len() as u64 <= PAGE_TABLES_MAX);
+        }
+    }
+
+    #[test]
+    fn tables_stop_growing_at_their_limit_and_lead_nowhere_else() {
+        let mut tables = PageTables::default();
+        let mapped = (0..512)
+            .take_while(|n| tables.map(n << 30, n << 30, PAGE_SIZE, Access::Read) == Ok(()))
+            .count() as u64;
+        assert_eq!(tables.map(mapped << 30, 0, 1, Access::Read), Err(Error::TooLarge));
+        assert!((100..200).contains(&mapped) && tables.to_bytes().len() as u64 <= PAGE_TABLES_MAX);
+        for n in 0..512 {
+            assert_eq!(translate(&tables, n << 30).is_some(), n < mapped, "{n}");
+        }
     }
 }

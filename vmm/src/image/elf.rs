@@ -10,6 +10,7 @@ use casemate_abi::{DATA_BASE, IMAGE_BASE, IMAGE_MAX, PAGE_SIZE, PRIVATE_BASE};
 use elf::ElfBytes;
 use elf::abi::{EM_X86_64, ET_EXEC, PF_R, PF_W, PF_X, PT_DYNAMIC, PT_INTERP, PT_LOAD};
 use elf::endian::LittleEndian;
+use elf::file::Class;
 use elf::segment::ProgramHeader;
 
 use crate::page_tables::Access;
@@ -80,6 +81,9 @@ impl GuestElf {
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let file = ElfBytes::<LittleEndian>::minimal_parse(bytes)?;
         let header = file.ehdr;
+        if header.class != Class::ELF64 {
+            return Err(elf::ParseError::UnsupportedElfClass(elf::abi::ELFCLASS32).into());
+        }
         if header.e_type != ET_EXEC || header.e_machine != EM_X86_64 {
             return Err(Error::WrongKind {
                 e_type: header.e_type,
@@ -184,3 +188,7 @@ impl Segment {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "elf_tests.rs"]
+mod tests;
