@@ -126,7 +126,8 @@ fn guests_in_the_background_have_nitro_clis_shapes() {
     ]
     .to_vec();
     let mut sorted = keys.clone();
-    (sorted.sort_unstable(), expected.sort_unstable());
+    sorted.sort_unstable();
+    expected.sort_unstable();
     assert_eq!(sorted, expected);
     assert_eq!(
         (&info["EnclaveCID"], &info["MemoryMiB"], &info["NumberOfCPUs"]),
