@@ -1,0 +1,70 @@
+//! Writes one good input for each target that would not find one by itself: `seeds <corpus directory>`.
+
+use std::path::Path;
+
+use casemate_attestation::eif::Builder;
+use casemate_attestation::platform::PlatformKey;
+use casemate_attestation::posture::{Posture, fact};
+use casemate_fuzz::{seeds, signer};
+
+fn main() -> std::io::Result<()> {
+    let corpus = std::env::args().nth(1).unwrap_or_else(|| "corpus".to_owned());
+    let put = |target: &str, name: &str, bytes: &[u8]| {
+        let directory = Path::new(&corpus).join(target);
+        std::fs::create_dir_all(&directory)?;
+        std::fs::write(directory.join(name), bytes)
+    };
+    let elf = seeds::elf();
+    put("elf", "seed", &elf)?;
+    let metadata = br#"{"ImageName":"a","ImageVersion":"1"}"#;
+    let image = Builder {
+        metadata: Some(metadata),
+        ..Builder::guest(&elf, "a=b")
+    }
+    .build();
+    put("eif", "seed", &image.map_err(std::io::Error::other)?)?;
+
+    let platform = PlatformKey::generate(seeds::NOW).map_err(std::io::Error::other)?;
+    put("document", "seed", &seeds::document(&platform))?;
+    let pem = casemate_attestation::platform::encode_root(platform.root()).map_err(std::io::Error::other)?;
+    put("pem", "root", pem.as_bytes())?;
+    put("policy", "seed", seeds::POLICY)?;
+
+    let mut posture = Posture::new();
+    for (name, value) in [
+        (fact::SEALED_MEMORY, "guest_memfd"),
+        (fact::LOCKDOWN, "integrity"),
+    ] {
+        posture.set(name, value).map_err(std::io::Error::other)?;
+    }
+    posture.set(fact::LANDLOCK, 6).map_err(std::io::Error::other)?;
+    put("posture", "seed", &posture.encode())?;
+
+    for (index, request) in seeds::nsm_requests().iter().enumerate() {
+        put("nsm_request", &index.to_string(), request)?;
+    }
+    for (index, body) in seeds::KMS_BODIES.iter().enumerate() {
+        for (operation, name) in signer::OPERATIONS.iter().enumerate() {
+            for key in 0..5 {
+                let input = [&[operation as u8, key], body.as_bytes()].concat();
+                put("kms_json", &format!("{name}-{index}-{key}"), &input)?;
+            }
+        }
+        let request = format!(
+            "POST / HTTP/1.1\r\nHost: x\r\nX-Amz-Target: TrentService.ListKeys\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        put("http", &format!("kms-{index}"), request.as_bytes())?;
+    }
+    put(
+        "http",
+        "attestation",
+        b"POST /attestation HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+    )?;
+    put(
+        "http",
+        "chunked",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    )?;
+    put("vsock_handshake", "seed", b"CONNECT 17\nabcCONNECT 1\n")
+}

@@ -1,0 +1,78 @@
+//! What the fuzz targets share: things to aim at, made ready.
+
+pub mod seeds;
+pub mod signer;
+pub mod vsock;
+
+use casemate_attestation::document::{DocumentSigner, SignerError};
+use casemate_attestation::nsm::{Nsm, Services, ServicesError};
+use casemate_attestation::pcr::{ImageMeasurements, Launch, Mode, Pcr};
+use casemate_attestation::policy::Policy;
+
+/// Where the check sum lies in an image: the last four bytes of its header.
+const CRC: std::ops::Range<usize> =
+    casemate_attestation::eif::HEADER_LEN - 4..casemate_attestation::eif::HEADER_LEN;
+
+/// `input` with the check sum that it ought to have.
+pub fn with_crc(input: &[u8]) -> Vec<u8> {
+    let mut image = input.to_vec();
+    if let (Some(before), Some(after)) = (input.get(..CRC.start), input.get(CRC.end..)) {
+        let mut sum = crc32fast::Hasher::new();
+        sum.update(before);
+        sum.update(after);
+        image[CRC].copy_from_slice(&sum.finalize().to_be_bytes());
+    }
+    image
+}
+
+/// `policy` as a file.
+pub fn json(policy: &Policy) -> Vec<u8> {
+    serde_json::to_vec(policy).expect("a policy is JSON")
+}
+
+/// A security module whose signatures are worth nothing and whose clock stands still.
+pub fn nsm() -> Nsm<Fake, Fake> {
+    let image = ImageMeasurements {
+        pcr0: Pcr::ZERO,
+        pcr1: Pcr::ZERO,
+        pcr2: Pcr::ZERO,
+        pcr8: None,
+    };
+    let mode = Mode::Production;
+    let launch = Launch {
+        image,
+        role: Pcr::ZERO,
+        instance: Pcr::ZERO,
+        posture: Pcr::ZERO,
+        mode,
+    };
+    Nsm::new("fuzz".to_owned(), &launch, Fake, Fake)
+}
+
+/// Signer, clock and random source of [`nsm`].
+pub struct Fake;
+
+impl DocumentSigner for Fake {
+    fn certificate(&self) -> &[u8] {
+        &[1; 1024]
+    }
+
+    fn cabundle(&self) -> &[Vec<u8>] {
+        &[]
+    }
+
+    fn sign(&mut self, _: &[u8]) -> Result<[u8; 96], SignerError> {
+        Ok([0; 96])
+    }
+}
+
+impl Services for Fake {
+    fn unix_millis(&mut self) -> Result<u64, ServicesError> {
+        Ok(1_795_478_400_000)
+    }
+
+    fn fill_random(&mut self, buffer: &mut [u8]) -> Result<(), ServicesError> {
+        buffer.fill(7);
+        Ok(())
+    }
+}

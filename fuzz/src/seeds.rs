@@ -1,0 +1,111 @@
+//! Good inputs, for a fuzzer to spoil.
+
+use casemate_abi::{DATA_BASE, IMAGE_BASE, PAGE_SIZE};
+use casemate_attestation::document::{self, Claims, DocumentSigner, SignerError};
+use casemate_attestation::nsm::api::{self, ByteBuf, Request};
+use casemate_attestation::pcr::Pcr;
+use casemate_attestation::platform::PlatformKey;
+use casemate_attestation::signing::{self, SigningScalar};
+
+/// A moment in seconds since 1970 (2026-11-24).
+pub const NOW: u64 = 1_795_478_400;
+
+/// A policy with every field.
+pub const POLICY: &[u8] = br#"{"module_id": ["a", "b"], "pcrs": {"0": "000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"}, "nonce_required": true, "max_age_seconds": 300, "posture": {"sealed_memory": "guest_memfd", "swap": false, "landlock": {"at_least": 4}}, "allow_debug": false}"#;
+
+/// Bodies of KMS requests; `$` stands for a key.
+pub const KMS_BODIES: &[&str] = &[
+    r#"{"KeySpec": "SYMMETRIC_DEFAULT", "KeyUsage": "ENCRYPT_DECRYPT", "Description": "d", "Tags": [{"TagKey": "a", "TagValue": "b"}], "Origin": "AWS_KMS", "MultiRegion": false, "Policy": "{}"}"#,
+    r#"{"KeyId": "$", "Plaintext": "YWJj", "EncryptionContext": {"a": "b"}, "EncryptionAlgorithm": "SYMMETRIC_DEFAULT", "GrantTokens": ["t"], "DryRun": false}"#,
+    r#"{"KeyId": "arn:aws:kms:a:b:key/$", "CiphertextBlob": "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAhIiMkJSYnKCkqKywtLi8wMTIzNDU2Nzg5Ojs8PT4_", "EncryptionContext": {}}"#,
+    r#"{"KeyId": "$", "Message": "YWJj", "MessageType": "RAW", "SigningAlgorithm": "ECDSA_SHA_256", "Signature": "MEUCIQ=="}"#,
+    r#"{"KeyId": "$", "Message": "YWJj", "MessageType": "EXTERNAL_MU", "SigningAlgorithm": "ML_DSA_SHAKE_256"}"#,
+    r#"{"KeyId": "$", "Message": "YWJj", "MessageType": "RAW", "SigningAlgorithm": "ED25519_SHA_512"}"#,
+    r#"{"KeyId": "$", "Message": "YWJj", "Mac": "YWJj", "MacAlgorithm": "HMAC_SHA_256", "KeySpec": "AES_256", "NumberOfBytes": 32}"#,
+    r#"{"KeyId": "$", "PendingWindowInDays": 7, "Limit": 5, "Marker": "m"}"#,
+];
+
+/// A static executable with a page of text and some data.
+pub fn elf() -> Vec<u8> {
+    let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
+    for word in [IMAGE_BASE, 64, 0] {
+        file.extend(word.to_le_bytes());
+    }
+    file.extend([0; 4]);
+    for half in [64_u16, 56, 2, 64, 0, 0] {
+        file.extend(half.to_le_bytes());
+    }
+    let segments = [
+        (5_u32, PAGE_SIZE, IMAGE_BASE, 8_u64, 8_u64),
+        (6, PAGE_SIZE, DATA_BASE, 8, 0x3000),
+    ];
+    for (flags, offset, address, in_file, in_memory) in segments {
+        file.extend(1_u32.to_le_bytes());
+        file.extend(flags.to_le_bytes());
+        for word in [offset, address, address, in_file, in_memory, PAGE_SIZE] {
+            file.extend(word.to_le_bytes());
+        }
+    }
+    file.resize(PAGE_SIZE as usize + 8, 0);
+    file
+}
+
+struct Leaf(SigningScalar, Vec<u8>, Vec<Vec<u8>>);
+
+impl DocumentSigner for Leaf {
+    fn certificate(&self) -> &[u8] {
+        &self.1
+    }
+
+    fn cabundle(&self) -> &[Vec<u8>] {
+        &self.2
+    }
+
+    fn sign(&mut self, to_be_signed: &[u8]) -> Result<[u8; 96], SignerError> {
+        self.0.sign(to_be_signed).map_err(|_| SignerError)
+    }
+}
+
+/// An attestation document with every field.
+pub fn document(platform: &PlatformKey) -> Vec<u8> {
+    let key = SigningScalar::generate(signing::system_random).expect("a key");
+    let certificate = platform
+        .certify(&key.public().expect("a key"), "fuzz", NOW)
+        .expect("a certificate");
+    let some = |bytes: &[u8]| Some(bytes.to_vec());
+    let claims = Claims {
+        module_id: "fuzz".to_owned(),
+        timestamp: NOW * 1000,
+        pcrs: [(0, Pcr::measure(b"image")), (15, Pcr::ZERO)].into(),
+        public_key: some(b"key"),
+        user_data: some(b"data"),
+        nonce: some(b"nonce"),
+    };
+    document::seal(
+        claims,
+        &mut Leaf(key, certificate, vec![platform.root().to_vec()]),
+    )
+    .expect("a document")
+}
+
+/// One request of each kind to the security module.
+pub fn nsm_requests() -> Vec<Vec<u8>> {
+    let bytes = || Some(ByteBuf::from(*b"abc"));
+    let requests = [
+        Request::DescribePCR { index: 3 },
+        Request::ExtendPCR {
+            index: 16,
+            data: b"abc".to_vec(),
+        },
+        Request::LockPCR { index: 17 },
+        Request::LockPCRs { range: 20 },
+        Request::DescribeNSM,
+        Request::Attestation {
+            user_data: bytes(),
+            nonce: bytes(),
+            public_key: bytes(),
+        },
+        Request::GetRandom,
+    ];
+    requests.iter().map(api::encode_request).collect()
+}
