@@ -4,6 +4,7 @@
 //! they took (little-endian, 8 bytes), all ones if the operation failed.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::time::Instant;
 
@@ -80,11 +81,11 @@ fn time(tasks: &mut HashMap<u8, Task>, number: u8, count: u32) -> Option<u64> {
         EXIT_NSM => || drop(nsm::get_random()),
         NOTHING => || {},
         _ => {
-            if !tasks.contains_key(&number) {
-                let task = Task::new(Operation::from_number(number)?).ok()?;
-                tasks.insert(number, task);
-            }
-            return tasks.get_mut(&number)?.time(count).ok();
+            let task = match tasks.entry(number) {
+                Entry::Occupied(task) => task.into_mut(),
+                Entry::Vacant(place) => place.insert(Task::new(Operation::from_number(number)?).ok()?),
+            };
+            return task.time(count).ok();
         }
     };
     let start = Instant::now();
