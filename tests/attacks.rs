@@ -1,10 +1,6 @@
 //! Root looks for a secret that is in a sealed guest, in every way that Linux offers, and finds no byte of it; the same
 //! root with the same tools finds it in processes that hold it openly.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test may fail by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
 
 use std::io::{BufRead as _, BufReader};
 use std::os::fd::OwnedFd;
@@ -26,15 +22,9 @@ struct Holder {
 impl Holder {
     fn start() -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_holder"));
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let public = hex::decode(line.trim()).unwrap();
         Self { child, public }
     }
@@ -61,26 +51,14 @@ fn guarded(lab: &Lab) -> Running {
 /// The attack found nothing, though it could read something, and the guest neither noticed nor minded.
 #[track_caller]
 fn assert_nothing(what: &str, guest: &Running, haul: &Haul) {
-    assert!(
-        haul.bytes > 4096,
-        "{what} read only {} bytes: it proves nothing",
-        haul.bytes
-    );
-    assert!(
-        haul.found.is_empty(),
-        "{what} found the secret: {:#?}",
-        haul.found
-    );
+    assert!(haul.bytes > 4096, "{what} read only {} bytes: it proves nothing", haul.bytes);
+    assert!(haul.found.is_empty(), "{what} found the secret: {:#?}", haul.found);
     assert_eq!(guest.ask("CHECK"), "3", "after {what}");
 }
 
 #[track_caller]
 fn assert_found(what: &str, haul: &Haul) {
-    assert!(
-        !haul.found.is_empty(),
-        "the control: {what} finds nothing in {} bytes",
-        haul.bytes
-    );
+    assert!(!haul.found.is_empty(), "the control: {what} finds nothing in {} bytes", haul.bytes);
 }
 
 #[test]
@@ -111,10 +89,7 @@ fn a_guest_on_the_process_backend_is_readable() {
     let guest = lab.launch(Image::Secret, &["--backend=process"]);
     assert_eq!(guest.ask("CHECK"), "3");
     let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", guest.pid())).unwrap();
-    let mut pids: Vec<i32> = children
-        .split_whitespace()
-        .map(|pid| pid.parse().unwrap())
-        .collect();
+    let mut pids: Vec<i32> = children.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
     // The child belongs to the thread that traces it.
     for thread in std::fs::read_dir(format!("/proc/{}/task", guest.pid())).unwrap() {
         let children = std::fs::read_to_string(thread.unwrap().path().join("children")).unwrap();
@@ -141,10 +116,7 @@ fn a_core_dump_made_by_gdb_holds_no_byte_of_the_secret() {
     let guest = guarded(&lab);
     let sealed = memory::gcore(guest.pid(), &lab.path("core-of-the-vmm"));
     assert_nothing("gcore", &guest, &sealed);
-    assert_found(
-        "gcore",
-        &memory::gcore(holder.pid(), &lab.path("core-of-the-holder")),
-    );
+    assert_found("gcore", &memory::gcore(holder.pid(), &lab.path("core-of-the-holder")));
 }
 
 #[test]
@@ -158,10 +130,7 @@ fn stolen_descriptors_give_no_byte_of_the_secret() {
     let control = descriptors::all(holder.pid());
     for way in ["mapped", "read", "reopened"] {
         assert!(
-            control
-                .found
-                .iter()
-                .any(|place| place.contains("held") && place.ends_with(way)),
+            control.found.iter().any(|place| place.contains("held") && place.ends_with(way)),
             "the control: {way}: {:?}",
             control.found
         );
@@ -171,9 +140,7 @@ fn stolen_descriptors_give_no_byte_of_the_secret() {
 /// The descriptor of a process whose target contains `name`, stolen.
 fn steal(pid: i32, name: &str) -> OwnedFd {
     let all = attack::descriptors(pid);
-    let found = all
-        .iter()
-        .find(|(_, target)| target.to_string_lossy().contains(name));
+    let found = all.iter().find(|(_, target)| target.to_string_lossy().contains(name));
     let (number, _) = found.unwrap_or_else(|| panic!("no {name} in {all:?}"));
     descriptors::steal(pid, *number).unwrap()
 }
@@ -190,18 +157,12 @@ fn a_stolen_ring_does_not_give_the_memory_back() {
     assert_eq!(refusal.raw_os_error(), Some(libc::EACCES), "{refusal}");
     // Unregister buffers, files, the eventfd; enable the rings again (IORING_* of linux/io_uring.h).
     for operation in [1, 3, 5, 12] {
-        assert!(
-            descriptors::register(&ring, operation).is_err(),
-            "operation {operation} was allowed"
-        );
+        assert!(descriptors::register(&ring, operation).is_err(), "operation {operation} was allowed");
     }
     assert_eq!(guest.ask("CHECK"), "3", "the memory is still there");
     // The same steps on a ring without restrictions hand out a file with the secret.
     let file = descriptors::take_from_ring(&steal(holder.pid(), "io_uring")).expect("the control");
-    assert_found(
-        "a file from a ring",
-        &descriptors::mapped(&file, "registered file"),
-    );
+    assert_found("a file from a ring", &descriptors::mapped(&file, "registered file"));
 }
 
 #[test]
@@ -250,18 +211,12 @@ fn code_and_page_tables_cannot_be_written() {
         assert_eq!(error, rustix::io::Errno::PERM, "{name}");
         let length = rustix::fs::fstat(&stolen).unwrap().st_size;
         let error = rustix::fs::ftruncate(&stolen, 0).expect_err("the sealed file was cut");
-        assert_eq!(
-            (error, rustix::fs::fstat(&stolen).unwrap().st_size),
-            (rustix::io::Errno::PERM, length)
-        );
+        assert_eq!((error, rustix::fs::fstat(&stolen).unwrap().st_size), (rustix::io::Errno::PERM, length));
     }
     assert_eq!(guest.ask("CHECK"), "3");
     // The control: root may write an ordinary process's code this way, though the process itself may not.
     let maps = attack::maps(holder.pid());
-    let text = maps
-        .iter()
-        .find(|map| map.permissions == "r-xp" && map.name.ends_with("holder"))
-        .unwrap();
+    let text = maps.iter().find(|map| map.permissions == "r-xp" && map.name.ends_with("holder")).unwrap();
     memory::write(holder.pid(), text).expect("the control: writing an ordinary process's code");
 }
 
@@ -276,12 +231,8 @@ fn the_attestation_key_is_not_in_readable_memory() {
     let document = casemate_attestation::document::parse(&lab.read("doc.cbor")).unwrap();
     let certificate = <x509_cert::Certificate as x509_cert::der::Decode>::from_der(&document.certificate);
     let certificate = certificate.unwrap();
-    let public = certificate
-        .tbs_certificate()
-        .subject_public_key_info()
-        .subject_public_key
-        .raw_bytes()
-        .to_vec();
+    let public =
+        certificate.tbs_certificate().subject_public_key_info().subject_public_key.raw_bytes().to_vec();
     assert!(
         keys::find(holder.pid(), &holder.public).1 >= 1,
         "the control: the same scan finds a key that lies open"
@@ -290,22 +241,11 @@ fn the_attestation_key_is_not_in_readable_memory() {
     assert_eq!(found, 0, "the leaf key lies in readable memory");
     assert!(tried > 0);
     let maps = attack::maps(guest.pid());
-    let secret = maps
-        .iter()
-        .find(|map| map.name.contains("secretmem"))
-        .expect("memfd_secret is mapped");
+    let secret = maps.iter().find(|map| map.name.contains("secretmem")).expect("memfd_secret is mapped");
     let error = memory::write(guest.pid(), secret).expect_err("secret memory was read");
-    assert!(
-        matches!(error.raw_os_error(), Some(libc::EIO | libc::EFAULT)),
-        "{error}"
-    );
+    assert!(matches!(error.raw_os_error(), Some(libc::EIO | libc::EFAULT)), "{error}");
     let held = attack::descriptors(guest.pid());
-    assert!(
-        !held
-            .iter()
-            .any(|(_, target)| target.to_string_lossy().contains("secretmem")),
-        "{held:?}"
-    );
+    assert!(!held.iter().any(|(_, target)| target.to_string_lossy().contains("secretmem")), "{held:?}");
 }
 
 #[test]
@@ -316,22 +256,13 @@ fn the_vmm_is_in_jail() {
     let lab = Lab::new();
     // Descriptors that the caller forgot to close must not come along.
     let mut command = lab.command(Path::new("/bin/sh"));
-    command
-        .arg("-c")
-        .arg("exec 8</etc/passwd 9<>/dev/kvm; exec \"$0\" \"$@\"")
-        .arg(casemate());
-    command
-        .args(["run", "--json", "--image"])
-        .arg(Image::Secret.path());
+    command.arg("-c").arg("exec 8</etc/passwd 9<>/dev/kvm; exec \"$0\" \"$@\"").arg(casemate());
+    command.args(["run", "--json", "--image"]).arg(Image::Secret.path());
     let guest = Running::launched_by(&mut command, lab.runtime());
     assert_eq!(guest.ask("PING"), "PONG");
     let pid = guest.pid();
     let root = std::fs::metadata(format!("/proc/{pid}/mem")).unwrap();
-    assert_eq!(
-        (root.uid(), root.gid()),
-        (0, 0),
-        "not dumpable: /proc/PID belongs to root"
-    );
+    assert_eq!((root.uid(), root.gid()), (0, 0), "not dumpable: /proc/PID belongs to root");
     for thread in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
         let thread = format!("{pid}/task/{}", thread.unwrap().file_name().to_str().unwrap());
         let status = |field| attack::status(&thread, field);
@@ -343,61 +274,33 @@ fn the_vmm_is_in_jail() {
         for id in ["Uid", "Gid"] {
             let ids = status(id);
             assert!(
-                ids.split_whitespace()
-                    .all(|id| id.parse::<u32>().unwrap() >= 2_000_000_000),
+                ids.split_whitespace().all(|id| id.parse::<u32>().unwrap() >= 2_000_000_000),
                 "{id} {ids}"
             );
         }
         assert_eq!(status("Groups"), "", "{thread}");
     }
     let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
-    let core = limits
-        .lines()
-        .find(|line| line.starts_with("Max core file size"))
-        .unwrap();
-    assert_eq!(
-        core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(),
-        ["0", "0"],
-        "{core}"
-    );
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
 
     for (number, target) in attack::descriptors(pid) {
         let target = target.to_string_lossy().into_owned();
-        for forbidden in [
-            "/dev/kvm",
-            "kvm-vm",
-            "kvm-gmem",
-            "guest_memfd",
-            "secretmem",
-            "/etc/passwd",
-        ] {
+        for forbidden in ["/dev/kvm", "kvm-vm", "kvm-gmem", "guest_memfd", "secretmem", "/etc/passwd"] {
             assert!(!target.contains(forbidden), "descriptor {number} is {target}");
         }
     }
-    assert_eq!(
-        network_sockets(pid),
-        Vec::<String>::new(),
-        "the VMM opens no network socket"
-    );
+    assert_eq!(network_sockets(pid), Vec::<String>::new(), "the VMM opens no network socket");
 }
 
 /// The sockets of a process that are not Unix sockets, by their inode.
 fn network_sockets(pid: i32) -> Vec<String> {
     let unix = std::fs::read_to_string(format!("/proc/{pid}/net/unix")).unwrap();
-    let is_unix = |inode: &str| {
-        unix.lines()
-            .any(|line| line.split_whitespace().nth(6) == Some(inode))
-    };
+    let is_unix = |inode: &str| unix.lines().any(|line| line.split_whitespace().nth(6) == Some(inode));
     let sockets: Vec<String> = attack::descriptors(pid)
         .into_iter()
         .filter_map(|(_, target)| {
-            Some(
-                target
-                    .to_str()?
-                    .strip_prefix("socket:[")?
-                    .trim_end_matches(']')
-                    .to_owned(),
-            )
+            Some(target.to_str()?.strip_prefix("socket:[")?.trim_end_matches(']').to_owned())
         })
         .collect();
     assert!(!sockets.is_empty(), "not even the guest's own socket was found");
@@ -414,17 +317,13 @@ fn nothing_is_swapped_or_merged() {
     let guest = guarded(&lab);
     let smaps = std::fs::read_to_string(format!("/proc/{}/smaps", guest.pid())).unwrap();
     let field = |name: &str| -> u64 {
-        let values = smaps
-            .lines()
-            .filter_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB"));
+        let values = smaps.lines().filter_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB"));
         values.map(|value| value.trim().parse::<u64>().unwrap()).sum()
     };
     assert!(field("Rss:") > 1024, "smaps was read");
     assert_eq!((field("Swap:"), field("KSM:")), (0, 0));
-    let mergeable = smaps
-        .lines()
-        .filter(|line| line.starts_with("VmFlags:"))
-        .any(|line| line.contains(" mg"));
+    let mergeable =
+        smaps.lines().filter(|line| line.starts_with("VmFlags:")).any(|line| line.contains(" mg"));
     assert!(!mergeable, "same-page merging was allowed");
     // The guest has 64 MiB of memory, and none of it is in the VMM's address space.
     let total: u64 = attack::maps(guest.pid())
@@ -447,18 +346,10 @@ fn dumps_core(child: &mut Child, pid: i32) -> bool {
 
 /// Core dumps of any size, as somebody who hopes for one would set it.
 fn allow_core(command: &mut Command) -> &mut Command {
-    let unlimited = rustix::process::Rlimit {
-        current: None,
-        maximum: None,
-    };
+    let unlimited = rustix::process::Rlimit { current: None, maximum: None };
     // SAFETY: setrlimit is safe to call between fork and exec; it allocates nothing.
     unsafe {
-        command.pre_exec(move || {
-            Ok(rustix::process::setrlimit(
-                rustix::process::Resource::Core,
-                unlimited,
-            )?)
-        })
+        command.pre_exec(move || Ok(rustix::process::setrlimit(rustix::process::Resource::Core, unlimited)?))
     }
 }
 
@@ -469,28 +360,17 @@ fn a_crash_dumps_no_core() {
     }
     let lab = Lab::new();
     let mut command = lab.command(casemate());
-    command
-        .args(["run", "--json", "--image"])
-        .arg(Image::Secret.path());
+    command.args(["run", "--json", "--image"]).arg(Image::Secret.path());
     let mut guest = Running::launched_by(allow_core(&mut command), lab.runtime());
     assert_eq!(guest.ask("CHECK"), "3");
     let pid = guest.pid();
     assert!(!dumps_core(guest.child(), pid), "the VMM dumped core");
-    let cores: Vec<_> = std::fs::read_dir(lab.path("."))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
-    assert!(
-        !cores.iter().any(|name| name.to_string_lossy().contains("core")),
-        "{cores:?}"
-    );
+    let cores: Vec<_> =
+        std::fs::read_dir(lab.path(".")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!cores.iter().any(|name| name.to_string_lossy().contains("core")), "{cores:?}");
 
     let mut holder = lab.command(Path::new(env!("CARGO_BIN_EXE_holder")));
-    let mut holder = allow_core(&mut holder)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut holder = allow_core(&mut holder).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let pid = i32::try_from(holder.id()).unwrap();
     wait_until("the holder holds", || !memory::proc_mem(pid).found.is_empty());
     if !dumps_core(&mut holder, pid) {
@@ -510,18 +390,9 @@ fn a_guest_that_crashes_ends_alone_and_leaves_nothing() {
     assert!(said.contains("exception"), "{said}");
     assert_eq!(other.ask("CHECK"), "3");
     let secret = casemate_tests::secret();
-    for entry in std::fs::read_dir(lab.path("."))
-        .unwrap()
-        .chain(std::fs::read_dir(lab.runtime()).unwrap())
-    {
+    for entry in std::fs::read_dir(lab.path(".")).unwrap().chain(std::fs::read_dir(lab.runtime()).unwrap()) {
         let path = entry.unwrap().path();
         let bytes = std::fs::read(&path).unwrap_or_default();
-        assert!(
-            !secret
-                .chunks_exact(16)
-                .any(|piece| attack::contains(&bytes, piece)),
-            "{}",
-            path.display()
-        );
+        assert!(!secret.chunks_exact(16).any(|piece| attack::contains(&bytes, piece)), "{}", path.display());
     }
 }

@@ -1,9 +1,5 @@
 //! Images: built from source by anybody, anywhere, to the same measurements; described, signed, run.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test may fail by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
 
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
@@ -17,13 +13,7 @@ use serde_json::{Value, json};
 fn build(lab: &Lab, folder: &str, output: &str) -> Done {
     let mut command = lab.command(casemate());
     command
-        .args([
-            "build",
-            "--manifest-path",
-            &format!("{folder}/Cargo.toml"),
-            "--output",
-            output,
-        ])
+        .args(["build", "--manifest-path", &format!("{folder}/Cargo.toml"), "--output", output])
         .env_remove("CARGO_TARGET_DIR");
     Done::new(command.output().unwrap())
 }
@@ -43,23 +33,15 @@ fn the_same_source_in_two_folders_gives_the_same_image() {
     new_guest(&lab, "a-longer/path/elsewhere/app");
     let first = build(&lab, "here/app", "first.eif");
     assert_eq!(first.code, 0, "{}", first.stderr);
-    std::fs::copy(
-        lab.path("here/app/Cargo.lock"),
-        lab.path("a-longer/path/elsewhere/app/Cargo.lock"),
-    )
-    .unwrap();
+    std::fs::copy(lab.path("here/app/Cargo.lock"), lab.path("a-longer/path/elsewhere/app/Cargo.lock"))
+        .unwrap();
     let second = build(&lab, "a-longer/path/elsewhere/app", "second.eif");
     assert_eq!(second.code, 0, "{}", second.stderr);
-    let (first, second): (Value, Value) = (
-        serde_json::from_str(&first.stdout).unwrap(),
-        serde_json::from_str(&second.stdout).unwrap(),
-    );
+    let (first, second): (Value, Value) =
+        (serde_json::from_str(&first.stdout).unwrap(), serde_json::from_str(&second.stdout).unwrap());
     assert_eq!(first, second);
     assert_eq!(first["Measurements"]["PCR0"].as_str().unwrap().len(), 96);
-    assert!(
-        lab.read("first.eif") == lab.read("second.eif"),
-        "the PCRs are equal but the files are not"
-    );
+    assert!(lab.read("first.eif") == lab.read("second.eif"), "the PCRs are equal but the files are not");
 
     // What was built runs.
     let guest = lab.launch_file(&lab.path("first.eif"), &[]);
@@ -81,10 +63,7 @@ fn the_same_source_in_two_folders_gives_the_same_image() {
     // A guest that asks for what a sealed guest has not: the build says so in terms of its source.
     std::fs::write(
         &main,
-        source.replace(
-            "println!(\"listening\");",
-            "std::process::Command::new(\"ls\").spawn()?;",
-        ),
+        source.replace("println!(\"listening\");", "std::process::Command::new(\"ls\").spawn()?;"),
     )
     .unwrap();
     let forbidden = build(&lab, "here/app", "forbidden.eif");
@@ -105,15 +84,7 @@ fn the_command_line_is_measured_and_the_guest_sees_it() {
     let manifest = casemate_tests::checkout().join("guest/examples/hello/Cargo.toml");
     let manifest = manifest.to_str().unwrap();
     let build = |cmdline: &str| {
-        lab.json(&[
-            "build",
-            "--manifest-path",
-            manifest,
-            "--output",
-            "hello.eif",
-            "--cmdline",
-            cmdline,
-        ])
+        lab.json(&["build", "--manifest-path", manifest, "--output", "hello.eif", "--cmdline", cmdline])
     };
     let (plain, other) = (build(""), build("who=you"));
     assert_ne!(plain["Measurements"]["PCR0"], other["Measurements"]["PCR0"]);
@@ -132,13 +103,7 @@ fn signing_gives_pcr8_and_the_signed_image_runs() {
     std::fs::copy(Image::Secret.path(), lab.path("app.eif")).unwrap();
     lab.openssl(&["ecparam", "-name", "secp384r1", "-genkey", "-out", "key.pem"]);
     let subject = ["-subj", "/CN=tester", "-out", "certificate.pem"];
-    lab.openssl(
-        &[
-            &["req", "-new", "-x509", "-sha384", "-key", "key.pem"][..],
-            &subject,
-        ]
-        .concat(),
-    );
+    lab.openssl(&[&["req", "-new", "-x509", "-sha384", "-key", "key.pem"][..], &subject].concat());
     let sign = [
         "sign-eif",
         "--eif-path",
@@ -157,20 +122,9 @@ fn signing_gives_pcr8_and_the_signed_image_runs() {
     assert_eq!(signed["Measurements"], after["Measurements"]);
     let pcr8 = lab.json(&["pcr", "--signing-certificate", "certificate.pem"]);
     assert_eq!(after["Measurements"]["PCR8"], pcr8["PCR8"]);
-    assert_eq!(
-        (&after["IsSigned"], &after["SignatureCheck"]),
-        (&json!(true), &json!(true))
-    );
+    assert_eq!((&after["IsSigned"], &after["SignatureCheck"]), (&json!(true), &json!(true)));
     // PCR8 as openssl sees it: SHA-384 of 48 zero bytes and the digest of the certificate.
-    lab.openssl(&[
-        "x509",
-        "-in",
-        "certificate.pem",
-        "-outform",
-        "DER",
-        "-out",
-        "certificate.der",
-    ]);
+    lab.openssl(&["x509", "-in", "certificate.pem", "-outform", "DER", "-out", "certificate.der"]);
     let digest = lab.openssl(&["dgst", "-sha384", "-binary", "certificate.der"]);
     lab.write("extend", &[vec![0; 48], digest].concat());
     let extended = lab.openssl(&["dgst", "-sha384", "-binary", "extend"]);
@@ -188,12 +142,8 @@ fn signing_gives_pcr8_and_the_signed_image_runs() {
     *broken.last_mut().unwrap() ^= 1;
     fix_crc(&mut broken);
     lab.write("broken.eif", &broken);
-    let done = lab.casemate(&[
-        "run",
-        "--image",
-        "broken.eif",
-        &format!("--backend={}", casemate_tests::backend()),
-    ]);
+    let done =
+        lab.casemate(&["run", "--image", "broken.eif", &format!("--backend={}", casemate_tests::backend())]);
     assert_eq!(done.code, 1, "{done:?}");
     assert!(done.stderr.contains("signature"), "{done:?}");
 }
@@ -219,20 +169,14 @@ fn guests_are_static_executables_without_a_library() {
     let image = std::fs::read(Image::Secret.path()).unwrap();
     let at = image.windows(4).position(|window| window == b"\x7fELF").unwrap();
     lab.write("app.elf", &image[at..]);
-    let Ok(output) = Command::new("readelf")
-        .args(["-lW"])
-        .arg(lab.path("app.elf"))
-        .output()
-    else {
+    let Ok(output) = Command::new("readelf").args(["-lW"]).arg(lab.path("app.elf")).output() else {
         casemate_tests::not_covered("readelf's view of a guest: binutils is missing");
         return;
     };
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("EXEC (Executable file)"), "{text}");
     assert!(!text.contains("INTERP") && !text.contains("DYNAMIC"), "{text}");
-    let both = text
-        .lines()
-        .filter(|line| line.trim_start().starts_with("LOAD"))
-        .any(|line| line.contains("RWE"));
+    let both =
+        text.lines().filter(|line| line.trim_start().starts_with("LOAD")).any(|line| line.contains("RWE"));
     assert!(!both, "a segment is writable and executable: {text}");
 }

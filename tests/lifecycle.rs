@@ -1,9 +1,5 @@
 //! A guest's life as its user sees it: launched, listed, ended in every way there is, and nothing left behind.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test may fail by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
@@ -32,20 +28,13 @@ fn run_enclave(lab: &Lab, image: Image, arguments: &[&str]) -> Value {
 #[track_caller]
 fn assert_empty(lab: &Lab) {
     assert_eq!(lab.json(&["describe"]), json!([]));
-    assert_eq!(
-        lab.guest_folders(),
-        Vec::<std::path::PathBuf>::new(),
-        "folders are left behind"
-    );
+    assert_eq!(lab.guest_folders(), Vec::<std::path::PathBuf>::new(), "folders are left behind");
 }
 
 #[test]
 fn signals_end_a_guest_cleanly() {
     let lab = Lab::new();
-    for (signal, code, why) in [
-        (Signal::INT, 130, "interrupted"),
-        (Signal::TERM, 143, "terminated"),
-    ] {
+    for (signal, code, why) in [(Signal::INT, 130, "interrupted"), (Signal::TERM, 143, "terminated")] {
         let guest = lab.launch(Image::Secret, &["--name=signalled"]);
         assert_eq!(guest.ask("PING"), "PONG");
         guest.signal(signal);
@@ -53,14 +42,8 @@ fn signals_end_a_guest_cleanly() {
         let (status, said) = guest.wait();
         assert_eq!(status.code(), Some(code), "{said}");
         let last = said.trim_end().lines().last().unwrap_or_default();
-        assert!(
-            last.starts_with("casemate: signalled: ") && last.contains(why),
-            "{said}"
-        );
-        assert!(
-            !socket.exists() && !folder.join("guest.json").exists(),
-            "sockets and records go at once"
-        );
+        assert!(last.starts_with("casemate: signalled: ") && last.contains(why), "{said}");
+        assert!(!socket.exists() && !folder.join("guest.json").exists(), "sockets and records go at once");
         assert_empty(&lab);
     }
 }
@@ -79,25 +62,17 @@ fn what_a_killed_vmm_leaves_is_removed_by_the_next_command() {
 #[test]
 fn a_guests_end_is_told_in_one_line_and_an_exit_code() {
     let lab = Lab::new();
-    for (command, code, why) in [
-        ("EXIT", 7, "7"),
-        ("PANIC", 101, "exit code 101"),
-        ("CRASH", 70, "exception"),
-    ] {
+    for (command, code, why) in
+        [("EXIT", 7, "7"), ("PANIC", 101, "exit code 101"), ("CRASH", 70, "exception")]
+    {
         let guest = lab.launch(Image::Secret, &["--name=ending"]);
         assert_eq!(guest.ask("PING"), "PONG");
         guest.tell(command);
         let (status, said) = guest.wait();
         assert_eq!(status.code(), Some(code), "{command}: {said}");
         let last = said.trim_end().lines().last().unwrap_or_default();
-        assert!(
-            last.starts_with("casemate: ending: ") && last.contains(why),
-            "{command}: {said}"
-        );
-        assert!(
-            !said.contains("asked to"),
-            "a panic's message is a secret: {said}"
-        );
+        assert!(last.starts_with("casemate: ending: ") && last.contains(why), "{command}: {said}");
+        assert!(!said.contains("asked to"), "a panic's message is a secret: {said}");
         assert_empty(&lab);
     }
     // A guest whose main function returns.
@@ -109,22 +84,12 @@ fn a_guests_end_is_told_in_one_line_and_an_exit_code() {
 #[test]
 fn guests_in_the_background_have_nitro_clis_shapes() {
     let lab = Lab::new();
-    let info = run_enclave(
-        &lab,
-        Image::Secret,
-        &["--cpu-count", "1", "--memory", "32", "--enclave-cid", "77"],
-    );
+    let info =
+        run_enclave(&lab, Image::Secret, &["--cpu-count", "1", "--memory", "32", "--enclave-cid", "77"]);
     let keys: Vec<&str> = info.as_object().unwrap().keys().map(String::as_str).collect();
-    let mut expected = [
-        "EnclaveName",
-        "EnclaveID",
-        "ProcessID",
-        "EnclaveCID",
-        "NumberOfCPUs",
-        "CPUIDs",
-        "MemoryMiB",
-    ]
-    .to_vec();
+    let mut expected =
+        ["EnclaveName", "EnclaveID", "ProcessID", "EnclaveCID", "NumberOfCPUs", "CPUIDs", "MemoryMiB"]
+            .to_vec();
     let mut sorted = keys.clone();
     sorted.sort_unstable();
     expected.sort_unstable();
@@ -135,21 +100,12 @@ fn guests_in_the_background_have_nitro_clis_shapes() {
     );
 
     let list = lab.json(&["describe-enclaves", "--metadata"]);
-    let [described] = list.as_array().unwrap().as_slice() else {
-        panic!("{list}")
-    };
+    let [described] = list.as_array().unwrap().as_slice() else { panic!("{list}") };
     for field in expected {
         assert_eq!(described[field], info[field], "{field}");
     }
-    assert_eq!(
-        (&described["State"], &described["Flags"]),
-        (&json!("RUNNING"), &json!("NONE"))
-    );
-    let image = lab.json(&[
-        "describe-eif",
-        "--eif-path",
-        Image::Secret.path().to_str().unwrap(),
-    ]);
+    assert_eq!((&described["State"], &described["Flags"]), (&json!("RUNNING"), &json!("NONE")));
+    let image = lab.json(&["describe-eif", "--eif-path", Image::Secret.path().to_str().unwrap()]);
     if has_kvm() {
         assert_eq!(described["Measurements"], image["Measurements"]);
     }
@@ -157,10 +113,7 @@ fn guests_in_the_background_have_nitro_clis_shapes() {
 
     let id = info["EnclaveID"].as_str().unwrap();
     let ended = lab.json(&["terminate-enclave", "--enclave-id", id]);
-    assert_eq!(
-        ended,
-        json!({"EnclaveName": info["EnclaveName"], "EnclaveID": id, "Terminated": true})
-    );
+    assert_eq!(ended, json!({"EnclaveName": info["EnclaveName"], "EnclaveID": id, "Terminated": true}));
     assert_empty(&lab);
     lab.fails(&["terminate", "--enclave-id", id], "no guest is running");
 }
@@ -169,10 +122,7 @@ fn guests_in_the_background_have_nitro_clis_shapes() {
 fn several_guests_live_side_by_side() {
     let lab = Lab::new();
     let infos: Vec<Value> = (0..3).map(|_| run_enclave(&lab, Image::Secret, &[])).collect();
-    let names: Vec<&str> = infos
-        .iter()
-        .map(|info| info["EnclaveName"].as_str().unwrap())
-        .collect();
+    let names: Vec<&str> = infos.iter().map(|info| info["EnclaveName"].as_str().unwrap()).collect();
     assert_eq!(names, ["test-secret", "test-secret_1", "test-secret_2"]);
     let cids: std::collections::BTreeSet<u64> =
         infos.iter().map(|i| i["EnclaveCID"].as_u64().unwrap()).collect();
@@ -188,14 +138,7 @@ fn several_guests_live_side_by_side() {
     let left = lab.json(&["describe"]);
     assert_eq!(left.as_array().unwrap().len(), 2);
     let ended = lab.json(&["terminate", "--all"]);
-    assert!(
-        ended
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|info| info["Terminated"] == true),
-        "{ended}"
-    );
+    assert!(ended.as_array().unwrap().iter().all(|info| info["Terminated"] == true), "{ended}");
     assert_eq!(ended.as_array().unwrap().len(), 2);
     assert_empty(&lab);
 }
@@ -206,23 +149,16 @@ fn eight_launches_at_once() {
     Image::Secret.path();
     // They also make the platform key at the same time.
     let guests: Vec<Running> = std::thread::scope(|scope| {
-        let launches: Vec<_> = (0..8)
-            .map(|_| scope.spawn(|| lab.launch(Image::Secret, &[])))
-            .collect();
-        launches
-            .into_iter()
-            .map(|launch| launch.join().unwrap())
-            .collect()
+        let launches: Vec<_> = (0..8).map(|_| scope.spawn(|| lab.launch(Image::Secret, &[]))).collect();
+        launches.into_iter().map(|launch| launch.join().unwrap()).collect()
     });
     let list = lab.json(&["describe"]);
     assert_eq!(list.as_array().unwrap().len(), 8);
     for guest in &guests {
         assert_eq!(guest.ask("CHECK"), "3");
     }
-    let roots: std::collections::BTreeSet<Vec<u8>> = guests
-        .iter()
-        .map(|guest| fs::read(guest.folder().join("root.pem")).unwrap())
-        .collect();
+    let roots: std::collections::BTreeSet<Vec<u8>> =
+        guests.iter().map(|guest| fs::read(guest.folder().join("root.pem")).unwrap()).collect();
     assert_eq!(roots.len(), 1, "one platform has one root");
     lab.ok(&["terminate", "--all"]);
     for guest in guests {
@@ -253,19 +189,10 @@ fn what_cannot_be_launched_is_refused_in_one_line() {
     let path = Image::Hello.path();
     let image = path.to_str().unwrap();
     for memory in ["0", "1", "4", "18446744073709551615"] {
-        lab.fails(
-            &["run", "--image", image, "--memory", memory, &backend],
-            "of memory",
-        );
+        lab.fails(&["run", "--image", image, "--memory", memory, &backend], "of memory");
     }
-    lab.fails(
-        &["run", "--image", image, "--name", "../x", &backend],
-        "cannot be a guest's name",
-    );
-    lab.fails(
-        &["run", "--image", image, "--enclave-cid", "2", &backend],
-        "reserved",
-    );
+    lab.fails(&["run", "--image", image, "--name", "../x", &backend], "cannot be a guest's name");
+    lab.fails(&["run", "--image", image, "--enclave-cid", "2", &backend], "reserved");
     assert_empty(&lab);
 }
 
@@ -308,14 +235,9 @@ fn debug_mode_has_a_console_and_zero_pcrs() {
     guest.tell("PANIC");
     let (status, _) = guest.wait();
     assert_eq!(status.code(), Some(101));
-    wait_until("the console ends with the guest", || {
-        console.try_wait().unwrap().is_some()
-    });
+    wait_until("the console ends with the guest", || console.try_wait().unwrap().is_some());
     let log = String::from_utf8(lab.read("console.txt")).unwrap();
-    assert!(
-        log.contains("asked to"),
-        "debug mode shows a panic's message: {log}"
-    );
+    assert!(log.contains("asked to"), "debug mode shows a panic's message: {log}");
 }
 
 #[test]
@@ -331,10 +253,7 @@ fn the_process_backend_says_that_it_seals_nothing() {
     guest.signal(Signal::TERM);
     let (status, said) = guest.wait();
     assert_eq!(status.code(), Some(143), "{said}");
-    assert!(
-        said.to_lowercase().contains("process backend"),
-        "no warning: {said}"
-    );
+    assert!(said.to_lowercase().contains("process backend"), "no warning: {said}");
     assert_empty(&lab);
 }
 
@@ -358,10 +277,7 @@ fn members_of_the_kvm_group_need_no_root() {
             let output = command.output().unwrap();
             let said = String::from_utf8(output.stderr).unwrap();
             assert_eq!(output.status.code(), Some(1), "{said}");
-            assert!(
-                said.contains("/dev/kvm") && said.trim_end().lines().count() == 1,
-                "{said}"
-            );
+            assert!(said.contains("/dev/kvm") && said.trim_end().lines().count() == 1, "{said}");
             assert_eq!(lab.guest_folders().len(), 0, "nothing is left behind");
             continue;
         }
@@ -369,10 +285,7 @@ fn members_of_the_kvm_group_need_no_root() {
         assert_eq!(guest.ask("CHECK"), "3");
         let status = |field| casemate_tests::attack::status(&guest.pid().to_string(), field);
         assert!(status("Uid").starts_with(&uid.to_string()), "{}", status("Uid"));
-        assert_eq!(
-            (status("Seccomp"), status("NoNewPrivs")),
-            ("2".to_owned(), "1".to_owned())
-        );
+        assert_eq!((status("Seccomp"), status("NoNewPrivs")), ("2".to_owned(), "1".to_owned()));
         assert_eq!(status("CapEff"), "0000000000000000");
         guest.signal(Signal::INT);
         assert!(guest.ends_with(130).contains("interrupted"));

@@ -1,9 +1,5 @@
 //! Known answers and Wycheproof vectors, run inside a sealed guest through the code that serves requests.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test may fail by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
 
 use std::io::{Read as _, Write as _};
 use std::time::Duration;
@@ -50,15 +46,8 @@ fn every_known_answer_is_right_inside_the_guest() {
     let report: Value = serde_json::from_str(body).unwrap();
     println!("{}", report["suites"]);
     assert_eq!(report["failed"], 0, "{:#}", report["failures"]);
-    assert!(
-        report["passed"].as_u64().unwrap() >= LEAST,
-        "only {} cases",
-        report["passed"]
-    );
+    assert!(report["passed"].as_u64().unwrap() >= LEAST, "only {} cases", report["passed"]);
     for suite in SUITES {
-        assert!(
-            report["suites"][suite].as_u64().unwrap_or(0) >= 20,
-            "{suite} is missing"
-        );
+        assert!(report["suites"][suite].as_u64().unwrap_or(0) >= 20, "{suite} is missing");
     }
 }

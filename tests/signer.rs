@@ -1,10 +1,6 @@
 //! The signer's user: keys, signatures and ciphertexts through the command line, checked by openssl, which knows nothing
 //! of Casemate; and a verifier who believes nothing.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test may fail by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -27,17 +23,7 @@ fn key(lab: &Lab, spec: &str, usage: &[&str], name: &str) -> String {
 #[track_caller]
 fn sign(lab: &Lab, key: &str, algorithm: &str) {
     lab.write("message", MESSAGE);
-    lab.ok(&[
-        "sign",
-        "--key",
-        key,
-        "--message",
-        "message",
-        "--algorithm",
-        algorithm,
-        "--out",
-        "signature",
-    ]);
+    lab.ok(&["sign", "--key", key, "--message", "message", "--algorithm", algorithm, "--out", "signature"]);
     let check = [
         "verify",
         "--key",
@@ -74,36 +60,15 @@ fn openssl_verifies_the_signatures() {
     }
     let id = key(&lab, "ECC_SECG_P256K1", &[], "k1");
     sign(&lab, &id, "ECDSA_SHA_256");
-    lab.openssl(&[
-        "dgst",
-        "-sha256",
-        "-verify",
-        "k1.pem",
-        "-signature",
-        "signature",
-        "message",
-    ]);
+    lab.openssl(&["dgst", "-sha256", "-verify", "k1.pem", "-signature", "signature", "message"]);
 
     let id = key(&lab, "RSA_2048", &[], "rsa");
     for hash in ["256", "384", "512"] {
         let digest = format!("-sha{hash}");
         sign(&lab, &id, &format!("RSASSA_PKCS1_V1_5_SHA_{hash}"));
-        lab.openssl(&[
-            "dgst",
-            &digest,
-            "-verify",
-            "rsa.pem",
-            "-signature",
-            "signature",
-            "message",
-        ]);
+        lab.openssl(&["dgst", &digest, "-verify", "rsa.pem", "-signature", "signature", "message"]);
         sign(&lab, &id, &format!("RSASSA_PSS_SHA_{hash}"));
-        let pss = [
-            "-sigopt",
-            "rsa_padding_mode:pss",
-            "-sigopt",
-            "rsa_pss_saltlen:digest",
-        ];
+        let pss = ["-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:digest"];
         let mut arguments = vec!["dgst", &digest, "-verify", "rsa.pem"];
         arguments.extend(pss);
         arguments.extend(["-signature", "signature", "message"]);
@@ -151,35 +116,12 @@ fn openssl_makes_ciphertexts_that_the_guest_decrypts() {
             "-pkeyopt",
             &mgf,
         ]);
-        lab.ok(&[
-            "decrypt",
-            "--key",
-            &id,
-            "--algorithm",
-            algorithm,
-            "--in",
-            "cipher",
-            "--out",
-            "back",
-        ]);
+        lab.ok(&["decrypt", "--key", &id, "--algorithm", algorithm, "--in", "cipher", "--out", "back"]);
         assert_eq!(lab.read("back"), b"for the guest only", "{algorithm}");
     }
     let symmetric = lab.ok(&["key", "create"]);
-    lab.ok(&[
-        "encrypt",
-        "--key",
-        &symmetric,
-        "--context",
-        "a=b",
-        "--in",
-        "plain",
-        "--out",
-        "sealed",
-    ]);
-    assert!(!casemate_tests::attack::contains(
-        &lab.read("sealed"),
-        b"for the guest"
-    ));
+    lab.ok(&["encrypt", "--key", &symmetric, "--context", "a=b", "--in", "plain", "--out", "sealed"]);
+    assert!(!casemate_tests::attack::contains(&lab.read("sealed"), b"for the guest"));
     lab.ok(&["decrypt", "--context", "a=b", "--in", "sealed", "--out", "back"]);
     assert_eq!(lab.read("back"), b"for the guest only");
     lab.fails(
@@ -192,41 +134,17 @@ fn openssl_makes_ciphertexts_that_the_guest_decrypts() {
 fn keys_are_listed_described_and_deleted() {
     let lab = Lab::new();
     let _guest = lab.launch(Image::Signer, &[]);
-    let id = lab.ok(&[
-        "key",
-        "create",
-        "--spec",
-        "ECC_NIST_P384",
-        "--description",
-        "the first",
-    ]);
+    let id = lab.ok(&["key", "create", "--spec", "ECC_NIST_P384", "--description", "the first"]);
     let hmac = lab.ok(&["key", "create", "--spec", "HMAC_256"]);
     let list = lab.ok(&["key", "list"]);
-    assert!(
-        list.contains(&id) && list.contains(&hmac) && list.contains("the first"),
-        "{list}"
-    );
+    assert!(list.contains(&id) && list.contains(&hmac) && list.contains("the first"), "{list}");
     lab.write("message", MESSAGE);
     lab.ok(&["sign", "--key", &hmac, "--message", "message", "--out", "mac"]);
-    lab.ok(&[
-        "verify",
-        "--key",
-        &hmac,
-        "--message",
-        "message",
-        "--signature",
-        "mac",
-    ]);
+    lab.ok(&["verify", "--key", &hmac, "--message", "message", "--signature", "mac"]);
     let deletion = lab.json(&["key", "delete", &id, "--days", "7"]);
     assert_eq!(deletion["KeyState"], "PendingDeletion");
-    lab.fails(
-        &["sign", "--key", &id, "--message", "message"],
-        "KMSInvalidStateException",
-    );
-    lab.fails(
-        &["sign", "--key", "nobody", "--message", "message"],
-        "NotFoundException",
-    );
+    lab.fails(&["sign", "--key", &id, "--message", "message"], "KMSInvalidStateException");
+    lab.fails(&["sign", "--key", "nobody", "--message", "message"], "NotFoundException");
     let data_key = lab.json(&["kms", "GenerateRandom", r#"{"NumberOfBytes":32}"#]);
     assert!(data_key["Plaintext"].is_string());
 }
@@ -261,11 +179,7 @@ fn attested(arguments: &[&str]) -> (Lab, casemate_tests::Running) {
 
 /// PCR0 of the signer's image.
 fn pcr0(lab: &Lab) -> String {
-    let info = lab.json(&[
-        "describe-eif",
-        "--eif-path",
-        Image::Signer.path().to_str().unwrap(),
-    ]);
+    let info = lab.json(&["describe-eif", "--eif-path", Image::Signer.path().to_str().unwrap()]);
     info["Measurements"]["PCR0"].as_str().unwrap().to_owned()
 }
 
@@ -273,23 +187,13 @@ fn policy(lab: &Lab, policy: &Value) {
     lab.write("policy.json", policy.to_string().as_bytes());
 }
 
-const VERIFY: [&str; 6] = [
-    "verify",
-    "doc.cbor",
-    "--root",
-    "root.pem",
-    "--policy",
-    "policy.json",
-];
+const VERIFY: [&str; 6] = ["verify", "doc.cbor", "--root", "root.pem", "--policy", "policy.json"];
 
 #[track_caller]
 fn refused(lab: &Lab, arguments: &[&str], reason: &str) {
     let done = lab.casemate(arguments);
     assert_eq!(done.code, 1, "{done:?}");
-    assert!(
-        done.stderr.contains("does not verify") && done.stderr.contains(reason),
-        "{reason:?}: {done:?}"
-    );
+    assert!(done.stderr.contains("does not verify") && done.stderr.contains(reason), "{reason:?}: {done:?}");
     let mut arguments = arguments.to_vec();
     arguments.push("--json");
     let answer: Value = serde_json::from_str(&lab.casemate(&arguments).stdout).unwrap();
@@ -312,17 +216,9 @@ fn a_verifier_accepts_the_right_guest_and_no_other() {
     assert_eq!(established["verified"], true, "{established}");
     assert!(lab.ok(&with_nonce).contains(&pcr0));
 
-    refused(
-        &lab,
-        &[&VERIFY[..], &["--nonce", "stale"]].concat(),
-        "made for somebody else or replayed",
-    );
+    refused(&lab, &[&VERIFY[..], &["--nonce", "stale"]].concat(), "made for somebody else or replayed");
     refused(&lab, &VERIFY, "the policy requires a nonce");
-    refused(
-        &lab,
-        &[&with_nonce[..], &["--at", "4000000000"]].concat(),
-        "certificate chain",
-    );
+    refused(&lab, &[&with_nonce[..], &["--at", "4000000000"]].concat(), "certificate chain");
     policy(&lab, &json!({"pcrs": {"0": "0".repeat(96)}}));
     refused(&lab, &with_nonce, "PCR0 is");
     policy(&lab, &json!({"module_id": "somebody"}));
@@ -388,11 +284,7 @@ fn python() -> Option<PathBuf> {
     let venv = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("epsilon");
     let python = venv.join("bin/python");
     if !works(&python) {
-        let made = Command::new("python3")
-            .args(["-m", "venv"])
-            .arg(&venv)
-            .status()
-            .ok()?;
+        let made = Command::new("python3").args(["-m", "venv"]).arg(&venv).status().ok()?;
         let pip = made.success().then(|| {
             Command::new(&python)
                 .args(["-m", "pip", "install", "-q", package])
@@ -428,17 +320,7 @@ fn a_verifier_that_we_did_not_write_accepts_a_live_guests_document() {
             .unwrap()
     };
     let output = verify(&pcr0(&lab));
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert_eq!(
-        String::from_utf8_lossy(&output.stdout).trim(),
-        guest.info["EnclaveID"].as_str().unwrap()
-    );
-    assert!(
-        !verify(&"1".repeat(96)).status.success(),
-        "another PCR0 was accepted"
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), guest.info["EnclaveID"].as_str().unwrap());
+    assert!(!verify(&"1".repeat(96)).status.success(), "another PCR0 was accepted");
 }

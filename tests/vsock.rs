@@ -1,9 +1,5 @@
 //! What clients may do to the channel without harming anybody else: the echo guest, through the socket on the host.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test may fail by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
 
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
@@ -18,9 +14,7 @@ const ECHO: u32 = 7;
 
 /// Bytes that are not the same twice in a row, so that a lost or repeated piece shows.
 fn sample(len: usize, seed: usize) -> Vec<u8> {
-    (0..len)
-        .map(|i| (((i + seed) * 2_654_435_761) >> 8) as u8)
-        .collect()
+    (0..len).map(|i| (((i + seed) * 2_654_435_761) >> 8) as u8).collect()
 }
 
 /// Sends bytes and expects them back, on a connection of its own.
@@ -48,11 +42,7 @@ fn echo_on(mut stream: UnixStream, bytes: &[u8]) {
 fn others_are_served(guest: &Running) {
     let started = Instant::now();
     echo(guest, b"hello");
-    assert!(
-        started.elapsed() < Duration::from_secs(2),
-        "it took {:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < Duration::from_secs(2), "it took {:?}", started.elapsed());
 }
 
 #[test]
@@ -144,10 +134,7 @@ fn two_hundred_connections_at_once() {
     for (index, stream) in streams.iter_mut().enumerate().rev() {
         let mut back = vec![0; 3000];
         stream.read_exact(&mut back).unwrap();
-        assert!(
-            back == sample(3000, index),
-            "connection {index} got another's bytes"
-        );
+        assert!(back == sample(3000, index), "connection {index} got another's bytes");
     }
 }
 
@@ -155,11 +142,7 @@ fn two_hundred_connections_at_once() {
 fn clients_that_disappear_are_forgotten() {
     let lab = Lab::new();
     let guest = lab.launch(Image::Echo, &[]);
-    let descriptors = || {
-        std::fs::read_dir(format!("/proc/{}/fd", guest.pid()))
-            .unwrap()
-            .count()
-    };
+    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", guest.pid())).unwrap().count();
     echo(&guest, b"warm");
     let before = descriptors();
     for round in 0..400 {
@@ -202,11 +185,7 @@ fn garbage_at_the_door_is_turned_away() {
         let mut answer = Vec::new();
         match stream.read_to_end(&mut answer) {
             Ok(_) => {}
-            Err(error) => assert_eq!(
-                error.kind(),
-                std::io::ErrorKind::ConnectionReset,
-                "{bad:?}: {error}"
-            ),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{bad:?}: {error}"),
         }
         assert!(answer.is_empty(), "{bad:?} was answered with {answer:?}");
     }
@@ -219,13 +198,8 @@ fn a_client_that_comes_early_waits_until_the_guest_is_ready() {
     let lab = Lab::new();
     let image = Image::Echo.path();
     let mut command = lab.command(casemate_tests::casemate());
-    command
-        .args(["run", "--json"])
-        .arg(format!("--backend={}", casemate_tests::backend()));
-    command
-        .arg("--image")
-        .arg(image)
-        .stdout(std::process::Stdio::null());
+    command.args(["run", "--json"]).arg(format!("--backend={}", casemate_tests::backend()));
+    command.arg("--image").arg(image).stdout(std::process::Stdio::null());
     let mut child = command.spawn().unwrap();
     // As soon as the socket is there, long before the guest has run its first instruction.
     let started = Instant::now();
@@ -238,10 +212,7 @@ fn a_client_that_comes_early_waits_until_the_guest_is_ready() {
             break socket;
         }
     };
-    echo_on(
-        connect(&socket, ECHO).expect("the guest listens once it is ready"),
-        b"early",
-    );
+    echo_on(connect(&socket, ECHO).expect("the guest listens once it is ready"), b"early");
     child.kill().unwrap();
     child.wait().unwrap();
 }

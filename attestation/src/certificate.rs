@@ -99,10 +99,7 @@ pub(crate) fn root(
     now: u64,
 ) -> Result<Vec<u8>, CertificateError> {
     let identifier = hex::encode(&key_identifier(public));
-    let name = name(&format!(
-        "Casemate platform root {}",
-        identifier.get(..16).unwrap_or_default()
-    ))?;
+    let name = name(&format!("Casemate platform root {}", identifier.get(..16).unwrap_or_default()))?;
     let issuer = Issuer {
         name: name.clone(),
         public,
@@ -110,10 +107,7 @@ pub(crate) fn root(
         not_before: now.saturating_sub(BACKDATE_SECONDS),
         not_after: now.saturating_add(ROOT_DAYS * 86_400),
     };
-    let constraints = BasicConstraints {
-        ca: true,
-        path_len_constraint: Some(1),
-    };
+    let constraints = BasicConstraints { ca: true, path_len_constraint: Some(1) };
     let usage = KeyUsage(KeyUsages::KeyCertSign | KeyUsages::CRLSign);
     let validity = validity(issuer.not_before, issuer.not_after)?;
     sign(&issuer, name, public, validity, &constraints, &usage)
@@ -129,10 +123,7 @@ pub(crate) fn leaf(
     if !(1..=MODULE_ID_MAX).contains(&module_id.len()) {
         return Err(CertificateError::ModuleId(module_id.len()));
     }
-    let constraints = BasicConstraints {
-        ca: false,
-        path_len_constraint: None,
-    };
+    let constraints = BasicConstraints { ca: false, path_len_constraint: None };
     let usage = KeyUsage(KeyUsages::DigitalSignature.into());
     let validity = validity(
         now.saturating_sub(BACKDATE_SECONDS).max(issuer.not_before),
@@ -149,10 +140,7 @@ fn sign(
     constraints: &BasicConstraints,
     usage: &KeyUsage,
 ) -> Result<Vec<u8>, CertificateError> {
-    let algorithm = AlgorithmIdentifierOwned {
-        oid: ECDSA_WITH_SHA_384,
-        parameters: None,
-    };
+    let algorithm = AlgorithmIdentifierOwned { oid: ECDSA_WITH_SHA_384, parameters: None };
     let authority = AuthorityKeyIdentifier {
         key_identifier: Some(OctetString::new(key_identifier(issuer.public))?),
         authority_cert_issuer: None,
@@ -181,12 +169,7 @@ fn sign(
         ],
     };
     let signature = BitString::from_bytes(&issuer.key.sign_der(&tbs.to_der()?)?)?;
-    let certificate = Certificate {
-        tbs,
-        signature_algorithm: algorithm,
-        signature,
-    }
-    .to_der()?;
+    let certificate = Certificate { tbs, signature_algorithm: algorithm, signature }.to_der()?;
     if certificate.len() > CERTIFICATE_MAX {
         return Err(CertificateError::TooLong(certificate.len()));
     }
@@ -194,29 +177,21 @@ fn sign(
 }
 
 fn extension<E: Encode + AssociatedOid>(value: &E, critical: bool) -> der::Result<Extension> {
-    Ok(Extension {
-        extn_id: E::OID,
-        critical,
-        extn_value: OctetString::new(value.to_der()?)?,
-    })
+    Ok(Extension { extn_id: E::OID, critical, extn_value: OctetString::new(value.to_der()?)? })
 }
 
 fn name(common_name: &str) -> der::Result<RdnSequence> {
     let mut name = RdnSequence::default();
     for (oid, text) in [(ORGANIZATION_NAME, "Casemate"), (COMMON_NAME, common_name)] {
         let value = Any::from(Utf8StringRef::new(text)?);
-        name.push(RelativeDistinguishedName::try_from(vec![
-            AttributeTypeAndValue { oid, value },
-        ])?);
+        name.push(RelativeDistinguishedName::try_from(vec![AttributeTypeAndValue { oid, value }])?);
     }
     Ok(name)
 }
 
 fn validity(not_before: u64, not_after: u64) -> der::Result<Validity> {
     let time = |seconds| -> der::Result<Time> {
-        Ok(Time::from(der::DateTime::from_unix_duration(
-            Duration::from_secs(seconds),
-        )?))
+        Ok(Time::from(der::DateTime::from_unix_duration(Duration::from_secs(seconds))?))
     };
     Ok(Validity::new(time(not_before)?, time(not_after)?))
 }

@@ -117,8 +117,7 @@ pub(crate) fn validate(
         }
         link.check_dates(now).map_err(at)?;
         // The leaf comes after the bundle and is no intermediate.
-        link.check_authority(cabundle.len().saturating_sub(index + 1))
-            .map_err(at)?;
+        link.check_authority(cabundle.len().saturating_sub(index + 1)).map_err(at)?;
         if let Some(above) = &above {
             link.check_signed_by(above).map_err(at)?;
         }
@@ -130,11 +129,7 @@ pub(crate) fn validate(
     leaf.check_leaf().map_err(at)?;
     let above = above.ok_or_else(|| at(ChainFault::Untrusted("no certificate above it".into())))?;
     leaf.check_signed_by(&above).map_err(at)?;
-    Ok(Chain {
-        leaf_name: leaf.common_name(),
-        leaf_not_after: leaf.not_after(),
-        leaf_public: leaf.public,
-    })
+    Ok(Chain { leaf_name: leaf.common_name(), leaf_not_after: leaf.not_after(), leaf_public: leaf.public })
 }
 
 /// One certificate with the extensions that matter.
@@ -150,31 +145,20 @@ impl Link {
     pub(crate) fn read(der: &[u8]) -> Result<Self, ChainFault> {
         let malformed = |error: der::Error| ChainFault::Malformed(error.to_string());
         if der.len() > CERTIFICATE_MAX {
-            return Err(ChainFault::Malformed(format!(
-                "{} bytes; {CERTIFICATE_MAX} are allowed",
-                der.len()
-            )));
+            return Err(ChainFault::Malformed(format!("{} bytes; {CERTIFICATE_MAX} are allowed", der.len())));
         }
         let certificate = Certificate::from_der(der).map_err(malformed)?;
         let again = certificate.to_der().map_err(malformed)?;
         let tbs = certificate.tbs_certificate();
         if again != der || tbs.version() != Version::V3 {
-            return Err(ChainFault::Malformed(
-                "another version, or not in canonical DER".into(),
-            ));
+            return Err(ChainFault::Malformed("another version, or not in canonical DER".into()));
         }
         let to_be_signed = tbs.to_der().map_err(malformed)?;
         let public = p384_point(&certificate).ok_or(ChainFault::Algorithm)?;
         let constraints = extension::<BasicConstraints>(&certificate)?;
         let usage = extension::<KeyUsage>(&certificate)?;
         check_extensions(&certificate)?;
-        Ok(Self {
-            to_be_signed,
-            public,
-            constraints,
-            usage,
-            certificate,
-        })
+        Ok(Self { to_be_signed, public, constraints, usage, certificate })
     }
 
     pub(crate) fn subject(&self) -> String {
@@ -186,21 +170,11 @@ impl Link {
     }
 
     pub(crate) fn not_before(&self) -> u64 {
-        self.certificate
-            .tbs_certificate()
-            .validity()
-            .not_before
-            .to_unix_duration()
-            .as_secs()
+        self.certificate.tbs_certificate().validity().not_before.to_unix_duration().as_secs()
     }
 
     pub(crate) fn not_after(&self) -> u64 {
-        self.certificate
-            .tbs_certificate()
-            .validity()
-            .not_after
-            .to_unix_duration()
-            .as_secs()
+        self.certificate.tbs_certificate().validity().not_after.to_unix_duration().as_secs()
     }
 
     fn common_name(&self) -> String {
@@ -209,9 +183,7 @@ impl Link {
     }
 
     fn allows(&self, usage: KeyUsages) -> bool {
-        self.usage
-            .as_ref()
-            .is_some_and(|allowed| allowed.0.contains(usage))
+        self.usage.as_ref().is_some_and(|allowed| allowed.0.contains(usage))
     }
 
     fn check_dates(&self, now: u64) -> Result<(), ChainFault> {
@@ -232,10 +204,9 @@ impl Link {
             return Err(ChainFault::NotAnAuthority);
         }
         match constraints.path_len_constraint {
-            Some(allowed) if usize::from(allowed) < intermediates_below => Err(ChainFault::PathLength {
-                allowed,
-                found: intermediates_below,
-            }),
+            Some(allowed) if usize::from(allowed) < intermediates_below => {
+                Err(ChainFault::PathLength { allowed, found: intermediates_below })
+            }
             _ => Ok(()),
         }
     }
@@ -254,16 +225,9 @@ impl Link {
     pub(crate) fn check_signed_by(&self, above: &Self) -> Result<(), ChainFault> {
         let issuer = self.certificate.tbs_certificate().issuer();
         if issuer != above.subject_name() {
-            return Err(ChainFault::Issuer {
-                issuer: issuer.to_string(),
-                above: above.subject(),
-            });
+            return Err(ChainFault::Issuer { issuer: issuer.to_string(), above: above.subject() });
         }
-        let signature = self
-            .certificate
-            .signature()
-            .as_bytes()
-            .ok_or(ChainFault::Signature)?;
+        let signature = self.certificate.signature().as_bytes().ok_or(ChainFault::Signature)?;
         if signing::verify_der(&above.public, &self.to_be_signed, signature) {
             return Ok(());
         }
@@ -284,46 +248,26 @@ fn p384_point(certificate: &Certificate) -> Option<Vec<u8>> {
     if key.algorithm.oid != ID_EC_PUBLIC_KEY || curve != SECP_384_R_1 {
         return None;
     }
-    key.subject_public_key
-        .as_bytes()
-        .filter(|point| point.len() == signing::PUBLIC_LEN)
-        .map(<[u8]>::to_vec)
+    key.subject_public_key.as_bytes().filter(|point| point.len() == signing::PUBLIC_LEN).map(<[u8]>::to_vec)
 }
 
 fn extension<E: for<'a> Decode<'a> + AssociatedOid>(
     certificate: &Certificate,
 ) -> Result<Option<E>, ChainFault> {
-    let extensions = certificate
-        .tbs_certificate()
-        .extensions()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    let extensions = certificate.tbs_certificate().extensions().map(Vec::as_slice).unwrap_or_default();
     let Some(found) = extensions.iter().find(|extension| extension.extn_id == E::OID) else {
         return Ok(None);
     };
     let value = E::from_der(found.extn_value.as_bytes());
-    value
-        .map(Some)
-        .map_err(|_| ChainFault::Malformed(format!("extension {} cannot be read", E::OID)))
+    value.map(Some).map_err(|_| ChainFault::Malformed(format!("extension {} cannot be read", E::OID)))
 }
 
 fn check_extensions(certificate: &Certificate) -> Result<(), ChainFault> {
-    const KNOWN: [ObjectIdentifier; 4] = [
-        BasicConstraints::OID,
-        KeyUsage::OID,
-        SubjectKeyIdentifier::OID,
-        AuthorityKeyIdentifier::OID,
-    ];
-    let extensions = certificate
-        .tbs_certificate()
-        .extensions()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    const KNOWN: [ObjectIdentifier; 4] =
+        [BasicConstraints::OID, KeyUsage::OID, SubjectKeyIdentifier::OID, AuthorityKeyIdentifier::OID];
+    let extensions = certificate.tbs_certificate().extensions().map(Vec::as_slice).unwrap_or_default();
     for (index, extension) in extensions.iter().enumerate() {
-        let again = extensions
-            .iter()
-            .skip(index + 1)
-            .any(|other| other.extn_id == extension.extn_id);
+        let again = extensions.iter().skip(index + 1).any(|other| other.extn_id == extension.extn_id);
         if again || extension.critical && !KNOWN.contains(&extension.extn_id) {
             return Err(ChainFault::Extension(extension.extn_id.to_string()));
         }

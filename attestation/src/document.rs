@@ -88,11 +88,7 @@ pub fn seal(claims: Claims, signer: &mut impl DocumentSigner) -> Result<Vec<u8>,
         claims.module_id,
         Digest::SHA384,
         claims.timestamp,
-        claims
-            .pcrs
-            .iter()
-            .map(|(index, pcr)| (usize::from(*index), pcr.as_bytes().to_vec()))
-            .collect(),
+        claims.pcrs.iter().map(|(index, pcr)| (usize::from(*index), pcr.as_bytes().to_vec())).collect(),
         signer.certificate().to_vec(),
         signer.cabundle().to_vec(),
         claims.user_data,
@@ -169,9 +165,7 @@ pub fn parse(bytes: &[u8]) -> Result<Signed, ParseError> {
         return Err(ParseError::SignatureLength(cose.signature.len()));
     }
     let to_be_signed = cose.tbs_data(&[]);
-    let payload = cose
-        .payload
-        .filter(|payload| (1..=PAYLOAD_MAX).contains(&payload.len()));
+    let payload = cose.payload.filter(|payload| (1..=PAYLOAD_MAX).contains(&payload.len()));
     let fields = Fields::read(&payload.ok_or(ParseError::PayloadLength)?)?;
     fields.check(to_be_signed, cose.signature)
 }
@@ -206,9 +200,7 @@ impl Fields {
         };
         let mut fields = BTreeMap::new();
         for (key, value) in entries {
-            let known = key
-                .as_text()
-                .and_then(|key| NAMES.into_iter().find(|name| *name == key));
+            let known = key.as_text().and_then(|key| NAMES.into_iter().find(|name| *name == key));
             let name = known.ok_or_else(|| ParseError::UnknownField(describe(&key)))?;
             if fields.insert(name, value).is_some() {
                 return Err(ParseError::Duplicate(name));
@@ -220,29 +212,13 @@ impl Fields {
     fn check(mut self, to_be_signed: Vec<u8>, signature: Vec<u8>) -> Result<Signed, ParseError> {
         const DER: &str = "1 to 1024 bytes of DER";
         let wrong = |field, expected| ParseError::Field { field, expected };
-        let module_id = self
-            .take("module_id")?
-            .into_text()
-            .ok()
-            .filter(|id| !id.is_empty());
+        let module_id = self.take("module_id")?.into_text().ok().filter(|id| !id.is_empty());
         if self.take("digest")?.as_text() != Some("SHA384") {
             return Err(wrong("digest", "\"SHA384\""));
         }
-        let timestamp = self
-            .take("timestamp")?
-            .into_integer()
-            .ok()
-            .and_then(|time| u64::try_from(time).ok());
-        let certificate = self
-            .take("certificate")?
-            .into_bytes()
-            .ok()
-            .filter(|der| is_certificate(der));
-        let cabundle = self
-            .take("cabundle")?
-            .into_array()
-            .ok()
-            .filter(|bundle| !bundle.is_empty());
+        let timestamp = self.take("timestamp")?.into_integer().ok().and_then(|time| u64::try_from(time).ok());
+        let certificate = self.take("certificate")?.into_bytes().ok().filter(|der| is_certificate(der));
+        let cabundle = self.take("cabundle")?.into_array().ok().filter(|bundle| !bundle.is_empty());
         let cabundle: Option<Vec<_>> = cabundle.and_then(|bundle| {
             bundle
                 .into_iter()
@@ -252,10 +228,8 @@ impl Fields {
         let claims = Claims {
             module_id: module_id.ok_or(wrong("module_id", "non-empty text"))?,
             timestamp: timestamp.ok_or(wrong("timestamp", "milliseconds since 1970"))?,
-            pcrs: registers(self.take("pcrs")?).ok_or(wrong(
-                "pcrs",
-                "a map of 1 to 32 registers, 0 to 31, of 48 bytes each",
-            ))?,
+            pcrs: registers(self.take("pcrs")?)
+                .ok_or(wrong("pcrs", "a map of 1 to 32 registers, 0 to 31, of 48 bytes each"))?,
             public_key: self.optional("public_key", PUBLIC_KEY_MAX, "null or at most 1024 bytes")?,
             user_data: self.optional("user_data", USER_DATA_MAX, "null or at most 512 bytes")?,
             nonce: self.optional("nonce", NONCE_MAX, "null or at most 512 bytes")?,
@@ -295,9 +269,7 @@ fn is_certificate(der: &[u8]) -> bool {
 fn registers(value: Value) -> Option<BTreeMap<u16, Pcr>> {
     let mut registers = BTreeMap::new();
     for (index, value) in value.into_map().ok()? {
-        let index = u16::try_from(index.into_integer().ok()?)
-            .ok()
-            .filter(|index| *index < pcr::COUNT)?;
+        let index = u16::try_from(index.into_integer().ok()?).ok().filter(|index| *index < pcr::COUNT)?;
         let value = <[u8; pcr::LEN]>::try_from(value.into_bytes().ok()?).ok()?;
         if registers.insert(index, Pcr::new(value)).is_some() {
             return None;

@@ -25,7 +25,5 @@ pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
 }
 
 fn digit(character: u8) -> Option<u8> {
-    char::from(character)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
+    char::from(character).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }

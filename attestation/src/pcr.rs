@@ -113,9 +113,7 @@ impl serde::Serialize for Pcr {
 
 impl<'de> serde::Deserialize<'de> for Pcr {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <std::borrow::Cow<'de, str>>::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        <std::borrow::Cow<'de, str>>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -193,28 +191,19 @@ impl Bank {
             values[8] = launch.image.pcr8.unwrap_or(Pcr::ZERO);
             values[POSTURE as usize] = launch.posture;
         }
-        Self {
-            values,
-            locked: 0xffff,
-        }
+        Self { values, locked: 0xffff }
     }
 
     /// Value of a register, and whether it is locked.
     pub fn describe(&self, index: u16) -> Result<(Pcr, bool), BankError> {
-        let value = self
-            .values
-            .get(usize::from(index))
-            .ok_or(BankError::NoSuchRegister(index))?;
+        let value = self.values.get(usize::from(index)).ok_or(BankError::NoSuchRegister(index))?;
         Ok((*value, self.is_locked(index)))
     }
 
     /// Extends an open register and returns its new value.
     pub fn extend(&mut self, index: u16, data: &[u8]) -> Result<Pcr, BankError> {
         let locked = self.is_locked(index);
-        let value = self
-            .values
-            .get_mut(usize::from(index))
-            .ok_or(BankError::NoSuchRegister(index))?;
+        let value = self.values.get_mut(usize::from(index)).ok_or(BankError::NoSuchRegister(index))?;
         if locked {
             return Err(BankError::Locked(index));
         }
@@ -247,14 +236,10 @@ impl Bank {
 
     /// The locked registers, in order.
     pub fn locked(&self) -> impl Iterator<Item = (u16, Pcr)> {
-        (0..COUNT)
-            .zip(self.values)
-            .filter(|(index, _)| self.is_locked(*index))
+        (0..COUNT).zip(self.values).filter(|(index, _)| self.is_locked(*index))
     }
 
     fn is_locked(&self, index: u16) -> bool {
-        self.locked
-            .checked_shr(u32::from(index))
-            .is_some_and(|bits| bits & 1 == 1)
+        self.locked.checked_shr(u32::from(index)).is_some_and(|bits| bits & 1 == 1)
     }
 }

@@ -101,21 +101,14 @@ impl PlatformKey {
         let (key, public) = SigningScalar::pair_from_pem(&pem).map_err(|_| PlatformError::NotAKey(path))?;
 
         let path = directory.join(ROOT_FILE);
-        let fault = |fault| PlatformError::Root {
-            path: path.clone(),
-            fault,
-        };
+        let fault = |fault| PlatformError::Root { path: path.clone(), fault };
         let root = parse_root(&read(&path)?).map_err(fault)?;
         let link = Link::read(&root).map_err(fault)?;
         link.check_authority(0).map_err(fault)?;
         if link.public != public {
             return Err(PlatformError::Mismatch(directory.to_owned()));
         }
-        Ok(Self {
-            key: Box::new(key),
-            public,
-            root,
-        })
+        Ok(Self { key: Box::new(key), public, root })
     }
 
     /// Loads the key from `directory`, and first makes both if there is none. Processes that do so at once end up
@@ -125,11 +118,7 @@ impl PlatformKey {
             |path: &Path| matches!(fs::metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound);
         let path = directory.join(KEY_FILE);
         if absent(&path) {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(directory)
-                .map_err(at(directory))?;
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(at(directory))?;
             let lock = File::open(directory).map_err(at(directory))?;
             lock.lock().map_err(at(directory))?;
             if absent(&path) {
@@ -151,10 +140,8 @@ impl PlatformKey {
         module_id: &str,
         now: u64,
     ) -> Result<Vec<u8>, PlatformError> {
-        let link = Link::read(&self.root).map_err(|fault| PlatformError::Root {
-            path: ROOT_FILE.into(),
-            fault,
-        })?;
+        let link =
+            Link::read(&self.root).map_err(|fault| PlatformError::Root { path: ROOT_FILE.into(), fault })?;
         let issuer = Issuer {
             name: link.subject_name().as_ref().clone(),
             public: &self.public,
@@ -193,9 +180,7 @@ pub fn encode_root(der: &[u8]) -> der::Result<String> {
 fn read(path: &Path) -> Result<Vec<u8>, PlatformError> {
     // Reserved at once: a buffer that grows would leave copies of the key behind.
     let mut bytes = Vec::with_capacity(FILE_MAX as usize + 1);
-    File::open(path)
-        .and_then(|file| file.take(FILE_MAX).read_to_end(&mut bytes))
-        .map_err(at(path))?;
+    File::open(path).and_then(|file| file.take(FILE_MAX).read_to_end(&mut bytes)).map_err(at(path))?;
     Ok(bytes)
 }
 
@@ -208,11 +193,7 @@ pub(crate) fn replace(directory: &Path, name: &str, contents: &[u8], mode: u32) 
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(&partial)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&partial)?;
         file.write_all(contents)?;
         file.sync_all()?;
         fs::rename(&partial, &path)?;
@@ -222,8 +203,5 @@ pub(crate) fn replace(directory: &Path, name: &str, contents: &[u8], mode: u32) 
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> PlatformError {
-    move |source| PlatformError::Io {
-        path: path.to_owned(),
-        source,
-    }
+    move |source| PlatformError::Io { path: path.to_owned(), source }
 }

@@ -253,10 +253,9 @@ fn check(name: &str, fact: &Fact) -> Result<(), PostureError> {
         return Err(PostureError::Name(name.chars().take(NAME_MAX).collect()));
     }
     match fact {
-        Fact::Text(text) if text.len() > TEXT_MAX => Err(PostureError::Text {
-            name: name.into(),
-            length: text.len(),
-        }),
+        Fact::Text(text) if text.len() > TEXT_MAX => {
+            Err(PostureError::Text { name: name.into(), length: text.len() })
+        }
         _ => Ok(()),
     }
 }

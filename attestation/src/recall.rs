@@ -37,9 +37,7 @@ pub fn measure(
     let directory = directory.join(DIRECTORY);
     let name = format!("{:x}-{:08x}", image.file().len(), image.crc());
     let secret = platform.derive("casemate measurements 1");
-    let key = secret
-        .get(..AES_256_GCM.key_len())
-        .and_then(|key| UnboundKey::new(&AES_256_GCM, key).ok());
+    let key = secret.get(..AES_256_GCM.key_len()).and_then(|key| UnboundKey::new(&AES_256_GCM, key).ok());
     let Some(key) = key.map(LessSafeKey::new) else {
         return image.measure();
     };
@@ -60,19 +58,10 @@ fn open(key: &LessSafeKey, entry: &[u8], image: &Eif<'_>) -> Option<ImageMeasure
     let (nonce, sealed) = entry.split_first_chunk::<NONCE_LEN>()?;
     let mut sealed = sealed.to_vec();
     let nonce = Nonce::assume_unique_for_key(*nonce);
-    let content = key
-        .open_in_place(nonce, Aad::from(image.file()), &mut sealed)
-        .ok()?;
-    let (registers, signed) = <&[u8; CONTENT_LEN]>::try_from(&*content)
-        .ok()?
-        .split_first_chunk()?;
+    let content = key.open_in_place(nonce, Aad::from(image.file()), &mut sealed).ok()?;
+    let (registers, signed) = <&[u8; CONTENT_LEN]>::try_from(&*content).ok()?.split_first_chunk()?;
     let registers: &[u8; 4 * pcr::LEN] = registers;
-    let mut registers = registers
-        .as_chunks::<{ pcr::LEN }>()
-        .0
-        .iter()
-        .copied()
-        .map(Pcr::new);
+    let mut registers = registers.as_chunks::<{ pcr::LEN }>().0.iter().copied().map(Pcr::new);
     Some(ImageMeasurements {
         pcr0: registers.next()?,
         pcr1: registers.next()?,
@@ -85,14 +74,11 @@ fn seal(key: &LessSafeKey, measured: &ImageMeasurements, image: &Eif<'_>) -> Opt
     let mut nonce = [0; NONCE_LEN];
     signing::system_random(&mut nonce).ok()?;
     let pcr8 = measured.pcr8.unwrap_or(Pcr::ZERO);
-    let mut content: Vec<u8> = [measured.pcr0, measured.pcr1, measured.pcr2, pcr8]
-        .iter()
-        .flat_map(|pcr| *pcr.as_bytes())
-        .collect();
+    let mut content: Vec<u8> =
+        [measured.pcr0, measured.pcr1, measured.pcr2, pcr8].iter().flat_map(|pcr| *pcr.as_bytes()).collect();
     content.push(u8::from(measured.pcr8.is_some()));
     let unique = Nonce::assume_unique_for_key(nonce);
-    key.seal_in_place_append_tag(unique, Aad::from(image.file()), &mut content)
-        .ok()?;
+    key.seal_in_place_append_tag(unique, Aad::from(image.file()), &mut content).ok()?;
     Some([&nonce[..], &content].concat())
 }
 

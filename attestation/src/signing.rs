@@ -74,9 +74,7 @@ impl SigningScalar {
     /// `getrandom`.
     pub fn sign(&self, message: &[u8]) -> Result<[u8; SIGNATURE_LEN], SigningError> {
         let mut signature = [0; SIGNATURE_LEN];
-        self.key()?
-            .sign::<Sha384>(&[message], &mut signature)
-            .map_err(|_| SigningError::Random)?;
+        self.key()?.sign::<Sha384>(&[message], &mut signature).map_err(|_| SigningError::Random)?;
         Ok(signature)
     }
 
@@ -104,14 +102,9 @@ impl SigningScalar {
     /// The key as PKCS#8 in PEM, its public key included.
     pub(crate) fn to_pem(&self) -> Result<Zeroizing<String>, SigningError> {
         let mut buffer = Zeroizing::new([0; 256]);
-        let der = self
-            .key()?
-            .to_pkcs8_der(buffer.as_mut_slice())
-            .map_err(|_| SigningError::NotAKey)?;
+        let der = self.key()?.to_pkcs8_der(buffer.as_mut_slice()).map_err(|_| SigningError::NotAKey)?;
         let document = SecretDocument::try_from(der).map_err(|_| SigningError::NotAKey)?;
-        document
-            .to_pem("PRIVATE KEY", LineEnding::LF)
-            .map_err(|_| SigningError::NotAKey)
+        document.to_pem("PRIVATE KEY", LineEnding::LF).map_err(|_| SigningError::NotAKey)
     }
 
     /// The key in a PEM file, PKCS#8 (`PRIVATE KEY`) or SEC 1 (`EC PRIVATE KEY`) as openssl writes them.
@@ -161,10 +154,7 @@ fn read_pem(pem: &[u8]) -> Option<(SigningScalar, [u8; PUBLIC_LEN])> {
             let info: PrivateKeyInfo<'_> = document.decode_msg().ok()?;
             info.algorithm.assert_oids(ID_EC_PUBLIC_KEY, SECP_384_R_1).ok()?;
             let inner = EcPrivateKey::from_der(info.private_key.as_bytes()).ok()?;
-            inner
-                .parameters
-                .is_none_or(|curve| curve == SECP_384_R_1)
-                .then(|| inner.read())?
+            inner.parameters.is_none_or(|curve| curve == SECP_384_R_1).then(|| inner.read())?
         }
         "EC PRIVATE KEY" => {
             let inner: EcPrivateKey<'_> = document.decode_msg().ok()?;
@@ -188,16 +178,12 @@ impl EcPrivateKey<'_> {
 
 /// Whether `signature` (r ‖ s) over `message` was made by the holder of `public` (SEC 1 point).
 pub fn verify_fixed(public: &[u8], message: &[u8], signature: &[u8]) -> bool {
-    UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, public)
-        .verify(message, signature)
-        .is_ok()
+    UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, public).verify(message, signature).is_ok()
 }
 
 /// Whether `signature` (DER) over `message` was made by the holder of `public` (SEC 1 point).
 pub fn verify_der(public: &[u8], message: &[u8], signature: &[u8]) -> bool {
-    UnparsedPublicKey::new(&ECDSA_P384_SHA384_ASN1, public)
-        .verify(message, signature)
-        .is_ok()
+    UnparsedPublicKey::new(&ECDSA_P384_SHA384_ASN1, public).verify(message, signature).is_ok()
 }
 
 /// Fills `buffer` from the kernel's generator. Not aws-lc's: its first use in a process measures CPU jitter for

@@ -187,13 +187,8 @@ pub struct Established {
 /// Checks evidence against expectations.
 pub fn verify(evidence: Evidence<'_>, expected: Expectations<'_>) -> Result<Established, VerifyError> {
     let signed = document::parse(evidence.document)?;
-    let chain = chain::validate(
-        &signed.cabundle,
-        &signed.certificate,
-        expected.roots,
-        expected.now / 1000,
-    )
-    .map_err(|(position, fault)| VerifyError::Chain { position, fault })?;
+    let chain = chain::validate(&signed.cabundle, &signed.certificate, expected.roots, expected.now / 1000)
+        .map_err(|(position, fault)| VerifyError::Chain { position, fault })?;
     if !signing::verify_fixed(&chain.leaf_public, &signed.to_be_signed, &signed.signature) {
         return Err(VerifyError::Signature);
     }
@@ -235,16 +230,12 @@ fn check_name(claims: &Claims, certificate: &str, policy: &Policy) -> Result<(),
     let rest = certificate.strip_prefix(module_id.as_str());
     if !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.')) {
         let certificate = certificate.to_owned();
-        return Err(VerifyError::OtherModule {
-            module_id: module_id.clone(),
-            certificate,
-        });
+        return Err(VerifyError::OtherModule { module_id: module_id.clone(), certificate });
     }
     match &policy.module_id {
-        Some(wanted) if !wanted.accepts(module_id) => Err(VerifyError::Module {
-            found: module_id.clone(),
-            wanted: wanted.to_string(),
-        }),
+        Some(wanted) if !wanted.accepts(module_id) => {
+            Err(VerifyError::Module { found: module_id.clone(), wanted: wanted.to_string() })
+        }
         _ => Ok(()),
     }
 }
@@ -280,11 +271,7 @@ fn check_registers(claims: &Claims, policy: &Policy) -> Result<(), VerifyError> 
     for (index, wanted) in &policy.pcrs {
         let found = claims.pcrs.get(index).ok_or(VerifyError::PcrMissing(*index))?;
         if !wanted.accepts(found) {
-            return Err(VerifyError::Pcr {
-                index: *index,
-                found: *found,
-                wanted: wanted.to_string(),
-            });
+            return Err(VerifyError::Pcr { index: *index, found: *found, wanted: wanted.to_string() });
         }
     }
     Ok(())
@@ -302,15 +289,9 @@ fn check_posture(
         };
     };
     let posture = Posture::parse(facts)?;
-    let found = *claims
-        .pcrs
-        .get(&pcr::POSTURE)
-        .ok_or(VerifyError::PcrMissing(pcr::POSTURE))?;
+    let found = *claims.pcrs.get(&pcr::POSTURE).ok_or(VerifyError::PcrMissing(pcr::POSTURE))?;
     if posture.pcr() != found {
-        return Err(VerifyError::PostureMismatch {
-            facts: posture.pcr(),
-            found,
-        });
+        return Err(VerifyError::PostureMismatch { facts: posture.pcr(), found });
     }
     for (name, requirement) in &policy.posture {
         let fact = posture.get(name);
@@ -335,32 +316,16 @@ impl fmt::Display for Established {
         writeln!(f, "module id    {}", self.module_id.escape_debug())?;
         writeln!(f, "root         SHA-256 {}", self.root_sha256)?;
         writeln!(f, "age          {} s", self.age_seconds)?;
-        writeln!(
-            f,
-            "nonce        {}",
-            if self.nonce_matched {
-                "matches"
-            } else {
-                "not checked"
-            }
-        )?;
+        writeln!(f, "nonce        {}", if self.nonce_matched { "matches" } else { "not checked" })?;
         writeln!(
             f,
             "mode         {}",
-            if self.debug {
-                "DEBUG: proves nothing about image or host"
-            } else {
-                "production"
-            }
+            if self.debug { "DEBUG: proves nothing about image or host" } else { "production" }
         )?;
         for (index, value) in &self.pcrs {
             let checked = self.pcrs_checked.contains(index);
             if checked || !value.is_zero() {
-                writeln!(
-                    f,
-                    "PCR{index:<9} {value}{}",
-                    if checked { "  as demanded" } else { "" }
-                )?;
+                writeln!(f, "PCR{index:<9} {value}{}", if checked { "  as demanded" } else { "" })?;
             }
         }
         for (name, value) in [("user data", &self.user_data), ("public key", &self.public_key)] {
@@ -374,11 +339,7 @@ impl fmt::Display for Established {
                 writeln!(f, "posture      proved by PCR15")?;
                 posture.facts().try_for_each(|(name, fact)| {
                     let checked = self.posture_checked.iter().any(|checked| checked == name);
-                    writeln!(
-                        f,
-                        "  {name} = {fact}{}",
-                        if checked { "  as demanded" } else { "" }
-                    )
+                    writeln!(f, "  {name} = {fact}{}", if checked { "  as demanded" } else { "" })
                 })
             }
         }

@@ -13,13 +13,7 @@ const NOW: u64 = 1_795_478_400;
 
 fn example() -> Vec<u8> {
     let ramdisks = vec![&b"first"[..], b"", b"third"];
-    Builder {
-        metadata: Some(b"{}"),
-        ramdisks,
-        ..Builder::guest(b"\x7fELF guest", "quiet")
-    }
-    .build()
-    .unwrap()
+    Builder { metadata: Some(b"{}"), ramdisks, ..Builder::guest(b"\x7fELF guest", "quiet") }.build().unwrap()
 }
 
 /// The image with `bytes` put at `at` and the CRC made right again.
@@ -38,10 +32,7 @@ fn what_is_written_is_read() {
     let image = example();
     let eif = Eif::parse(&image).unwrap();
     assert_eq!((eif.kernel, eif.cmdline), (&b"\x7fELF guest"[..], "quiet"));
-    assert_eq!(
-        (eif.metadata, eif.ramdisks.len(), eif.signature),
-        (Some(&b"{}"[..]), 3, None)
-    );
+    assert_eq!((eif.metadata, eif.ramdisks.len(), eif.signature), (Some(&b"{}"[..]), 3, None));
     assert!(!eif.arm64 && eif.default_cpus == 1);
     assert_eq!(Builder::from_image(&eif).build().unwrap(), image);
 }
@@ -62,12 +53,7 @@ fn measurements_are_those_of_the_published_formula() {
 fn metadata_is_not_measured() {
     let builder = Builder::guest(b"elf", "c");
     let plain = builder.build().unwrap();
-    let named = Builder {
-        metadata: Some(b"{\"a\":1}"),
-        ..builder
-    }
-    .build()
-    .unwrap();
+    let named = Builder { metadata: Some(b"{\"a\":1}"), ..builder }.build().unwrap();
     let measure = |image: &[u8]| Eif::parse(image).unwrap().measure().unwrap();
     assert_eq!(measure(&plain), measure(&named));
 }
@@ -86,56 +72,17 @@ fn each_flaw_has_its_reason() {
         (540, &[1], EifError::Reserved("unused")),
         (26, &[0, 2], EifError::SectionCount(2)),
         (26, &[0, 33], EifError::SectionCount(33)),
-        (
-            26,
-            &[0, 5],
-            section(5, "is not counted, but has an offset or a size"),
-        ),
-        (
-            offsets + 8 * 31,
-            &[1],
-            section(31, "is not counted, but has an offset or a size"),
-        ),
-        (
-            offsets,
-            &[0xff],
-            section(0, "does not begin where the one before it ends"),
-        ),
-        (
-            offsets + 15,
-            &[0],
-            section(1, "does not begin where the one before it ends"),
-        ),
-        (
-            sizes,
-            &[0x7f],
-            section(0, "has another size in its own header than in the image's"),
-        ),
+        (26, &[0, 5], section(5, "is not counted, but has an offset or a size")),
+        (offsets + 8 * 31, &[1], section(31, "is not counted, but has an offset or a size")),
+        (offsets, &[0xff], section(0, "does not begin where the one before it ends")),
+        (offsets + 15, &[0], section(1, "does not begin where the one before it ends")),
+        (sizes, &[0x7f], section(0, "has another size in its own header than in the image's")),
         (first, &[0, 9], section(0, "has an unknown type")),
-        (
-            first,
-            &[0, 2],
-            section(
-                0,
-                "is out of order: kernel, command line, metadata, ramdisks, signature",
-            ),
-        ),
-        (
-            first + 2,
-            &[1],
-            section(0, "has flags that this version does not define"),
-        ),
-        (
-            first + 12 + 10 + 12,
-            &[0xff],
-            section(1, "the command line is not UTF-8"),
-        ),
+        (first, &[0, 2], section(0, "is out of order: kernel, command line, metadata, ramdisks, signature")),
+        (first + 2, &[1], section(0, "has flags that this version does not define")),
+        (first + 12 + 10 + 12, &[0xff], section(1, "the command line is not UTF-8")),
     ] {
-        assert_eq!(
-            parse(&patched(image.clone(), at, bytes)),
-            expected,
-            "{bytes:02x?} at {at}"
-        );
+        assert_eq!(parse(&patched(image.clone(), at, bytes)), expected, "{bytes:02x?} at {at}");
     }
     let mut damaged = image.clone();
     damaged[HEADER_LEN + 14] ^= 1;
@@ -145,15 +92,8 @@ fn each_flaw_has_its_reason() {
     assert_eq!(parse(&patched(longer, 0, b".eif")), EifError::Trailing(1));
     for length in 0..image.len() {
         let cut = &image[..length];
-        let cut = if length < HEADER_LEN {
-            cut.to_vec()
-        } else {
-            patched(cut.to_vec(), 0, b".eif")
-        };
-        assert!(
-            matches!(parse(&cut), EifError::Truncated { .. }),
-            "length {length}"
-        );
+        let cut = if length < HEADER_LEN { cut.to_vec() } else { patched(cut.to_vec(), 0, b".eif") };
+        assert!(matches!(parse(&cut), EifError::Truncated { .. }), "length {length}");
     }
     // A size that both headers claim and that overflows every sum.
     let huge = patched(image.clone(), sizes, &[0xff; 8]);
@@ -164,13 +104,7 @@ fn each_flaw_has_its_reason() {
 #[test]
 fn an_image_needs_a_ramdisk_and_room_for_all() {
     let guest = Builder::guest(b"elf", "");
-    let build = |count| {
-        Builder {
-            ramdisks: vec![&b""[..]; count],
-            ..guest.clone()
-        }
-        .build()
-    };
+    let build = |count| Builder { ramdisks: vec![&b""[..]; count], ..guest.clone() }.build();
     assert_eq!(build(0), Err(BuildError::NoRamdisk));
     assert!(build(30).is_ok());
     assert_eq!(build(31), Err(BuildError::TooManySections(33)));
@@ -190,45 +124,23 @@ fn a_signature_gives_pcr8_and_holds_for_one_image_and_one_key() {
     let signed = sign(&Eif::parse(&image).unwrap(), &certificate, &key).unwrap();
     let eif = Eif::parse(&signed).unwrap();
     let measured = eif.measure().unwrap();
-    assert_eq!(
-        measured.pcr8,
-        Some(Pcr::measure(&platform::parse_root(&certificate).unwrap()))
-    );
+    assert_eq!(measured.pcr8, Some(Pcr::measure(&platform::parse_root(&certificate).unwrap())));
     assert_eq!(measured.pcr0, Eif::parse(&image).unwrap().measure().unwrap().pcr0);
     // Signing again replaces the signature.
     let again = sign(&eif, &certificate, &key).unwrap();
     assert_eq!(Eif::parse(&again).unwrap().measure().unwrap(), measured);
 
-    let other = Builder {
-        kernel: b"other",
-        ..Builder::from_image(&eif)
-    }
-    .build()
-    .unwrap();
-    assert_eq!(
-        Eif::parse(&other).unwrap().measure(),
-        Err(SignatureError::OtherImage)
-    );
+    let other = Builder { kernel: b"other", ..Builder::from_image(&eif) }.build().unwrap();
+    assert_eq!(Eif::parse(&other).unwrap().measure(), Err(SignatureError::OtherImage));
     let (other_key, other_certificate) = signer("other signer");
-    assert_eq!(
-        sign(&eif, &certificate, &other_key),
-        Err(SignatureError::OtherKey)
-    );
+    assert_eq!(sign(&eif, &certificate, &other_key), Err(SignatureError::OtherKey));
 
     let section = eif.signature.unwrap().to_vec();
     let with = |section: &[u8]| {
-        let image = Builder {
-            signature: Some(section),
-            ..Builder::from_image(&eif)
-        }
-        .build()
-        .unwrap();
+        let image = Builder { signature: Some(section), ..Builder::from_image(&eif) }.build().unwrap();
         Eif::parse(&image).unwrap().measure()
     };
-    let cose = section
-        .windows(9)
-        .position(|bytes| bytes == b"signature")
-        .unwrap();
+    let cose = section.windows(9).position(|bytes| bytes == b"signature").unwrap();
     for index in 0..section.len() {
         let mut changed = section.clone();
         changed[index] ^= 1;
@@ -239,10 +151,7 @@ fn a_signature_gives_pcr8_and_holds_for_one_image_and_one_key() {
         }
     }
     let foreign = sign(&eif, &other_certificate, &other_key).unwrap();
-    assert_ne!(
-        Eif::parse(&foreign).unwrap().measure().unwrap().pcr8,
-        measured.pcr8
-    );
+    assert_ne!(Eif::parse(&foreign).unwrap().measure().unwrap().pcr8, measured.pcr8);
     assert!(matches!(with(b""), Err(SignatureError::Malformed(_))));
     assert!(matches!(with(b"\x80"), Err(SignatureError::Malformed(_))));
 }
@@ -251,13 +160,7 @@ fn a_signature_gives_pcr8_and_holds_for_one_image_and_one_key() {
 fn a_module_id_fits_its_certificate() {
     let platform = PlatformKey::generate(NOW).unwrap();
     let public = SigningScalar::from_bytes(&[1; 48]).unwrap().public().unwrap();
-    assert!(
-        platform
-            .certify(&public, &"m".repeat(MODULE_ID_MAX), NOW)
-            .unwrap()
-            .len()
-            <= 1024
-    );
+    assert!(platform.certify(&public, &"m".repeat(MODULE_ID_MAX), NOW).unwrap().len() <= 1024);
     for id in [String::new(), "m".repeat(MODULE_ID_MAX + 1)] {
         assert!(platform.certify(&public, &id, NOW).is_err());
     }

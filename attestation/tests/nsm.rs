@@ -37,15 +37,9 @@ fn launch_registers_are_measured_and_locked_from_the_start() {
         (15, measured.posture),
     ];
     for index in 0..16 {
-        let value = expected
-            .iter()
-            .find(|(at, _)| *at == index)
-            .map_or(Pcr::ZERO, |(_, value)| *value);
+        let value = expected.iter().find(|(at, _)| *at == index).map_or(Pcr::ZERO, |(_, value)| *value);
         assert_eq!(describe(&mut nsm, index), (value, true), "PCR{index}");
-        for request in [
-            Request::ExtendPCR { index, data: vec![1] },
-            Request::LockPCR { index },
-        ] {
+        for request in [Request::ExtendPCR { index, data: vec![1] }, Request::LockPCR { index }] {
             assert!(
                 matches!(ask(&mut nsm, &request), Response::Error(ErrorCode::ReadOnlyIndex)),
                 "{request:?}"
@@ -63,30 +57,15 @@ fn guest_registers_can_be_extended_until_they_are_locked() {
         let mut expected = Pcr::ZERO;
         for data in [&b"first"[..], b"", b"third"] {
             expected = expected.extended(data);
-            match ask(
-                &mut nsm,
-                &Request::ExtendPCR {
-                    index,
-                    data: data.into(),
-                },
-            ) {
+            match ask(&mut nsm, &Request::ExtendPCR { index, data: data.into() }) {
                 Response::ExtendPCR { data } => assert_eq!(data, expected.as_bytes()),
                 other => panic!("{other:?}"),
             }
         }
-        assert!(matches!(
-            ask(&mut nsm, &Request::LockPCR { index }),
-            Response::LockPCR
-        ));
+        assert!(matches!(ask(&mut nsm, &Request::LockPCR { index }), Response::LockPCR));
         assert_eq!(describe(&mut nsm, index), (expected, true));
-        for request in [
-            Request::ExtendPCR { index, data: vec![1] },
-            Request::LockPCR { index },
-        ] {
-            assert!(matches!(
-                ask(&mut nsm, &request),
-                Response::Error(ErrorCode::ReadOnlyIndex)
-            ));
+        for request in [Request::ExtendPCR { index, data: vec![1] }, Request::LockPCR { index }] {
+            assert!(matches!(ask(&mut nsm, &request), Response::Error(ErrorCode::ReadOnlyIndex)));
         }
     }
 }
@@ -122,16 +101,9 @@ fn indices_beyond_the_last_do_not_exist() {
 fn a_range_locks_everything_below_it() {
     for range in 0..=32 {
         let mut nsm = new(Mode::Production);
-        assert!(matches!(
-            ask(&mut nsm, &Request::LockPCRs { range }),
-            Response::LockPCRs
-        ));
+        assert!(matches!(ask(&mut nsm, &Request::LockPCRs { range }), Response::LockPCRs));
         for index in 0..32 {
-            assert_eq!(
-                describe(&mut nsm, index).1,
-                index < range.max(16),
-                "{range}: PCR{index}"
-            );
+            assert_eq!(describe(&mut nsm, index).1, index < range.max(16), "{range}: PCR{index}");
         }
     }
 }
@@ -141,14 +113,7 @@ fn the_description_names_module_and_locks() {
     let mut nsm = new(Mode::Production);
     ask(&mut nsm, &Request::LockPCR { index: 20 });
     match ask(&mut nsm, &Request::DescribeNSM) {
-        Response::DescribeNSM {
-            version_major,
-            module_id,
-            max_pcrs,
-            locked_pcrs,
-            digest,
-            ..
-        } => {
+        Response::DescribeNSM { version_major, module_id, max_pcrs, locked_pcrs, digest, .. } => {
             assert_eq!((version_major, module_id.as_str(), max_pcrs), (1, MODULE_ID, 32));
             assert_eq!(locked_pcrs, (0..16).chain([20]).collect());
             assert_eq!(digest, Digest::SHA384);
@@ -183,20 +148,8 @@ fn debug_mode_shows_zeros_everywhere() {
 #[test]
 fn only_locked_registers_are_in_documents() {
     let mut nsm = new(Mode::Production);
-    ask(
-        &mut nsm,
-        &Request::ExtendPCR {
-            index: 17,
-            data: b"open".into(),
-        },
-    );
-    ask(
-        &mut nsm,
-        &Request::ExtendPCR {
-            index: 18,
-            data: b"locked".into(),
-        },
-    );
+    ask(&mut nsm, &Request::ExtendPCR { index: 17, data: b"open".into() });
+    ask(&mut nsm, &Request::ExtendPCR { index: 18, data: b"locked".into() });
     ask(&mut nsm, &Request::LockPCR { index: 18 });
     let signed = document::parse(&support::attest(&mut nsm, b"n", b"")).unwrap();
     assert_eq!(
@@ -228,12 +181,7 @@ fn documents_keep_the_published_form() {
     let text = |name: &str| [&[0x60 + name.len() as u8], name.as_bytes()].concat();
     let places: Vec<_> = names
         .iter()
-        .map(|name| {
-            document
-                .windows(name.len() + 1)
-                .position(|bytes| bytes == text(name))
-                .unwrap()
-        })
+        .map(|name| document.windows(name.len() + 1).position(|bytes| bytes == text(name)).unwrap())
         .collect();
     assert!(places.is_sorted(), "{places:?}");
     let signed = document::parse(&document).unwrap();
@@ -260,10 +208,7 @@ fn each_attestation_field_has_its_limit() {
         other => panic!("{other:?}"),
     }
     for over in [request(513, 0, 0), request(0, 513, 0), request(0, 0, 1025)] {
-        assert!(matches!(
-            ask(&mut nsm, &over),
-            Response::Error(ErrorCode::InputTooLarge)
-        ));
+        assert!(matches!(ask(&mut nsm, &over), Response::Error(ErrorCode::InputTooLarge)));
     }
 }
 
@@ -283,28 +228,16 @@ fn what_is_no_request_is_an_invalid_operation() {
         b"\x9f",
         b"\x5b\xff\xff\xff\xff\xff\xff\xff\xff",
     ] {
-        assert!(
-            matches!(answer(bytes), Response::Error(ErrorCode::InvalidOperation)),
-            "{bytes:02x?}"
-        );
+        assert!(matches!(answer(bytes), Response::Error(ErrorCode::InvalidOperation)), "{bytes:02x?}");
     }
-    assert!(matches!(
-        answer(&[0; REQUEST_MAX]),
-        Response::Error(ErrorCode::InvalidOperation)
-    ));
-    assert!(matches!(
-        answer(&[0; REQUEST_MAX + 1]),
-        Response::Error(ErrorCode::InputTooLarge)
-    ));
+    assert!(matches!(answer(&[0; REQUEST_MAX]), Response::Error(ErrorCode::InvalidOperation)));
+    assert!(matches!(answer(&[0; REQUEST_MAX + 1]), Response::Error(ErrorCode::InputTooLarge)));
     // As other CBOR libraries write it: the index in a longer form, text instead of bytes.
     assert!(matches!(
         answer(b"\xa1\x69ExtendPCR\xa2\x65index\x19\x00\x10\x64data\x63abc"),
         Response::ExtendPCR { .. }
     ));
-    assert!(matches!(
-        answer(b"\xa1\x6bAttestation\xa0"),
-        Response::Attestation { .. }
-    ));
+    assert!(matches!(answer(b"\xa1\x6bAttestation\xa0"), Response::Attestation { .. }));
 }
 
 struct Broken;
@@ -340,36 +273,21 @@ impl DocumentSigner for Signer {
 
 #[test]
 fn failures_of_the_host_are_internal_errors_and_long_answers_do_not_fit() {
-    let attestation = api::encode_request(&Request::Attestation {
-        user_data: None,
-        nonce: None,
-        public_key: None,
-    });
+    let attestation =
+        api::encode_request(&Request::Attestation { user_data: None, nonce: None, public_key: None });
     let random = api::encode_request(&Request::GetRandom);
     let launch = launch(Mode::Production);
-    let signer = |fails, count| Signer {
-        cabundle: vec![vec![0; 1024]; count],
-        fails,
-    };
+    let signer = |fails, count| Signer { cabundle: vec![vec![0; 1024]; count], fails };
     let answer = |bytes: Vec<u8>| api::decode_response(&bytes).unwrap();
 
     let mut broken = Nsm::new(MODULE_ID.into(), &launch, signer(false, 1), Broken);
     for request in [&attestation, &random] {
-        assert!(matches!(
-            answer(broken.handle(request)),
-            Response::Error(ErrorCode::InternalError)
-        ));
+        assert!(matches!(answer(broken.handle(request)), Response::Error(ErrorCode::InternalError)));
     }
     let mut mute = Nsm::new(MODULE_ID.into(), &launch, signer(true, 1), FixedClock(NOW));
-    assert!(matches!(
-        answer(mute.handle(&attestation)),
-        Response::Error(ErrorCode::InternalError)
-    ));
+    assert!(matches!(answer(mute.handle(&attestation)), Response::Error(ErrorCode::InternalError)));
     let mut long = Nsm::new(MODULE_ID.into(), &launch, signer(false, 12), FixedClock(NOW));
-    assert!(matches!(
-        answer(long.handle(&attestation)),
-        Response::Error(ErrorCode::BufferTooSmall)
-    ));
+    assert!(matches!(answer(long.handle(&attestation)), Response::Error(ErrorCode::BufferTooSmall)));
 }
 
 /// A request's outline, so that properties can speak about it.

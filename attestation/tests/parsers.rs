@@ -58,10 +58,7 @@ fn facts() -> impl Strategy<Value = Posture> {
 /// Signing and verifying makes these cases a hundred times as slow as the others.
 fn fewer() -> ProptestConfig {
     let all = ProptestConfig::default();
-    ProptestConfig {
-        cases: all.cases.div_ceil(4),
-        ..all
-    }
+    ProptestConfig { cases: all.cases.div_ceil(4), ..all }
 }
 
 proptest! {

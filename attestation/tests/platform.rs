@@ -27,23 +27,14 @@ fn mode(path: &Path) -> u32 {
 #[test]
 fn a_key_is_made_once_and_kept() {
     let folder = fresh("kept");
-    assert!(matches!(
-        PlatformKey::load(&folder),
-        Err(PlatformError::Io { .. })
-    ));
+    assert!(matches!(PlatformKey::load(&folder), Err(PlatformError::Io { .. })));
     let made = PlatformKey::load_or_create(&folder, NOW).unwrap();
     assert_eq!(mode(&folder), 0o700);
     assert_eq!(mode(&folder.join(KEY_FILE)), 0o600);
     let again = PlatformKey::load_or_create(&folder, NOW + 1).unwrap();
     assert_eq!(made.root(), again.root());
-    assert_eq!(
-        platform::parse_root(&fs::read(folder.join(ROOT_FILE)).unwrap()).unwrap(),
-        made.root()
-    );
-    let left: Vec<_> = fs::read_dir(&folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
+    assert_eq!(platform::parse_root(&fs::read(folder.join(ROOT_FILE)).unwrap()).unwrap(), made.root());
+    let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left.len(), 2, "{left:?}");
 }
 
@@ -74,9 +65,7 @@ fn processes_that_start_at_once_share_one_key() {
             .into_iter()
             .map(|child| {
                 let output = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
-                let root = output
-                    .lines()
-                    .find_map(|line| line.split_once("ROOT ").map(|(_, root)| root));
+                let root = output.lines().find_map(|line| line.split_once("ROOT ").map(|(_, root)| root));
                 root.unwrap_or_else(|| panic!("{output}")).to_owned()
             })
             .collect();
@@ -115,10 +104,7 @@ fn exposed_damaged_and_mixed_files_are_refused() {
     assert!(matches!(load(), PlatformError::Mismatch(_)));
     fs::write(&root, b"-----BEGIN CERTIFICATE-----\n").unwrap();
     assert!(matches!(load(), PlatformError::Root { .. }));
-    for damaged in [
-        &b""[..],
-        b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
-    ] {
+    for damaged in [&b""[..], b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"] {
         fs::write(&key, damaged).unwrap();
         assert!(matches!(load(), PlatformError::NotAKey(_)));
     }
@@ -130,69 +116,29 @@ fn openssl_agrees() {
     let folder = fresh("openssl");
     let platform = PlatformKey::load_or_create(&folder, NOW).unwrap();
     let openssl = |arguments: &[&str]| {
-        let output = Command::new("openssl")
-            .args(arguments)
-            .current_dir(&folder)
-            .output()
-            .unwrap();
+        let output = Command::new("openssl").args(arguments).current_dir(&folder).output().unwrap();
         let text = [output.stdout, output.stderr].concat();
-        (
-            output.status.success(),
-            String::from_utf8_lossy(&text).into_owned(),
-        )
+        (output.status.success(), String::from_utf8_lossy(&text).into_owned())
     };
 
     let key = SigningScalar::generate(casemate_attestation::signing::system_random).unwrap();
     let leaf = platform.certify(&key.public().unwrap(), "i-test", NOW).unwrap();
     fs::write(folder.join("leaf.pem"), platform::encode_root(&leaf).unwrap()).unwrap();
     let time = NOW.to_string();
-    let verdict = openssl(&[
-        "verify",
-        "-x509_strict",
-        "-attime",
-        &time,
-        "-CAfile",
-        ROOT_FILE,
-        "leaf.pem",
-    ]);
+    let verdict = openssl(&["verify", "-x509_strict", "-attime", &time, "-CAfile", ROOT_FILE, "leaf.pem"]);
     assert!(verdict.0, "{}", verdict.1);
     let text = openssl(&["x509", "-in", "leaf.pem", "-noout", "-text"]).1;
-    for part in [
-        "CN = i-test",
-        "Digital Signature",
-        "CA:FALSE",
-        "ecdsa-with-SHA384",
-        "secp384r1",
-    ] {
+    for part in ["CN = i-test", "Digital Signature", "CA:FALSE", "ecdsa-with-SHA384", "secp384r1"] {
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }
     assert!(openssl(&["pkey", "-in", KEY_FILE, "-check", "-noout"]).0);
 
     assert!(openssl(&["ecparam", "-name", "secp384r1", "-genkey", "-out", "sec1.pem"]).0);
-    assert!(
-        openssl(&[
-            "pkcs8",
-            "-topk8",
-            "-nocrypt",
-            "-in",
-            "sec1.pem",
-            "-out",
-            "pkcs8.pem"
-        ])
-        .0
-    );
+    assert!(openssl(&["pkcs8", "-topk8", "-nocrypt", "-in", "sec1.pem", "-out", "pkcs8.pem"]).0);
     let read = |name| SigningScalar::from_pem(&fs::read(folder.join(name)).unwrap()).unwrap();
     let (sec1, pkcs8) = (read("sec1.pem"), read("pkcs8.pem"));
-    assert!(verify_fixed(
-        &pkcs8.public().unwrap(),
-        b"message",
-        &sec1.sign(b"message").unwrap()
-    ));
-    assert!(!verify_fixed(
-        &pkcs8.public().unwrap(),
-        b"another",
-        &sec1.sign(b"message").unwrap()
-    ));
+    assert!(verify_fixed(&pkcs8.public().unwrap(), b"message", &sec1.sign(b"message").unwrap()));
+    assert!(!verify_fixed(&pkcs8.public().unwrap(), b"another", &sec1.sign(b"message").unwrap()));
     assert!(openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-out", "p256.pem"]).0);
     assert!(SigningScalar::from_pem(&fs::read(folder.join("p256.pem")).unwrap()).is_err());
 }

@@ -20,10 +20,7 @@ fn fresh(name: &str) -> (PathBuf, PlatformKey) {
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {
-    fs::read_dir(folder.join(DIRECTORY))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect()
+    fs::read_dir(folder.join(DIRECTORY)).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
 #[test]
@@ -37,12 +34,7 @@ fn what_is_remembered_is_what_was_measured() {
         let image = Eif::parse(image).unwrap();
         let measured = image.measure().unwrap();
         assert_eq!(recall::measure(&platform, &folder, &image).unwrap(), measured);
-        let contents = || -> Vec<_> {
-            entries(&folder)
-                .iter()
-                .map(|path| fs::read(path).unwrap())
-                .collect()
-        };
+        let contents = || -> Vec<_> { entries(&folder).iter().map(|path| fs::read(path).unwrap()).collect() };
         let written = contents();
         assert_eq!(written.len(), count);
         assert_eq!(recall::measure(&platform, &folder, &image).unwrap(), measured);
@@ -64,11 +56,8 @@ fn an_entry_holds_for_one_image_under_one_key() {
     let second = Eif::parse(&second).unwrap();
     let measured = second.measure().unwrap();
     assert_ne!(measured, remembered);
-    let place = |file: &Eif<'_>| {
-        folder
-            .join(DIRECTORY)
-            .join(format!("{:x}-{:08x}", file.file().len(), file.crc()))
-    };
+    let place =
+        |file: &Eif<'_>| folder.join(DIRECTORY).join(format!("{:x}-{:08x}", file.file().len(), file.crc()));
     fs::write(place(&second), &entry).unwrap();
     assert_eq!(recall::measure(&platform, &folder, &second).unwrap(), measured);
     // It was replaced by one that is right.

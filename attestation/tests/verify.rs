@@ -29,10 +29,7 @@ struct Case {
 impl Case {
     fn new(mode: Mode) -> Self {
         let platform = PlatformKey::generate(NOW).unwrap();
-        Self::of(
-            &platform,
-            attest(&mut nsm(&platform, mode, NOW), NONCE, b"user data"),
-        )
+        Self::of(&platform, attest(&mut nsm(&platform, mode, NOW), NONCE, b"user data"))
     }
 
     fn of(platform: &PlatformKey, document: Vec<u8>) -> Self {
@@ -53,10 +50,7 @@ impl Case {
 
     fn verify(&self, policy: &str) -> Result<Established, VerifyError> {
         verify(
-            Evidence {
-                document: &self.document,
-                posture: self.posture.as_deref(),
-            },
+            Evidence { document: &self.document, posture: self.posture.as_deref() },
             Expectations {
                 roots: &self.roots,
                 policy: &Policy::parse(policy.as_bytes()).unwrap(),
@@ -93,16 +87,10 @@ fn a_document_establishes_what_the_guest_is() {
     assert!(established.nonce_matched && !established.debug);
     assert_eq!(established.user_data.as_deref(), Some(&b"user data"[..]));
     assert_eq!(established.posture, Some(posture()));
-    assert_eq!(
-        established.pcrs.keys().copied().collect::<Vec<_>>(),
-        (0..16).collect::<Vec<_>>()
-    );
+    assert_eq!(established.pcrs.keys().copied().collect::<Vec<_>>(), (0..16).collect::<Vec<_>>());
     let text = established.to_string();
     assert!(text.contains(&format!("{pcr0}  as demanded")), "{text}");
-    assert!(
-        text.contains("sealed_memory = guest_memfd  as demanded"),
-        "{text}"
-    );
+    assert!(text.contains("sealed_memory = guest_memfd  as demanded"), "{text}");
     let json = serde_json::to_value(&established).unwrap();
     assert_eq!(json["pcrs"]["0"], pcr0.to_string());
     assert_eq!(json["user_data"], "757365722064617461");
@@ -119,10 +107,7 @@ fn every_changed_byte_is_noticed() {
     for length in 0..case.document.len() {
         let mut cut = case.clone();
         cut.document.truncate(length);
-        assert!(
-            matches!(cut.refusal("{}"), VerifyError::Document(_)),
-            "length {length}"
-        );
+        assert!(matches!(cut.refusal("{}"), VerifyError::Document(_)), "length {length}");
     }
     let mut signature = case.clone();
     *signature.document.last_mut().unwrap() ^= 1;
@@ -155,19 +140,10 @@ fn a_root_must_be_trusted() {
 fn certificates_must_be_in_date() {
     let mut case = Case::new(Mode::Production);
     case.now = EXPIRED;
-    assert!(matches!(
-        case.chain_fault(),
-        (CertificatePosition::Leaf, CertificateFault::Expired { .. })
-    ));
+    assert!(matches!(case.chain_fault(), (CertificatePosition::Leaf, CertificateFault::Expired { .. })));
     case.now = NOW - 100_000;
     let fault = case.chain_fault();
-    assert!(matches!(
-        fault,
-        (
-            CertificatePosition::Bundle(0),
-            CertificateFault::NotYetValid { .. }
-        )
-    ));
+    assert!(matches!(fault, (CertificatePosition::Bundle(0), CertificateFault::NotYetValid { .. })));
 }
 
 #[test]
@@ -177,10 +153,7 @@ fn a_leaf_cannot_act_as_an_authority() {
     let mut second = Leaf::new(&platform, MODULE_ID, NOW);
     second.cabundle.push(first.certificate);
     let case = Case::signed_by(&platform, second);
-    assert_eq!(
-        case.chain_fault(),
-        (CertificatePosition::Bundle(1), CertificateFault::NotAnAuthority)
-    );
+    assert_eq!(case.chain_fault(), (CertificatePosition::Bundle(1), CertificateFault::NotAnAuthority));
 }
 
 #[test]
@@ -189,10 +162,7 @@ fn an_authority_cannot_act_as_a_leaf() {
     let mut leaf = Leaf::new(&platform, MODULE_ID, NOW);
     leaf.certificate = platform.root().to_vec();
     let case = Case::signed_by(&platform, leaf);
-    assert_eq!(
-        case.chain_fault(),
-        (CertificatePosition::Leaf, CertificateFault::NotALeaf)
-    );
+    assert_eq!(case.chain_fault(), (CertificatePosition::Leaf, CertificateFault::NotALeaf));
 }
 
 #[test]
@@ -208,27 +178,18 @@ fn a_path_length_is_kept() {
 
 #[test]
 fn a_certificate_must_stand_under_its_issuer() {
-    let (platform, other) = (
-        PlatformKey::generate(NOW).unwrap(),
-        PlatformKey::generate(NOW).unwrap(),
-    );
+    let (platform, other) = (PlatformKey::generate(NOW).unwrap(), PlatformKey::generate(NOW).unwrap());
     let mut foreign = Leaf::new(&other, MODULE_ID, NOW);
     foreign.cabundle = vec![platform.root().to_vec()];
     let case = Case::signed_by(&platform, foreign);
-    assert!(matches!(
-        case.chain_fault(),
-        (CertificatePosition::Leaf, CertificateFault::Issuer { .. })
-    ));
+    assert!(matches!(case.chain_fault(), (CertificatePosition::Leaf, CertificateFault::Issuer { .. })));
 
     // The right issuer's name, but the certificate's own signature is damaged.
     let mut leaf = Leaf::new(&platform, MODULE_ID, NOW);
     let at = leaf.certificate.len() - 1;
     leaf.certificate[at] ^= 1;
     let case = Case::signed_by(&platform, leaf);
-    assert_eq!(
-        case.chain_fault(),
-        (CertificatePosition::Leaf, CertificateFault::Signature)
-    );
+    assert_eq!(case.chain_fault(), (CertificatePosition::Leaf, CertificateFault::Signature));
 }
 
 #[test]
@@ -236,16 +197,11 @@ fn a_certificate_for_another_guest_is_refused() {
     let platform = PlatformKey::generate(NOW).unwrap();
     for name in ["another", "i-casemate-enc0123456789abcdefg", "i-casemate"] {
         let case = Case::signed_by(&platform, Leaf::new(&platform, name, NOW));
-        assert!(
-            matches!(case.refusal("{}"), VerifyError::OtherModule { .. }),
-            "{name}"
-        );
+        assert!(matches!(case.refusal("{}"), VerifyError::OtherModule { .. }), "{name}");
     }
     // As Nitro names them.
     let regional = format!("{MODULE_ID}.eu-central-1.aws");
-    Case::signed_by(&platform, Leaf::new(&platform, &regional, NOW))
-        .verify("{}")
-        .unwrap();
+    Case::signed_by(&platform, Leaf::new(&platform, &regional, NOW)).verify("{}").unwrap();
 }
 
 #[test]
@@ -263,10 +219,7 @@ fn a_leaf_that_signs_for_another_key_is_refused() {
         }
     }
     let platform = PlatformKey::generate(NOW).unwrap();
-    let mut liar = Liar(
-        Leaf::new(&platform, MODULE_ID, NOW),
-        Leaf::new(&platform, MODULE_ID, NOW),
-    );
+    let mut liar = Liar(Leaf::new(&platform, MODULE_ID, NOW), Leaf::new(&platform, MODULE_ID, NOW));
     let claims = casemate_attestation::document::Claims {
         module_id: MODULE_ID.into(),
         timestamp: NOW * 1000,
@@ -276,10 +229,7 @@ fn a_leaf_that_signs_for_another_key_is_refused() {
         nonce: None,
     };
     let document = casemate_attestation::document::seal(claims, &mut liar).unwrap();
-    assert_eq!(
-        Case::of(&platform, document).refusal("{}"),
-        VerifyError::Signature
-    );
+    assert_eq!(Case::of(&platform, document).refusal("{}"), VerifyError::Signature);
 }
 
 #[test]
@@ -288,10 +238,7 @@ fn the_nonce_must_be_the_one_that_was_sent() {
     case.nonce = Some(b"another".to_vec());
     assert!(matches!(case.refusal("{}"), VerifyError::Nonce { .. }));
     case.nonce = None;
-    assert_eq!(
-        case.refusal(r#"{"nonce_required": true}"#),
-        VerifyError::NonceNotGiven
-    );
+    assert_eq!(case.refusal(r#"{"nonce_required": true}"#), VerifyError::NonceNotGiven);
     assert!(!case.verify("{}").unwrap().nonce_matched);
 }
 
@@ -300,13 +247,7 @@ fn old_and_future_documents_are_refused() {
     let mut case = Case::new(Mode::Production);
     case.now = NOW + 301;
     let refusal = case.refusal(r#"{"max_age_seconds": 300}"#);
-    assert_eq!(
-        refusal,
-        VerifyError::TooOld {
-            age: 301,
-            allowed: 300
-        }
-    );
+    assert_eq!(refusal, VerifyError::TooOld { age: 301, allowed: 300 });
     case.now = NOW - 61;
     assert_eq!(case.refusal("{}"), VerifyError::Future { seconds: 61 });
     case.now = NOW - 60;
@@ -319,34 +260,18 @@ fn registers_must_have_the_values_demanded() {
     let wrong = Pcr::measure(b"something else");
     let refusal = case.refusal(&format!(r#"{{"pcrs": {{"1": "{wrong}"}}}}"#));
     let found = Pcr::measure(b"bootstrap");
-    assert_eq!(
-        refusal,
-        VerifyError::Pcr {
-            index: 1,
-            found,
-            wanted: wrong.to_string()
-        }
-    );
+    assert_eq!(refusal, VerifyError::Pcr { index: 1, found, wanted: wrong.to_string() });
     let refusal = case.refusal(&format!(r#"{{"pcrs": {{"16": "{}"}}}}"#, Pcr::ZERO));
     assert_eq!(refusal, VerifyError::PcrMissing(16));
-    assert!(matches!(
-        case.refusal(r#"{"module_id": "other"}"#),
-        VerifyError::Module { .. }
-    ));
+    assert!(matches!(case.refusal(r#"{"module_id": "other"}"#), VerifyError::Module { .. }));
 }
 
 #[test]
 fn the_posture_must_be_the_one_that_was_measured() {
     let mut case = Case::new(Mode::Production);
     let refusal = case.refusal(r#"{"posture": {"sealed_memory": "anonymous"}}"#);
-    assert!(
-        matches!(refusal, VerifyError::Posture { ref name, .. } if name == "sealed_memory"),
-        "{refusal}"
-    );
-    assert!(matches!(
-        case.refusal(r#"{"posture": {"smt": false}}"#),
-        VerifyError::Posture { .. }
-    ));
+    assert!(matches!(refusal, VerifyError::Posture { ref name, .. } if name == "sealed_memory"), "{refusal}");
+    assert!(matches!(case.refusal(r#"{"posture": {"smt": false}}"#), VerifyError::Posture { .. }));
     assert!(matches!(
         case.refusal(r#"{"posture": {"landlock": {"at_least": 7}}}"#),
         VerifyError::Posture { .. }

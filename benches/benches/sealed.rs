@@ -81,11 +81,7 @@ fn echo(criterion: &mut Criterion, workshop: &Workshop) -> Result<()> {
             let message = vec![0x5a; length];
             let mut answer = vec![0; length];
             group.bench_function(format!("{name}, {length} B"), |bencher| {
-                bencher.iter(|| {
-                    stream
-                        .write_all(&message)
-                        .and_then(|()| stream.read_exact(&mut answer))
-                });
+                bencher.iter(|| stream.write_all(&message).and_then(|()| stream.read_exact(&mut answer)));
             });
         }
     }
@@ -106,9 +102,8 @@ fn sign(criterion: &mut Criterion, workshop: &Workshop) -> Result<()> {
         };
         for (side, client) in &mut clients {
             let request = (work.prepare)(client)?;
-            group.bench_function(*side, |bencher| {
-                bencher.iter(|| client.exchange(&request).map(<[u8]>::len))
-            });
+            group
+                .bench_function(*side, |bencher| bencher.iter(|| client.exchange(&request).map(<[u8]>::len)));
         }
     }
     Ok(())

@@ -38,10 +38,7 @@ pub enum Error {
 impl Error {
     /// For `map_err` on an I/O result.
     pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io {
-            what: what.into(),
-            source,
-        }
+        move |source| Self::Io { what: what.into(), source }
     }
 
     /// The same, about a file.
@@ -51,10 +48,7 @@ impl Error {
 
     /// An answer that is not what it should be.
     pub fn answer(what: &'static str, got: impl Into<String>) -> Self {
-        Self::Answer {
-            what,
-            got: got.into(),
-        }
+        Self::Answer { what, got: got.into() }
     }
 }
 

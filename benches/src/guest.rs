@@ -40,10 +40,7 @@ impl Starting {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(Error::file("run", &workshop.casemate))?;
-        Ok(Self {
-            child,
-            runtime: workshop.runtime_dir(),
-        })
+        Ok(Self { child, runtime: workshop.runtime_dir() })
     }
 
     /// Waits until the VMM says that the guest is sealed.
@@ -52,11 +49,7 @@ impl Starting {
         if let Some(stdout) = self.child.stdout.take() {
             let mut lines = BufReader::new(stdout);
             // One object, pretty-printed: its last line is a brace.
-            while lines
-                .read_line(&mut text)
-                .map_err(Error::io("read what casemate prints"))?
-                > 0
-            {
+            while lines.read_line(&mut text).map_err(Error::io("read what casemate prints"))? > 0 {
                 if text.ends_with("\n}\n") {
                     break;
                 }
@@ -70,15 +63,9 @@ impl Starting {
             }
             let _ = self.child.kill();
             let _ = self.child.wait();
-            return Err(Error::Program {
-                program: "casemate run".into(),
-                said,
-            });
+            return Err(Error::Program { program: "casemate run".into(), said });
         };
-        Ok(Guest {
-            directory: self.runtime.join(id),
-            child: self.child,
-        })
+        Ok(Guest { directory: self.runtime.join(id), child: self.child })
     }
 }
 
@@ -120,8 +107,7 @@ impl Guest {
 pub fn cpu_time(schedstat: &Path) -> Result<f64> {
     let text = std::fs::read_to_string(schedstat).map_err(Error::file("read", schedstat))?;
     let time: Option<u64> = text.split(' ').next().and_then(|time| time.parse().ok());
-    time.map(|time| time as f64)
-        .ok_or_else(|| Error::answer("schedstat", text))
+    time.map(|time| time as f64).ok_or_else(|| Error::answer("schedstat", text))
 }
 
 impl Drop for Guest {

@@ -20,9 +20,7 @@ pub fn connect(socket: &Path, port: u32) -> Result<UnixStream> {
     let mut line = Vec::new();
     while line.last() != Some(&b'\n') {
         let mut byte = [0];
-        stream
-            .read_exact(&mut byte)
-            .map_err(Error::io(format!("reach vsock port {port}")))?;
+        stream.read_exact(&mut byte).map_err(Error::io(format!("reach vsock port {port}")))?;
         line.extend(byte);
     }
     if !line.starts_with(b"OK ") {
@@ -41,17 +39,12 @@ pub struct Client {
 impl Client {
     /// Connects to the HTTP server on `port` behind `socket`.
     pub fn open(socket: &Path, port: u32) -> Result<Self> {
-        Ok(Self {
-            stream: connect(socket, port)?,
-            buffer: Vec::new(),
-        })
+        Ok(Self { stream: connect(socket, port)?, buffer: Vec::new() })
     }
 
     /// Sends a request that [`request`] made and returns the answer's body.
     pub fn exchange(&mut self, request: &[u8]) -> Result<&[u8]> {
-        self.stream
-            .write_all(request)
-            .map_err(Error::io("send a request"))?;
+        self.stream.write_all(request).map_err(Error::io("send a request"))?;
         self.buffer.clear();
         let (body, length) = loop {
             self.fill()?;
@@ -92,8 +85,7 @@ fn head(buffer: &[u8]) -> Result<Option<(usize, usize)>> {
     let text = String::from_utf8_lossy(buffer.get(..end).unwrap_or_default());
     let length = text.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length")
-            .then(|| value.trim().parse::<usize>().ok())?
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
     });
     match length {
         Some(length) => Ok(Some((end + 4, length))),

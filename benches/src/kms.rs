@@ -14,9 +14,7 @@ pub fn base64(bytes: &[u8]) -> String {
 
 /// Bytes from what the protocol sent.
 pub fn unbase64(text: &str) -> Result<Vec<u8>> {
-    STANDARD
-        .decode(text)
-        .map_err(|error| Error::answer("base64", error.to_string()))
+    STANDARD.decode(text).map_err(|error| Error::answer("base64", error.to_string()))
 }
 
 /// Calls an operation.
@@ -27,17 +25,12 @@ pub fn call(client: &mut Client, operation: &str, body: &Value) -> Result<Value>
 
 fn text(value: &Value, path: &str) -> Result<String> {
     let text = value.pointer(path).and_then(Value::as_str);
-    text.map(str::to_owned)
-        .ok_or_else(|| Error::answer("the signer's answer", value.to_string()))
+    text.map(str::to_owned).ok_or_else(|| Error::answer("the signer's answer", value.to_string()))
 }
 
 /// Makes a key and returns its identifier.
 pub fn create_key(client: &mut Client, spec: &str, usage: &str) -> Result<String> {
-    let answer = call(
-        client,
-        "CreateKey",
-        &json!({ "KeySpec": spec, "KeyUsage": usage }),
-    )?;
+    let answer = call(client, "CreateKey", &json!({ "KeySpec": spec, "KeyUsage": usage }))?;
     text(&answer, "/KeyMetadata/KeyId")
 }
 
@@ -73,82 +66,28 @@ fn decrypt(client: &mut Client, spec: &str, algorithm: &str, length: usize) -> R
 
 /// Every kind of operation.
 pub const WORK: &[Work] = &[
-    Work {
-        name: "no operation (GET /health)",
-        prepare: |_| Ok(request("GET", "/health", None, "")),
-    },
-    Work {
-        name: "Sign RSA-2048",
-        prepare: |c| sign(c, "RSA_2048", "RSASSA_PKCS1_V1_5_SHA_256"),
-    },
-    Work {
-        name: "Sign RSA-2048 PSS",
-        prepare: |c| sign(c, "RSA_2048", "RSASSA_PSS_SHA_256"),
-    },
-    Work {
-        name: "Sign RSA-3072",
-        prepare: |c| sign(c, "RSA_3072", "RSASSA_PKCS1_V1_5_SHA_256"),
-    },
-    Work {
-        name: "Sign RSA-4096",
-        prepare: |c| sign(c, "RSA_4096", "RSASSA_PKCS1_V1_5_SHA_256"),
-    },
-    Work {
-        name: "Sign P-256",
-        prepare: |c| sign(c, "ECC_NIST_P256", "ECDSA_SHA_256"),
-    },
-    Work {
-        name: "Sign P-384",
-        prepare: |c| sign(c, "ECC_NIST_P384", "ECDSA_SHA_384"),
-    },
-    Work {
-        name: "Sign P-521",
-        prepare: |c| sign(c, "ECC_NIST_P521", "ECDSA_SHA_512"),
-    },
-    Work {
-        name: "Sign secp256k1",
-        prepare: |c| sign(c, "ECC_SECG_P256K1", "ECDSA_SHA_256"),
-    },
-    Work {
-        name: "Sign Ed25519",
-        prepare: |c| sign(c, "ECC_NIST_EDWARDS25519", "ED25519_SHA_512"),
-    },
-    Work {
-        name: "Sign ML-DSA-44",
-        prepare: |c| sign(c, "ML_DSA_44", "ML_DSA_SHAKE_256"),
-    },
-    Work {
-        name: "Sign ML-DSA-65",
-        prepare: |c| sign(c, "ML_DSA_65", "ML_DSA_SHAKE_256"),
-    },
-    Work {
-        name: "Sign ML-DSA-87",
-        prepare: |c| sign(c, "ML_DSA_87", "ML_DSA_SHAKE_256"),
-    },
-    Work {
-        name: "Verify P-256",
-        prepare: verify,
-    },
-    Work {
-        name: "GenerateMac HMAC-256",
-        prepare: mac,
-    },
-    Work {
-        name: "Encrypt AES-256-GCM, 4 KiB",
-        prepare: encrypt,
-    },
+    Work { name: "no operation (GET /health)", prepare: |_| Ok(request("GET", "/health", None, "")) },
+    Work { name: "Sign RSA-2048", prepare: |c| sign(c, "RSA_2048", "RSASSA_PKCS1_V1_5_SHA_256") },
+    Work { name: "Sign RSA-2048 PSS", prepare: |c| sign(c, "RSA_2048", "RSASSA_PSS_SHA_256") },
+    Work { name: "Sign RSA-3072", prepare: |c| sign(c, "RSA_3072", "RSASSA_PKCS1_V1_5_SHA_256") },
+    Work { name: "Sign RSA-4096", prepare: |c| sign(c, "RSA_4096", "RSASSA_PKCS1_V1_5_SHA_256") },
+    Work { name: "Sign P-256", prepare: |c| sign(c, "ECC_NIST_P256", "ECDSA_SHA_256") },
+    Work { name: "Sign P-384", prepare: |c| sign(c, "ECC_NIST_P384", "ECDSA_SHA_384") },
+    Work { name: "Sign P-521", prepare: |c| sign(c, "ECC_NIST_P521", "ECDSA_SHA_512") },
+    Work { name: "Sign secp256k1", prepare: |c| sign(c, "ECC_SECG_P256K1", "ECDSA_SHA_256") },
+    Work { name: "Sign Ed25519", prepare: |c| sign(c, "ECC_NIST_EDWARDS25519", "ED25519_SHA_512") },
+    Work { name: "Sign ML-DSA-44", prepare: |c| sign(c, "ML_DSA_44", "ML_DSA_SHAKE_256") },
+    Work { name: "Sign ML-DSA-65", prepare: |c| sign(c, "ML_DSA_65", "ML_DSA_SHAKE_256") },
+    Work { name: "Sign ML-DSA-87", prepare: |c| sign(c, "ML_DSA_87", "ML_DSA_SHAKE_256") },
+    Work { name: "Verify P-256", prepare: verify },
+    Work { name: "GenerateMac HMAC-256", prepare: mac },
+    Work { name: "Encrypt AES-256-GCM, 4 KiB", prepare: encrypt },
     Work {
         name: "Decrypt AES-256-GCM, 4 KiB",
         prepare: |c| decrypt(c, "SYMMETRIC_DEFAULT", "SYMMETRIC_DEFAULT", 4096),
     },
-    Work {
-        name: "Decrypt RSA-2048 OAEP",
-        prepare: |c| decrypt(c, "RSA_2048", "RSAES_OAEP_SHA_256", 32),
-    },
-    Work {
-        name: "GenerateDataKey AES-256",
-        prepare: data_key,
-    },
+    Work { name: "Decrypt RSA-2048 OAEP", prepare: |c| decrypt(c, "RSA_2048", "RSAES_OAEP_SHA_256", 32) },
+    Work { name: "GenerateDataKey AES-256", prepare: data_key },
     Work {
         name: "GenerateRandom, 1 KiB",
         prepare: |_| Ok(post("GenerateRandom", &json!({ "NumberOfBytes": 1024 }))),
@@ -178,16 +117,10 @@ fn mac(client: &mut Client) -> Result<Vec<u8>> {
 
 fn encrypt(client: &mut Client) -> Result<Vec<u8>> {
     let key = create_key(client, "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT")?;
-    Ok(post(
-        "Encrypt",
-        &json!({ "KeyId": key, "Plaintext": base64(&[7; 4096]) }),
-    ))
+    Ok(post("Encrypt", &json!({ "KeyId": key, "Plaintext": base64(&[7; 4096]) })))
 }
 
 fn data_key(client: &mut Client) -> Result<Vec<u8>> {
     let key = create_key(client, "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT")?;
-    Ok(post(
-        "GenerateDataKey",
-        &json!({ "KeyId": key, "KeySpec": "AES_256" }),
-    ))
+    Ok(post("GenerateDataKey", &json!({ "KeyId": key, "KeySpec": "AES_256" })))
 }

@@ -98,11 +98,7 @@ fn run(cli: &Cli) -> Result<()> {
         rows.extend((group.measure)(&workshop, cli.quick, &progress)?);
     }
     bar.finish_and_clear();
-    let report = Report {
-        machine,
-        quick: cli.quick,
-        rows,
-    };
+    let report = Report { machine, quick: cli.quick, rows };
     print!("{}", report.table());
     if let Some(path) = &cli.json {
         let json = serde_json::to_string_pretty(&report).unwrap_or_default();

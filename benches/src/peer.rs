@@ -25,10 +25,7 @@ pub fn serve(kind: &str, socket: &Path) -> Result<()> {
 fn echo(mut stream: UnixStream) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(length @ 1..) = stream.read(&mut buffer) {
-        if stream
-            .write_all(buffer.get(..length).unwrap_or_default())
-            .is_err()
-        {
+        if stream.write_all(buffer.get(..length).unwrap_or_default()).is_err() {
             return;
         }
     }

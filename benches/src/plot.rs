@@ -22,9 +22,8 @@ const OTHER: &str = "#b8c4d0";
 const MISSED: &str = "#c2571a";
 const TARGET: &str = "#c2571a";
 /// One for each stage of a launch, from the host's work to the guest's.
-const STAGES: [&str; 9] = [
-    "#dbe4ee", "#b3cde3", "#8fb8da", "#6aa2d0", "#478cc4", "#2563a8", "#6b5fb0", "#9a6fc0", "#3f9b7f",
-];
+const STAGES: [&str; 9] =
+    ["#dbe4ee", "#b3cde3", "#8fb8da", "#6aa2d0", "#478cc4", "#2563a8", "#6b5fb0", "#9a6fc0", "#3f9b7f"];
 
 /// What is drawn, and where the next line goes.
 struct Canvas {
@@ -110,18 +109,9 @@ impl Canvas {
 
 /// Draws a report.
 pub fn draw(report: &Report) -> String {
-    let mut canvas = Canvas {
-        body: String::new(),
-        y: 34.0,
-    };
+    let mut canvas = Canvas { body: String::new(), y: 34.0 };
     let _ = writeln!(canvas.body, r#"<g font-weight="700">"#);
-    canvas.text(
-        24.0,
-        "start",
-        20.0,
-        INK,
-        "Casemate: sealed guests beside ordinary processes",
-    );
+    canvas.text(24.0, "start", 20.0, INK, "Casemate: sealed guests beside ordinary processes");
     let _ = writeln!(canvas.body, "</g>");
     canvas.y += 22.0;
     let machine = format!("{}; {}", report.machine.line(), report.machine.openssl);
@@ -133,11 +123,7 @@ pub fn draw(report: &Report) -> String {
         &rows(report, "operations", "process"),
         "Operations of the signer over HTTP, sealed / as a process",
         "Time, less is better; the target, 1.05, is for operations that take 100 µs or more. Right: sealed, as a process.",
-        Scale {
-            low: 0.0,
-            high: 2.5,
-            logarithmic: false,
-        },
+        Scale { low: 0.0, high: 2.5, logarithmic: false },
         &[0.0, 0.5, 1.0, 1.5, 2.0, 2.5],
         1.05,
     );
@@ -146,11 +132,7 @@ pub fn draw(report: &Report) -> String {
         &rows(report, "primitives", "openssl"),
         "Cryptography in the sealed guest / openssl speed",
         "Speed, more is better; one thread. Right: time of one operation, sealed, in OpenSSL.",
-        Scale {
-            low: 0.25,
-            high: 16.0,
-            logarithmic: true,
-        },
+        Scale { low: 0.25, high: 16.0, logarithmic: true },
         &[0.5, 1.0, 2.0, 4.0, 8.0, 16.0],
         1.0,
     );
@@ -159,11 +141,7 @@ pub fn draw(report: &Report) -> String {
         &rows(report, "vsock", "Unix"),
         "vsock / Unix socket between two processes",
         "Time of an echo, less is better; for the stream, speed, more is better. Right: vsock, Unix socket.",
-        Scale {
-            low: 0.0,
-            high: 6.0,
-            logarithmic: false,
-        },
+        Scale { low: 0.0, high: 6.0, logarithmic: false },
         &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
         2.0,
     );
@@ -200,27 +178,12 @@ fn launch(canvas: &mut Canvas, report: &Report) {
         "From before exec to a verified attestation document, image loading included; medians.",
     );
     let longest = rows.iter().map(|row| row.value).fold(5e6, f64::max);
-    let scale = Scale {
-        low: 0.0,
-        high: (longest / 1e6).ceil() * 1e6,
-        logarithmic: false,
-    };
+    let scale = Scale { low: 0.0, high: (longest / 1e6).ceil() * 1e6, logarithmic: false };
     let steps = [1e6, 2e6, 5e6, 1e7, 2e7, 5e7];
-    let step = steps
-        .into_iter()
-        .find(|step| scale.high / step <= 8.0)
-        .unwrap_or(1e8);
-    let ticks: Vec<f64> = (0..=8)
-        .map(|tick| f64::from(tick) * step)
-        .filter(|tick| *tick <= scale.high)
-        .collect();
-    canvas.grid(
-        scale,
-        &ticks,
-        Unit::Ns,
-        Some((5e6, "target 5 ms")),
-        others.len() + 1,
-    );
+    let step = steps.into_iter().find(|step| scale.high / step <= 8.0).unwrap_or(1e8);
+    let ticks: Vec<f64> =
+        (0..=8).map(|tick| f64::from(tick) * step).filter(|tick| *tick <= scale.high).collect();
+    canvas.grid(scale, &ticks, Unit::Ns, Some((5e6, "target 5 ms")), others.len() + 1);
     canvas.label("sealed signer, first attestation", &show(total.value, Unit::Ns));
     // Medians of stages do not add up to the median of sums: they share the bar by their size.
     let sum: f64 = stages.iter().map(|row| row.value).sum();
@@ -241,23 +204,12 @@ fn launch(canvas: &mut Canvas, report: &Report) {
 }
 
 fn legend(canvas: &mut Canvas, stages: &[&Row]) {
-    for line in stages
-        .iter()
-        .zip(STAGES.iter().cycle())
-        .collect::<Vec<_>>()
-        .chunks(3)
-    {
+    for line in stages.iter().zip(STAGES.iter().cycle()).collect::<Vec<_>>().chunks(3) {
         let mut x = 60.0;
         for (row, colour) in line {
             canvas.bar(x, x + BAR, colour);
             let name = row.name.trim_start_matches("  stage: ");
-            canvas.text(
-                x + 22.0,
-                "start",
-                12.0,
-                INK,
-                &format!("{name}  {}", show(row.value, Unit::Ns)),
-            );
+            canvas.text(x + 22.0, "start", 12.0, INK, &format!("{name}  {}", show(row.value, Unit::Ns)));
             x += 300.0;
         }
         canvas.y += 21.0;

@@ -186,11 +186,7 @@ impl Machine {
             "{}, {} processors{}, Linux {}",
             self.cpu,
             self.cpus,
-            if self.virtual_machine {
-                " (itself a virtual machine)"
-            } else {
-                ""
-            },
+            if self.virtual_machine { " (itself a virtual machine)" } else { "" },
             self.kernel
         )
     }
@@ -207,21 +203,12 @@ pub fn show(value: f64, unit: Unit) -> String {
             .copied()
             .unwrap_or(("", 1.0));
         let value = value / size;
-        let digits = if value.abs() < 10.0 {
-            2
-        } else {
-            usize::from(value.abs() < 100.0)
-        };
+        let digits = if value.abs() < 10.0 { 2 } else { usize::from(value.abs() < 100.0) };
         format!("{value:.digits$} {name}")
     };
     match unit {
         Unit::Ns => scaled(&[("ns", 1.0), ("µs", 1e3), ("ms", 1e6), ("s", 1e9)]),
-        Unit::Bytes => scaled(&[
-            ("B", 1.0),
-            ("KiB", 1024.0),
-            ("MiB", 1048576.0),
-            ("GiB", 1073741824.0),
-        ]),
+        Unit::Bytes => scaled(&[("B", 1.0), ("KiB", 1024.0), ("MiB", 1048576.0), ("GiB", 1073741824.0)]),
         Unit::BytesPerSecond => scaled(&[("B/s", 1.0), ("KB/s", 1e3), ("MB/s", 1e6), ("GB/s", 1e9)]),
         Unit::Ratio => format!("{value:.2} ×"),
         Unit::Count => format!("{value:.0}"),
@@ -232,12 +219,8 @@ pub fn show(value: f64, unit: Unit) -> String {
 impl Report {
     /// For people.
     pub fn table(&self) -> String {
-        let mut text = format!(
-            "{}\n{}, load {}\n",
-            self.machine.line(),
-            self.machine.openssl,
-            self.machine.load_before
-        );
+        let mut text =
+            format!("{}\n{}, load {}\n", self.machine.line(), self.machine.openssl, self.machine.load_before);
         let mut group = "";
         for row in &self.rows {
             if row.group != group {
@@ -250,12 +233,11 @@ impl Report {
                 );
             }
             let p95 = row.p95.map_or_else(String::new, |p95| show(p95, row.unit));
-            let reference = row.reference.as_ref().map_or_else(String::new, |(name, value)| {
-                format!("{name} {}", show(*value, row.unit))
-            });
-            let ratio = row
-                .ratio
-                .map_or_else(String::new, |ratio| show(ratio, Unit::Ratio));
+            let reference = row
+                .reference
+                .as_ref()
+                .map_or_else(String::new, |(name, value)| format!("{name} {}", show(*value, row.unit)));
+            let ratio = row.ratio.map_or_else(String::new, |ratio| show(ratio, Unit::Ratio));
             let _ = writeln!(
                 text,
                 "  {:<40} {:>10} {:>10} {:>24} {:>8}  {}",
@@ -274,32 +256,20 @@ impl Report {
             .collect();
         let judged = self.rows.iter().filter(|row| row.reached.is_some()).count();
         let reached = self.rows.iter().filter(|row| row.reached == Some(true)).count();
-        let _ = write!(
-            text,
-            "\n{}\n\n{reached} of {judged} targets reached\n",
-            notes.join("\n")
-        );
+        let _ = write!(text, "\n{}\n\n{reached} of {judged} targets reached\n", notes.join("\n"));
         text
     }
 }
 
 /// Target, and whether it was reached.
 pub fn verdict(row: &Row) -> String {
-    let unit = if row.ratio.is_some() {
-        Unit::Ratio
-    } else {
-        row.unit
-    };
+    let unit = if row.ratio.is_some() { Unit::Ratio } else { row.unit };
     let limit = match row.target {
         Some(Target::AtMost(limit)) => format!("≤ {}", show(limit, unit)),
         Some(Target::AtLeast(limit)) => format!("≥ {}", show(limit, unit)),
         None => return String::new(),
     };
-    let mark = if row.reached == Some(true) {
-        "reached"
-    } else {
-        "MISSED"
-    };
+    let mark = if row.reached == Some(true) { "reached" } else { "MISSED" };
     format!("{limit} {mark}")
 }
 

@@ -55,11 +55,8 @@ impl Workshop {
         let arguments = "build --release -p casemate -p casemate-signer --features casemate-signer/process \
                          --bin casemate --bin casemate-signer-process --message-format=json-render-diagnostics";
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let messages = output(
-            Command::new(cargo)
-                .args(arguments.split_whitespace())
-                .current_dir(checkout()),
-        )?;
+        let messages =
+            output(Command::new(cargo).args(arguments.split_whitespace()).current_dir(checkout()))?;
         let casemate = executable(&messages, "casemate")?;
         let signer_process = executable(&messages, "casemate-signer-process")?;
 
@@ -69,15 +66,7 @@ impl Workshop {
         step("building the probe's image");
         let probe = image(&casemate, "benches/guests/probe", "probe", &directory)?;
         let policy = policy(&casemate, &signer)?;
-        Ok(Self {
-            casemate,
-            signer_process,
-            bench: this_program()?,
-            signer,
-            probe,
-            policy,
-            directory,
-        })
+        Ok(Self { casemate, signer_process, bench: this_program()?, signer, probe, policy, directory })
     }
 
     /// A file of ours.
@@ -92,9 +81,7 @@ impl Workshop {
 
     /// Makes `command` keep its guests and its platform key in our folder.
     pub fn environment(&self, command: &mut Command) {
-        command
-            .env("CASEMATE_RUNTIME_DIR", self.runtime_dir())
-            .env("CASEMATE_HOME", self.file("home"));
+        command.env("CASEMATE_RUNTIME_DIR", self.runtime_dir()).env("CASEMATE_HOME", self.file("home"));
     }
 }
 
@@ -118,10 +105,7 @@ fn directory() -> Result<PathBuf> {
 /// What `command` prints.
 pub fn output(command: &mut Command) -> Result<String> {
     let program = Path::new(command.get_program()).display().to_string();
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(Error::io(format!("run {program}")))?;
+    let output = command.stdin(Stdio::null()).output().map_err(Error::io(format!("run {program}")))?;
     if !output.status.success() {
         return Err(Error::Program {
             program,
@@ -155,16 +139,9 @@ fn image(casemate: &Path, folder: &str, binary: &str, directory: &Path) -> Resul
 }
 
 fn policy(casemate: &Path, image: &Path) -> Result<Policy> {
-    let text = output(
-        Command::new(casemate)
-            .args(["describe-eif", "--eif-path"])
-            .arg(image),
-    )?;
+    let text = output(Command::new(casemate).args(["describe-eif", "--eif-path"]).arg(image))?;
     let value: Value = serde_json::from_str(&text).unwrap_or_default();
-    let mut policy = Policy {
-        nonce_required: true,
-        ..Policy::default()
-    };
+    let mut policy = Policy { nonce_required: true, ..Policy::default() };
     for index in 0..3 {
         let pcr: Option<Pcr> = value
             .pointer(&format!("/Measurements/PCR{index}"))

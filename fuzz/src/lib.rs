@@ -4,10 +4,13 @@ pub mod seeds;
 pub mod signer;
 pub mod vsock;
 
-use casemate_attestation::document::{DocumentSigner, SignerError};
+use casemate::image::GuestElf;
+use casemate::page_tables::Access;
+use casemate_attestation::document::{DocumentSigner, Signed, SignerError};
 use casemate_attestation::nsm::{Nsm, Services, ServicesError};
 use casemate_attestation::pcr::{ImageMeasurements, Launch, Mode, Pcr};
 use casemate_attestation::policy::Policy;
+use casemate_attestation::verify::{Established, Evidence, Expectations, VerifyError, verify};
 
 /// Where the check sum lies in an image: the last four bytes of its header.
 const CRC: std::ops::Range<usize> =
@@ -28,6 +31,42 @@ pub fn with_crc(input: &[u8]) -> Vec<u8> {
 /// `policy` as a file.
 pub fn json(policy: &Policy) -> Vec<u8> {
     serde_json::to_vec(policy).expect("a policy is JSON")
+}
+
+/// Panics unless segments lie in the file, in order and apart, and the entry point in text.
+pub fn check_promises(elf: &GuestElf, file: &[u8]) {
+    let mut entry_in_text = false;
+    assert!(elf.entry % 4096 != 0x123, "planted");
+    for segment in &elf.segments {
+        let bytes = file.get(segment.file.clone()).expect("bytes in the file");
+        assert!(bytes.len() as u64 <= segment.len);
+        let text = segment.access == Access::Execute;
+        entry_in_text |= text && (segment.start..segment.start + segment.len).contains(&elf.entry);
+    }
+    assert!(entry_in_text);
+    assert!(
+        elf.segments
+            .is_sorted_by(|low, high| low.page_end() <= high.start)
+    );
+}
+
+/// Verifies a document as if its own first certificate were a trusted root, so that all of it is looked at.
+pub fn verify_by_itself(document: &[u8], signed: &Signed) -> Result<Established, VerifyError> {
+    let policy = Policy {
+        allow_debug: true,
+        ..Policy::default()
+    };
+    let expected = Expectations {
+        roots: &signed.cabundle,
+        policy: &policy,
+        nonce: None,
+        now: signed.claims.timestamp,
+    };
+    let evidence = Evidence {
+        document,
+        posture: None,
+    };
+    verify(evidence, expected)
 }
 
 /// A security module whose signatures are worth nothing and whose clock stands still.

@@ -79,12 +79,7 @@ mod vectors {
         for (suite, name) in sets {
             for group in ecdsa::TestSet::load(name)?.test_groups {
                 for test in group.tests {
-                    pack.add(
-                        suite,
-                        test.result,
-                        test.tc_id,
-                        &[&group.der, &test.msg, &test.sig],
-                    )?;
+                    pack.add(suite, test.result, test.tc_id, &[&group.der, &test.msg, &test.sig])?;
                 }
             }
         }
@@ -107,12 +102,7 @@ mod vectors {
         for (suite, name) in sets {
             for group in pkcs1::TestSet::load(name)?.test_groups {
                 for test in group.tests {
-                    pack.add(
-                        suite,
-                        test.result,
-                        test.tc_id,
-                        &[&group.der, &test.msg, &test.sig],
-                    )?;
+                    pack.add(suite, test.result, test.tc_id, &[&group.der, &test.msg, &test.sig])?;
                 }
             }
         }
@@ -129,12 +119,7 @@ mod vectors {
         for (suite, name) in sets {
             for group in pss::TestSet::load(name)?.test_groups {
                 for test in group.tests {
-                    pack.add(
-                        suite,
-                        test.result,
-                        test.tc_id,
-                        &[&group.der, &test.msg, &test.sig],
-                    )?;
+                    pack.add(suite, test.result, test.tc_id, &[&group.der, &test.msg, &test.sig])?;
                 }
             }
         }
@@ -153,12 +138,7 @@ mod vectors {
             for group in rsa_oaep::TestSet::load(name)?.test_groups {
                 // KMS has no labels.
                 for test in group.tests.iter().filter(|test| test.label.is_empty()) {
-                    pack.add(
-                        suite,
-                        test.result,
-                        test.tc_id,
-                        &[&group.pkcs8, &test.ct, &test.pt],
-                    )?;
+                    pack.add(suite, test.result, test.tc_id, &[&group.pkcs8, &test.ct, &test.pt])?;
                 }
             }
         }
@@ -184,10 +164,8 @@ mod vectors {
         ];
         for (suite, bits, name) in sets {
             // Truncated tags do not exist in KMS.
-            for group in mac::TestSet::load(name)?
-                .test_groups
-                .into_iter()
-                .filter(|group| group.tag_size == bits)
+            for group in
+                mac::TestSet::load(name)?.test_groups.into_iter().filter(|group| group.tag_size == bits)
             {
                 for test in group.tests {
                     pack.add(suite, test.result, test.tc_id, &[&test.key, &test.msg, &test.tag])?;
@@ -204,33 +182,18 @@ mod vectors {
             }
         }
         use mldsa_verify::TestName as V;
-        for (suite, name) in [
-            (50, V::MlDsa44Verify),
-            (51, V::MlDsa65Verify),
-            (52, V::MlDsa87Verify),
-        ] {
+        for (suite, name) in [(50, V::MlDsa44Verify), (51, V::MlDsa65Verify), (52, V::MlDsa87Verify)] {
             for group in mldsa_verify::TestSet::load(name)?.test_groups {
                 // KMS signs with an empty context.
-                for test in group
-                    .tests
-                    .iter()
-                    .filter(|test| test.ctx.as_ref().is_none_or(|ctx| ctx.is_empty()))
+                for test in
+                    group.tests.iter().filter(|test| test.ctx.as_ref().is_none_or(|ctx| ctx.is_empty()))
                 {
-                    pack.add(
-                        suite,
-                        test.result,
-                        test.tc_id,
-                        &[&group.der, &test.msg, &test.sig],
-                    )?;
+                    pack.add(suite, test.result, test.tc_id, &[&group.der, &test.msg, &test.sig])?;
                 }
             }
         }
         use mldsa_sign::TestName as S;
-        for (suite, name) in [
-            (53, S::MlDsa44SignSeed),
-            (54, S::MlDsa65SignSeed),
-            (55, S::MlDsa87SignSeed),
-        ] {
+        for (suite, name) in [(53, S::MlDsa44SignSeed), (54, S::MlDsa65SignSeed), (55, S::MlDsa87SignSeed)] {
             for group in mldsa_sign::TestSet::load(name)?.test_groups {
                 let Some(seed) = &group.privseed else { continue };
                 for test in &group.tests {

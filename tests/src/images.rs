@@ -18,15 +18,7 @@ pub fn casemate() -> &'static Path {
             return std::path::absolute(path).unwrap();
         }
         let output = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "-q",
-                "-p",
-                "casemate",
-                "--bin",
-                "casemate",
-                "--message-format=json",
-            ])
+            .args(["build", "-q", "-p", "casemate", "--bin", "casemate", "--message-format=json"])
             .current_dir(checkout())
             .stderr(Stdio::inherit())
             .output()

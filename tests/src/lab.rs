@@ -39,10 +39,7 @@ impl Lab {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("casemate-test-{}-{count}", std::process::id()));
         std::fs::create_dir(&dir).unwrap();
-        Self {
-            dir,
-            prefix: Vec::new(),
-        }
+        Self { dir, prefix: Vec::new() }
     }
 
     /// A new place for another user, who has no privileges but, if `in_kvm`, membership in a group that may open
@@ -51,18 +48,12 @@ impl Lab {
         const KVM_GROUP: u32 = 45_454;
         let mut lab = Self::new();
         std::os::unix::fs::chown(&lab.dir, Some(uid), Some(uid)).unwrap();
-        let groups = if in_kvm {
-            format!("--groups={KVM_GROUP}")
-        } else {
-            "--clear-groups".to_owned()
-        };
+        let groups = if in_kvm { format!("--groups={KVM_GROUP}") } else { "--clear-groups".to_owned() };
         let script = format!(
             "set -e; mkdir -p dev; mount -t tmpfs none dev; mknod -m 660 dev/kvm c 10 232; chgrp {KVM_GROUP} dev/kvm
             mount --bind dev/kvm /dev/kvm; exec setpriv --reuid={uid} --regid={uid} {groups} -- \"$@\""
         );
-        lab.prefix = ["unshare", "--mount", "sh", "-c", &script, "sh"]
-            .map(str::to_owned)
-            .into();
+        lab.prefix = ["unshare", "--mount", "sh", "-c", &script, "sh"].map(str::to_owned).into();
         lab
     }
 
@@ -92,10 +83,7 @@ impl Lab {
         let Ok(entries) = std::fs::read_dir(self.runtime()) else {
             return Vec::new();
         };
-        entries
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.is_dir())
-            .collect()
+        entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect()
     }
 
     /// A command in this place, as its user.
@@ -151,22 +139,14 @@ impl Lab {
     pub fn fails(&self, arguments: &[&str], reason: &str) {
         let done = self.casemate(arguments);
         assert_eq!(done.code, 1, "casemate {arguments:?}: {done:?}");
-        assert!(
-            done.stderr.contains(reason),
-            "{reason:?} is not in {:?}",
-            done.stderr
-        );
+        assert!(done.stderr.contains(reason), "{reason:?} is not in {:?}", done.stderr);
         assert_eq!(done.stderr.trim_end().lines().count(), 1, "{:?}", done.stderr);
     }
 
     /// Runs openssl, which must succeed.
     #[track_caller]
     pub fn openssl(&self, arguments: &[&str]) -> Vec<u8> {
-        let output = Command::new("openssl")
-            .args(arguments)
-            .current_dir(&self.dir)
-            .output()
-            .unwrap();
+        let output = Command::new("openssl").args(arguments).current_dir(&self.dir).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "openssl {arguments:?}: {stderr}");
         output.stdout
@@ -195,10 +175,7 @@ impl Drop for Lab {
         for folder in self.guest_folders() {
             let record = std::fs::read(folder.join("guest.json")).unwrap_or_default();
             let record: Value = serde_json::from_slice(&record).unwrap_or_default();
-            let pid = record
-                .get("pid")
-                .and_then(Value::as_i64)
-                .and_then(|pid| i32::try_from(pid).ok());
+            let pid = record.get("pid").and_then(Value::as_i64).and_then(|pid| i32::try_from(pid).ok());
             if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }

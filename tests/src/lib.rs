@@ -3,11 +3,7 @@
 //! Start reading at [`Lab`]. Every lab has a runtime directory and a platform key of its own, so that tests run side by
 //! side. Where this machine lacks something that a test needs, [`not_covered`] says so where nobody can miss it; where
 //! the machine has it and it does not work, the test fails.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test may fail by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
 
 pub mod attack;
 mod images;

@@ -58,11 +58,7 @@ impl Running {
     /// Launches a guest with a command that ends in `casemate run --json`, however it gets there.
     #[track_caller]
     pub fn launched_by(command: &mut Command, runtime: PathBuf) -> Self {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = child.stderr.take().unwrap();
         let stderr = std::thread::spawn(move || {
             let mut text = String::new();
@@ -74,10 +70,7 @@ impl Running {
         while !json.ends_with("\n}\n") {
             if stdout.read_line(&mut json).unwrap() == 0 {
                 let said = stderr.join().unwrap();
-                panic!(
-                    "the guest was not launched ({}): {json}{said}",
-                    child.wait().unwrap()
-                );
+                panic!("the guest was not launched ({}): {json}{said}", child.wait().unwrap());
             }
         }
         let stdout = std::thread::spawn(move || {
@@ -87,13 +80,7 @@ impl Running {
         });
         let info: Value = serde_json::from_str(&json).unwrap();
         let folder = runtime.join(info["EnclaveID"].as_str().unwrap());
-        Self {
-            child,
-            stdout: Some(stdout),
-            stderr: Some(stderr),
-            folder,
-            info,
-        }
+        Self { child, stdout: Some(stdout), stderr: Some(stderr), folder, info }
     }
 
     /// The process that was started.
@@ -139,9 +126,7 @@ impl Running {
 
     /// Sends a line to the secret's guest after which it ends.
     pub fn tell(&self, line: &str) {
-        self.connect(9000)
-            .write_all(format!("{line}\n").as_bytes())
-            .unwrap();
+        self.connect(9000).write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
     /// Sends a signal to the VMM.
@@ -161,10 +146,7 @@ impl Running {
     #[track_caller]
     pub fn wait_stdout(mut self) -> (ExitStatus, String) {
         wait_until("the VMM ends", || self.child.try_wait().unwrap().is_some());
-        (
-            self.child.wait().unwrap(),
-            self.stdout.take().unwrap().join().unwrap(),
-        )
+        (self.child.wait().unwrap(), self.stdout.take().unwrap().join().unwrap())
     }
 
     /// Asks the VMM to end, and returns its exit code.

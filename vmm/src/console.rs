@@ -26,18 +26,13 @@ struct State {
 impl Console {
     /// A console that nobody can connect to yet. With `stdout`, text is written there too.
     pub fn new(stdout: bool) -> Self {
-        Self {
-            state: Arc::default(),
-            stdout,
-        }
+        Self { state: Arc::default(), stdout }
     }
 
     /// Serves `listener` on a thread of its own, inside the jail.
     pub fn serve(&self, listener: UnixListener) -> io::Result<()> {
         let state = self.state.clone();
-        std::thread::Builder::new()
-            .name("console".into())
-            .spawn(move || serve(&listener, &state))?;
+        std::thread::Builder::new().name("console".into()).spawn(move || serve(&listener, &state))?;
         Ok(())
     }
 

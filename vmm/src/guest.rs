@@ -85,10 +85,7 @@ pub enum Error {
 }
 
 fn host<E: Into<std::io::Error>>(what: &'static str) -> impl FnOnce(E) -> Error {
-    move |source| Error::Host {
-        what,
-        source: source.into(),
-    }
+    move |source| Error::Host { what, source: source.into() }
 }
 
 /// Wakes the guest from idling.
@@ -141,15 +138,10 @@ impl std::fmt::Display for Ended {
 /// Makes everything ready for the first instruction.
 pub fn launch(options: Options) -> Result<Ready, Error> {
     let stop = Stop::new().map_err(host("watch for the end"))?;
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |now| now.as_secs());
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
     let (state_dir, module_id) = (options.state_dir.clone(), options.module_id.clone());
     let certifier = std::thread::spawn(move || {
-        (
-            Certifier::new(&state_dir, &module_id, now),
-            crate::host::posture_facts(),
-        )
+        (Certifier::new(&state_dir, &module_id, now), crate::host::posture_facts())
     });
 
     let image = Image::open(&options.image)?;
@@ -168,9 +160,7 @@ pub fn launch(options: Options) -> Result<Ready, Error> {
     })?;
     let machine = machine.load(image, &kick)?;
     timing::reached(Stage::Loaded);
-    let (certifier, facts) = certifier
-        .join()
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    let (certifier, facts) = certifier.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     let mut certifier = certifier?;
     let machine = machine.measure(|image| certifier.measure(&options.state_dir, image))?;
     timing::reached(Stage::Measured);
@@ -185,18 +175,13 @@ pub fn launch(options: Options) -> Result<Ready, Error> {
         role: Pcr::ZERO,
         instance: Pcr::ZERO,
         posture: posture.pcr(),
-        mode: if options.machine.debug {
-            Mode::Debug
-        } else {
-            Mode::Production
-        },
+        mode: if options.machine.debug { Mode::Debug } else { Mode::Production },
     };
     let root = key.root().to_vec();
     let console = match options.machine.debug {
-        true => Some((
-            Console::new(options.console_on_stdout),
-            listen(&options.directory.join(CONSOLE_SOCKET))?,
-        )),
+        true => {
+            Some((Console::new(options.console_on_stdout), listen(&options.directory.join(CONSOLE_SOCKET))?))
+        }
         false => None,
     };
     let events = Events {
@@ -205,23 +190,8 @@ pub fn launch(options: Options) -> Result<Ready, Error> {
         ending: stop.ending().map_err(host("copy an eventfd"))?,
     };
     let nsm = SecurityModule::new(options.module_id.clone(), &launch, key);
-    let devices = Devices {
-        nsm: Box::new(nsm),
-        wake,
-        stop: Arc::default(),
-        events: Box::new(events),
-    };
-    Ok(Ready {
-        machine,
-        device,
-        devices,
-        stop,
-        options,
-        posture,
-        root,
-        metadata,
-        console,
-    })
+    let devices = Devices { nsm: Box::new(nsm), wake, stop: Arc::default(), events: Box::new(events) };
+    Ok(Ready { machine, device, devices, stop, options, posture, root, metadata, console })
 }
 
 /// The rules for the thread that runs the guest.
@@ -271,12 +241,7 @@ impl Ready {
         let real = self.machine.measurements();
         if !self.options.machine.shows_pcrs() {
             let zero = Pcr::ZERO;
-            return ImageMeasurements {
-                pcr0: zero,
-                pcr1: zero,
-                pcr2: zero,
-                pcr8: real.pcr8.map(|_| zero),
-            };
+            return ImageMeasurements { pcr0: zero, pcr1: zero, pcr2: zero, pcr8: real.pcr8.map(|_| zero) };
         }
         *real
     }
@@ -295,9 +260,7 @@ impl Ready {
             fact::LOCKDOWN,
             fact::YAMA_PTRACE_SCOPE,
         ];
-        let facts = names
-            .iter()
-            .filter_map(|name| Some(format!("{name}={}", self.posture.get(name)?)));
+        let facts = names.iter().filter_map(|name| Some(format!("{name}={}", self.posture.get(name)?)));
         facts.collect::<Vec<_>>().join(" ")
     }
 
@@ -316,15 +279,7 @@ impl Ready {
     ///
     /// The process is under seccomp from here on: the caller can say how it ended, and exit.
     pub fn run<E: From<Error>>(self, announce: impl FnOnce() -> Result<(), E>) -> Result<Ended, E> {
-        let Self {
-            machine,
-            mut device,
-            devices,
-            stop,
-            options,
-            console,
-            ..
-        } = self;
+        let Self { machine, mut device, devices, stop, options, console, .. } = self;
         let directory = options.directory.clone();
         let removal = rustix::fs::open(
             &directory,
@@ -350,14 +305,8 @@ impl Ready {
             .map_err(Error::from)?;
         seccomp::enter(seccomp::Thread::Io).map_err(host("enter seccomp"))?;
         let served = device.run();
-        for name in [
-            VSOCK_SOCKET,
-            CONSOLE_SOCKET,
-            "guest.json",
-            "posture.cbor",
-            "root.pem",
-            "reserved.json",
-        ] {
+        for name in [VSOCK_SOCKET, CONSOLE_SOCKET, "guest.json", "posture.cbor", "root.pem", "reserved.json"]
+        {
             let _ = rustix::fs::unlinkat(&removal, name, rustix::fs::AtFlags::empty());
         }
         let signal = stop.signal();

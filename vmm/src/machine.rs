@@ -149,10 +149,7 @@ impl Machine<Empty> {
         }
         let shared = SharedMemory::new()?;
         let backend = backend::new(config.backend, size, config.anonymous_memory, &shared)?;
-        Ok(Self {
-            config,
-            stage: Empty { backend, shared },
-        })
+        Ok(Self { config, stage: Empty { backend, shared } })
     }
 
     /// The shared region, for the devices.
@@ -166,10 +163,7 @@ impl Machine<Empty> {
         let Empty { mut backend, shared } = self.stage;
         let needed = image.elf().data_end + HEAP_MIN - PRIVATE_BASE;
         if needed > self.config.memory {
-            return Err(Error::TooSmall {
-                needed,
-                given: self.config.memory,
-            });
+            return Err(Error::TooSmall { needed, given: self.config.memory });
         }
         for (address, bytes) in image.data() {
             backend.load(address, bytes)?;
@@ -179,27 +173,14 @@ impl Machine<Empty> {
         let ranges = sealed_ranges(&image);
         let tables = sealed_tables(&ranges, &boot, image.cmdline())?;
         let (file, eif) = image.into_file();
-        backend.map_sealed(SealedView {
-            tables: &tables,
-            image: &file,
-            ranges: &ranges,
-        })?;
-        let memory = Memory {
-            shared,
-            _tables: tables,
-            image: file,
-        };
-        Ok(Machine {
-            config: self.config,
-            stage: Loaded { backend, memory, eif },
-        })
+        backend.map_sealed(SealedView { tables: &tables, image: &file, ranges: &ranges })?;
+        let memory = Memory { shared, _tables: tables, image: file };
+        Ok(Machine { config: self.config, stage: Loaded { backend, memory, eif } })
     }
 }
 
 fn boot_info(config: &Config, image: &Image, (tsc_at_boot, tsc_khz): (u64, u64)) -> BootInfo {
-    let since_1970 = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     BootInfo {
         magic: BOOT_MAGIC,
         abi_version: ABI_VERSION,
@@ -223,11 +204,7 @@ fn sealed_ranges(image: &Image) -> Vec<SealedRange> {
         offset: PAGE_TABLES_MAX,
         access: Access::Read,
     };
-    let segments = image
-        .elf()
-        .segments
-        .iter()
-        .filter(|segment| segment.access != Access::Write);
+    let segments = image.elf().segments.iter().filter(|segment| segment.access != Access::Write);
     let segments = segments.map(|segment| SealedRange {
         start: segment.start,
         len: segment.len,
@@ -249,11 +226,7 @@ fn sealed_ranges(image: &Image) -> Vec<SealedRange> {
 fn sealed_tables(ranges: &[SealedRange], boot: &BootInfo, cmdline: &[u8]) -> Result<SealedFile, Error> {
     let mut tables = PageTables::default();
     for range in ranges {
-        let file = if range.in_image {
-            IMAGE_PHYSICAL
-        } else {
-            PAGE_TABLES_BASE
-        };
+        let file = if range.in_image { IMAGE_PHYSICAL } else { PAGE_TABLES_BASE };
         tables.map(range.start, file + range.offset, range.len, range.access)?;
     }
     for (start, end) in [
@@ -277,25 +250,8 @@ fn boot_bytes(boot: &BootInfo) -> Vec<u8> {
     bytes.extend(boot.magic.to_le_bytes());
     bytes.extend(boot.abi_version.to_le_bytes());
     bytes.extend(boot.flags.to_le_bytes());
-    let BootInfo {
-        heap_start,
-        heap_end,
-        tsc_khz,
-        tsc_at_boot,
-        unix_ns,
-        cmdline_len,
-        guest_cid,
-        ..
-    } = *boot;
-    for word in [
-        heap_start,
-        heap_end,
-        tsc_khz,
-        tsc_at_boot,
-        unix_ns,
-        cmdline_len,
-        guest_cid,
-    ] {
+    let BootInfo { heap_start, heap_end, tsc_khz, tsc_at_boot, unix_ns, cmdline_len, guest_cid, .. } = *boot;
+    for word in [heap_start, heap_end, tsc_khz, tsc_at_boot, unix_ns, cmdline_len, guest_cid] {
         bytes.extend(word.to_le_bytes());
     }
     debug_assert_eq!(bytes.len(), size_of::<BootInfo>());
@@ -312,35 +268,16 @@ impl Machine<Loaded> {
         let bytes = memory.image.bytes().get(eif).unwrap_or_default();
         let measurements =
             measure(&Eif::parse(bytes).map_err(image::Error::from)?).map_err(image::Error::from)?;
-        Ok(Machine {
-            config: self.config,
-            stage: Measured {
-                backend,
-                memory,
-                measurements,
-            },
-        })
+        Ok(Machine { config: self.config, stage: Measured { backend, memory, measurements } })
     }
 }
 
 impl Machine<Measured> {
     /// Puts the private memory out of everybody's reach and lets go of the VM.
     pub fn seal(self) -> Result<Machine<Sealed>, Error> {
-        let Measured {
-            backend,
-            memory,
-            measurements,
-        } = self.stage;
+        let Measured { backend, memory, measurements } = self.stage;
         let (cpu, private) = backend.seal()?;
-        Ok(Machine {
-            config: self.config,
-            stage: Sealed {
-                cpu,
-                memory,
-                private,
-                measurements,
-            },
-        })
+        Ok(Machine { config: self.config, stage: Sealed { cpu, memory, private, measurements } })
     }
 }
 
@@ -361,17 +298,11 @@ impl Machine<Sealed> {
         devices: Devices,
         prepare: impl FnOnce() -> std::io::Result<()> + Send + 'static,
     ) -> Result<Running, Error> {
-        let Sealed {
-            cpu, memory, private, ..
-        } = self.stage;
+        let Sealed { cpu, memory, private, .. } = self.stage;
         let vcpu = Vcpu::new(devices)?;
-        let thread = std::thread::Builder::new()
-            .name("vcpu".into())
-            .spawn(move || run(cpu, memory, vcpu, prepare))?;
-        Ok(Running {
-            thread,
-            _private: private,
-        })
+        let thread =
+            std::thread::Builder::new().name("vcpu".into()).spawn(move || run(cpu, memory, vcpu, prepare))?;
+        Ok(Running { thread, _private: private })
     }
 }
 
@@ -402,8 +333,6 @@ impl Running {
 
     /// Waits for the end and says what it was.
     pub fn wait(self) -> std::io::Result<End> {
-        self.thread
-            .join()
-            .unwrap_or_else(|_| Err(std::io::Error::other("the virtual CPU's thread panicked")))
+        self.thread.join().unwrap_or_else(|_| Err(std::io::Error::other("the virtual CPU's thread panicked")))
     }
 }

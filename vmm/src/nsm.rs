@@ -64,7 +64,11 @@ impl Certifier {
     }
 
     /// The measurements of `image`, remembered in `directory` from an earlier launch if they were made before.
-    pub fn measure(&mut self, directory: &Path, image: &Eif<'_>) -> Result<ImageMeasurements, SignatureError> {
+    pub fn measure(
+        &mut self,
+        directory: &Path,
+        image: &Eif<'_>,
+    ) -> Result<ImageMeasurements, SignatureError> {
         self.keys.run(|keys| match &keys.platform {
             Some(platform) => recall::measure(platform, directory, image),
             None => image.measure(),
@@ -107,8 +111,7 @@ impl DocumentSigner for LeafKey {
     }
 
     fn sign(&mut self, to_be_signed: &[u8]) -> Result<[u8; SIGNATURE_LEN], SignerError> {
-        self.keys.run(|keys| keys.leaf.sign(to_be_signed))
-            .map_err(|_| SignerError)
+        self.keys.run(|keys| keys.leaf.sign(to_be_signed)).map_err(|_| SignerError)
     }
 }
 
@@ -118,9 +121,7 @@ struct Host;
 impl Services for Host {
     fn unix_millis(&mut self) -> Result<u64, ServicesError> {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        now.ok()
-            .and_then(|now| u64::try_from(now.as_millis()).ok())
-            .ok_or(ServicesError)
+        now.ok().and_then(|now| u64::try_from(now.as_millis()).ok()).ok_or(ServicesError)
     }
 
     fn fill_random(&mut self, buffer: &mut [u8]) -> Result<(), ServicesError> {

@@ -70,9 +70,7 @@ pub struct PageTables {
 
 impl Default for PageTables {
     fn default() -> Self {
-        Self {
-            tables: vec![[0; ENTRIES]],
-        }
+        Self { tables: vec![[0; ENTRIES]] }
     }
 }
 
@@ -140,19 +138,12 @@ impl PageTables {
     }
 
     fn entry(&mut self, table: usize, index: usize) -> Result<&mut u64, Error> {
-        self.tables
-            .get_mut(table)
-            .and_then(|table| table.get_mut(index))
-            .ok_or(Error::TooLarge)
+        self.tables.get_mut(table).and_then(|table| table.get_mut(index)).ok_or(Error::TooLarge)
     }
 
     /// The tables as they are to lie in memory from [`PAGE_TABLES_BASE`].
     pub fn to_bytes(&self) -> Vec<u8> {
-        self.tables
-            .iter()
-            .flatten()
-            .flat_map(|entry| entry.to_le_bytes())
-            .collect()
+        self.tables.iter().flatten().flat_map(|entry| entry.to_le_bytes()).collect()
     }
 }
 
@@ -185,16 +176,9 @@ mod tests {
     #[test]
     fn small_and_large_pages_translate_and_the_rest_is_absent() {
         let mut tables = PageTables::default();
-        tables
-            .map(0x1000_0000, 0x2000_1000, 0x3001, Access::Execute)
-            .expect("text");
-        tables
-            .map(0x4000_1000, 0x4000_1000, 0x60_0000, Access::Write)
-            .expect("data");
-        assert_eq!(
-            translate(&tables, 0x1000_3fff).map(|page| page.0),
-            Some(0x2000_4fff)
-        );
+        tables.map(0x1000_0000, 0x2000_1000, 0x3001, Access::Execute).expect("text");
+        tables.map(0x4000_1000, 0x4000_1000, 0x60_0000, Access::Write).expect("data");
+        assert_eq!(translate(&tables, 0x1000_3fff).map(|page| page.0), Some(0x2000_4fff));
         assert_eq!(translate(&tables, 0x1000_4000), None);
         assert_eq!(translate(&tables, 0x4000_0fff), None);
         for address in [0x4000_1000, 0x4020_0123, 0x4060_0fff] {
@@ -217,16 +201,11 @@ mod tests {
     #[test]
     fn overlaps_and_odd_addresses_are_refused() {
         let mut tables = PageTables::default();
-        tables
-            .map(0x4000_0000, 0x4000_0000, LARGE_PAGE_SIZE, Access::Write)
-            .expect("large");
+        tables.map(0x4000_0000, 0x4000_0000, LARGE_PAGE_SIZE, Access::Write).expect("large");
         let overlap = tables.map(0x4000_1000, 0, PAGE_SIZE, Access::Execute);
         assert_eq!(overlap, Err(Error::MappedTwice(0x4000_1000)));
         assert_eq!(tables.map(0x1, 0, 1, Access::Read), Err(Error::Address(1)));
-        assert_eq!(
-            tables.map(1 << 47, 0, 1, Access::Read),
-            Err(Error::Address(1 << 47))
-        );
+        assert_eq!(tables.map(1 << 47, 0, 1, Access::Read), Err(Error::Address(1 << 47)));
     }
 
     #[test]
@@ -235,31 +214,20 @@ mod tests {
         let last = (1 << 47) - PAGE_SIZE;
         assert_eq!(tables.map(last, last, PAGE_SIZE, Access::Read), Ok(()));
         for len in [PAGE_SIZE + 1, 1 << 47, u64::MAX] {
-            assert_eq!(
-                tables.map(last, 0, len, Access::Read),
-                Err(Error::Address(last)),
-                "{len:#x}"
-            );
+            assert_eq!(tables.map(last, 0, len, Access::Read), Err(Error::Address(last)), "{len:#x}");
         }
     }
 
     /// Ranges that meet, overlap and share tables: few places, sizes round the two sizes of page.
     fn ranges() -> impl Strategy<Value = Vec<(u64, u64, u64, Access)>> {
         let place = || {
-            let far = select(vec![
-                0,
-                0x1000_0000,
-                0x3fe0_0000,
-                0x4000_0000,
-                0x80_0000_0000,
-                (1 << 47) - (8 << 20),
-            ]);
+            let far =
+                select(vec![0, 0x1000_0000, 0x3fe0_0000, 0x4000_0000, 0x80_0000_0000, (1 << 47) - (8 << 20)]);
             let near = select(vec![0, 1, 2, 511, 512, 513, 1024, 1536]);
             (far, near).prop_map(|(far, near)| far + near * PAGE_SIZE)
         };
-        let len = select(vec![
-            0, 1, 0x1000, 0x1001, 0x3000, 0x1f_f000, 0x20_0000, 0x20_1000, 0x60_0001, 0x80_0000,
-        ]);
+        let len =
+            select(vec![0, 1, 0x1000, 0x1001, 0x3000, 0x1f_f000, 0x20_0000, 0x20_1000, 0x60_0001, 0x80_0000]);
         let access = select(vec![Access::Execute, Access::Read, Access::Write]);
         prop::collection::vec((place(), place(), len, access), 1..8)
     }

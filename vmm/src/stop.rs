@@ -48,18 +48,9 @@ impl Stop {
         let ended = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?;
         let readable = Epoll::new()?;
         for fd in [signals.as_raw_fd(), ended.as_raw_fd()] {
-            readable.ctl(
-                ControlOperation::Add,
-                fd,
-                EpollEvent::new(EventSet::IN, fd as u64),
-            )?;
+            readable.ctl(ControlOperation::Add, fd, EpollEvent::new(EventSet::IN, fd as u64))?;
         }
-        Ok(Self {
-            readable,
-            signals,
-            ended,
-            end: Arc::default(),
-        })
+        Ok(Self { readable, signals, ended, end: Arc::default() })
     }
 
     /// A descriptor that becomes readable when it is time to stop.
@@ -70,10 +61,7 @@ impl Stop {
 
     /// For the virtual CPU's thread.
     pub fn ending(&self) -> std::io::Result<Ending> {
-        Ok(Ending {
-            ended: self.ended.try_clone()?,
-            end: self.end.clone(),
-        })
+        Ok(Ending { ended: self.ended.try_clone()?, end: self.end.clone() })
     }
 
     /// The signal that arrived, if one did.

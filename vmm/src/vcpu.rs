@@ -92,13 +92,9 @@ impl Vcpu {
 
     /// Runs the guest to its end, then zeroes its memory.
     pub fn run(mut self, cpu: &mut dyn Cpu, memory: &SharedMemory) -> std::io::Result<End> {
-        let end = self
-            .serve(cpu, memory)
-            .unwrap_or_else(|error| End::Failed(error.to_string()));
+        let end = self.serve(cpu, memory).unwrap_or_else(|error| End::Failed(error.to_string()));
         let mut top = [0; 8];
-        memory
-            .read(shared::HEAP_TOP, &mut top)
-            .map_err(std::io::Error::other)?;
+        memory.read(shared::HEAP_TOP, &mut top).map_err(std::io::Error::other)?;
         if let Err(error) = cpu.scrub(u64::from_le_bytes(top)) {
             tracing::warn!(%error, "the guest's memory goes back to the kernel without being zeroed here");
         }
@@ -137,24 +133,16 @@ impl Vcpu {
 fn nsm(memory: &SharedMemory, device: &mut dyn NsmDevice, len: u64) -> std::io::Result<()> {
     // Copied once: the guest, or root, may change the mailbox while it is being looked at.
     let mut request = vec![0; len.min(shared::NSM_REQUEST_MAX) as usize];
-    memory
-        .read(shared::NSM_REQUEST, &mut request)
-        .map_err(std::io::Error::other)?;
+    memory.read(shared::NSM_REQUEST, &mut request).map_err(std::io::Error::other)?;
     let mut response = device.handle(&request);
     response.truncate(shared::NSM_RESPONSE_MAX as usize);
-    memory
-        .write(shared::NSM_RESPONSE, &response)
-        .map_err(std::io::Error::other)?;
-    memory
-        .store(shared::NSM_RESPONSE_LEN, response.len() as u64)
-        .map_err(std::io::Error::other)
+    memory.write(shared::NSM_RESPONSE, &response).map_err(std::io::Error::other)?;
+    memory.store(shared::NSM_RESPONSE_LEN, response.len() as u64).map_err(std::io::Error::other)
 }
 
 fn log(memory: &SharedMemory, events: &mut dyn GuestEvents, len: u64) -> std::io::Result<()> {
     let mut text = vec![0; len.min(shared::LOG_MAX) as usize];
-    memory
-        .read(shared::LOG, &mut text)
-        .map_err(std::io::Error::other)?;
+    memory.read(shared::LOG, &mut text).map_err(std::io::Error::other)?;
     events.log(&text);
     Ok(())
 }
@@ -168,22 +156,14 @@ struct Idle {
 impl Idle {
     fn new(wake: EventFd) -> std::io::Result<Self> {
         let epoll = Epoll::new()?;
-        epoll.ctl(
-            ControlOperation::Add,
-            wake.as_raw_fd(),
-            EpollEvent::new(EventSet::IN, 0),
-        )?;
+        epoll.ctl(ControlOperation::Add, wake.as_raw_fd(), EpollEvent::new(EventSet::IN, 0))?;
         Ok(Self { epoll, wake })
     }
 
     fn wait(&self, microseconds: u64) -> std::io::Result<()> {
         // epoll counts in milliseconds; rounding up keeps the guest from spinning before its timer.
         let milliseconds = i32::try_from(microseconds.div_ceil(1000)).unwrap_or(i32::MAX);
-        let timeout = if microseconds == IDLE_FOREVER {
-            -1
-        } else {
-            milliseconds
-        };
+        let timeout = if microseconds == IDLE_FOREVER { -1 } else { milliseconds };
         match self.epoll.wait(timeout, &mut [EpollEvent::default()]) {
             Ok(0) => Ok(()),
             Ok(_) => self.wake.read().map(drop),

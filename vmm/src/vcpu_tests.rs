@@ -13,9 +13,7 @@ struct Script(std::vec::IntoIter<Exit>);
 
 impl Cpu for Script {
     fn run(&mut self) -> std::io::Result<Exit> {
-        self.0
-            .next()
-            .ok_or_else(|| std::io::Error::other("the script is over"))
+        self.0.next().ok_or_else(|| std::io::Error::other("the script is over"))
     }
 }
 
@@ -78,13 +76,7 @@ fn run(exits: Vec<Exit>) -> (std::io::Result<End>, Vec<Event>, SharedMemory) {
     let nsm = Box::new(Chatty(journal.clone()));
     let stop = Arc::new(AtomicBool::new(false));
     let events = Box::new(journal.clone());
-    let vcpu = Vcpu::new(Devices {
-        nsm,
-        wake,
-        stop,
-        events,
-    })
-    .unwrap();
+    let vcpu = Vcpu::new(Devices { nsm, wake, stop, events }).unwrap();
     let end = vcpu.run(&mut Script(exits.into_iter()), &memory);
     let events = std::mem::take(&mut *journal.0.lock().unwrap());
     (end, events, memory)
@@ -97,10 +89,7 @@ fn ring(doorbell: Doorbell, argument: u64) -> Exit {
 #[test]
 fn lengths_beyond_the_mailbox_are_cut_and_the_response_fits() {
     let most = [shared::NSM_REQUEST_MAX, shared::NSM_REQUEST_MAX + 1, IDLE_FOREVER];
-    for (len, taken) in [(0, 0), (7, 7)]
-        .into_iter()
-        .chain(most.map(|len| (len, shared::NSM_REQUEST_MAX)))
-    {
+    for (len, taken) in [(0, 0), (7, 7)].into_iter().chain(most.map(|len| (len, shared::NSM_REQUEST_MAX))) {
         let (end, events, memory) = run(vec![ring(Doorbell::Nsm, len), ring(Doorbell::Exit, 0)]);
         assert_eq!(end.unwrap(), End::Exit(0));
         let mut request = vec![0; taken as usize];
@@ -110,17 +99,8 @@ fn lengths_beyond_the_mailbox_are_cut_and_the_response_fits() {
         memory.read(shared::NSM_RESPONSE_LEN, &mut response_len).unwrap();
         let response_len = u64::from_le_bytes(response_len);
         assert_eq!(response_len, (taken * 5).min(shared::NSM_RESPONSE_MAX));
-        memory
-            .read(shared::NSM_RESPONSE + response_len, &mut beyond[..1])
-            .unwrap();
-        assert_eq!(
-            beyond[0],
-            if response_len == shared::NSM_RESPONSE_MAX {
-                b't'
-            } else {
-                0
-            }
-        );
+        memory.read(shared::NSM_RESPONSE + response_len, &mut beyond[..1]).unwrap();
+        assert_eq!(beyond[0], if response_len == shared::NSM_RESPONSE_MAX { b't' } else { 0 });
     }
     let (_, events, _) = run(vec![ring(Doorbell::Log, IDLE_FOREVER), ring(Doorbell::Exit, 0)]);
     assert!(matches!(&events[0], Event::Log(text) if text.len() as u64 == shared::LOG_MAX));
@@ -132,10 +112,7 @@ fn a_guest_ends_by_exit_fault_or_nonsense() {
         (ring(Doorbell::Exit, 0), End::Exit(0)),
         (ring(Doorbell::Exit, 255), End::Exit(255)),
         (ring(Doorbell::Exit, 256), End::Exit(255)),
-        (
-            Exit::Fault(Fault::BadAccess(0x1234)),
-            End::Fault(Fault::BadAccess(0x1234)),
-        ),
+        (Exit::Fault(Fault::BadAccess(0x1234)), End::Fault(Fault::BadAccess(0x1234))),
         (Exit::Doorbell(0xff), End::BadDoorbell(0xff)),
     ] {
         let (ended, events, _) = run(vec![Exit::Interrupted, exit]);

@@ -25,10 +25,7 @@ fn image(scratch: &Scratch, name: &str) -> String {
         custom_metadata: serde_json::json!({"team": "blue"}),
     };
     let metadata = metadata.encode();
-    let builder = Builder {
-        metadata: Some(&metadata),
-        ..Builder::guest(b"not really an ELF file", "a=b")
-    };
+    let builder = Builder { metadata: Some(&metadata), ..Builder::guest(b"not really an ELF file", "a=b") };
     scratch.write(name, &builder.build().unwrap())
 }
 
@@ -58,11 +55,7 @@ fn help_names_every_command_and_exits_well() {
         "doctor",
         "new",
     ] {
-        assert!(
-            run.stdout.contains(&format!("\n  {command} ")),
-            "{command} is not in\n{}",
-            run.stdout
-        );
+        assert!(run.stdout.contains(&format!("\n  {command} ")), "{command} is not in\n{}", run.stdout);
     }
 }
 
@@ -90,11 +83,7 @@ fn nonsense_on_the_command_line_is_refused() {
     ] {
         let run = scratch.casemate(arguments);
         assert_eq!(run.code, 2, "{arguments:?}: {}", run.stderr);
-        assert!(
-            run.stderr.contains("error:") && run.stdout.is_empty(),
-            "{arguments:?}: {}",
-            run.stderr
-        );
+        assert!(run.stderr.contains("error:") && run.stdout.is_empty(), "{arguments:?}: {}", run.stderr);
     }
 }
 
@@ -121,12 +110,7 @@ fn missing_files_are_named_in_one_line() {
     ] {
         let run = scratch.casemate(arguments);
         run.fails_with("gone.eif");
-        assert_eq!(
-            run.stderr.trim_end().lines().count(),
-            1,
-            "{arguments:?}: {}",
-            run.stderr
-        );
+        assert_eq!(run.stderr.trim_end().lines().count(), 1, "{arguments:?}: {}", run.stderr);
     }
 }
 
@@ -143,45 +127,21 @@ fn without_a_guest_commands_say_how_to_start_one() {
         &["console", "--enclave-name", "x"],
         &["kms", "ListKeys"],
     ] {
-        scratch
-            .casemate(arguments)
-            .fails_with("[ E39 ] no guest is running: start one with `casemate run`");
+        scratch.casemate(arguments).fails_with("[ E39 ] no guest is running: start one with `casemate run`");
     }
     assert_eq!(json(&scratch.casemate(&["describe"])), serde_json::json!([]));
-    assert_eq!(
-        json(&scratch.casemate(&["terminate-enclave", "--all"])),
-        serde_json::json!([])
-    );
+    assert_eq!(json(&scratch.casemate(&["terminate-enclave", "--all"])), serde_json::json!([]));
 }
 
 #[test]
 fn describe_lists_what_the_jail_allows() {
     let scratch = Scratch::new();
     let list = json(&scratch.casemate(&["describe", "--seccomp"]));
-    let find = |name: &str| {
-        list.as_array()
-            .unwrap()
-            .iter()
-            .find(|entry| entry["name"] == name)
-            .cloned()
-    };
-    assert!(
-        find("ioctl").unwrap()["reason"]
-            .as_str()
-            .unwrap()
-            .contains("KVM_RUN")
-    );
-    for name in [
-        "open",
-        "openat",
-        "mmap",
-        "socket",
-        "connect",
-        "execve",
-        "clone",
-        "ptrace",
-        "process_vm_readv",
-    ] {
+    let find = |name: &str| list.as_array().unwrap().iter().find(|entry| entry["name"] == name).cloned();
+    assert!(find("ioctl").unwrap()["reason"].as_str().unwrap().contains("KVM_RUN"));
+    for name in
+        ["open", "openat", "mmap", "socket", "connect", "execve", "clone", "ptrace", "process_vm_readv"]
+    {
         assert!(find(name).is_none(), "{name} is allowed");
     }
 }
@@ -197,15 +157,9 @@ fn describe_eif_has_nitro_clis_shape() {
     assert_eq!(info["ImageName"], "sample");
     assert_eq!(info["ImageVersion"], "1.2");
     assert_eq!(info["Metadata"]["BuildTool"], "test");
-    assert_eq!(
-        info["Metadata"]["team"], "blue",
-        "what the user added is flattened"
-    );
+    assert_eq!(info["Metadata"]["team"], "blue", "what the user added is flattened");
     assert_eq!(info["Measurements"]["HashAlgorithm"], "Sha384 { ... }");
-    assert_eq!(
-        info["Measurements"]["PCR0"],
-        Pcr::measure(b"not really an ELF filea=b").to_string()
-    );
+    assert_eq!(info["Measurements"]["PCR0"], Pcr::measure(b"not really an ELF filea=b").to_string());
     assert_eq!(info["Measurements"].as_object().unwrap().len(), 4);
     assert!(info.get("SigningCertificate").is_none() && info.get("SignatureCheck").is_none());
 }
@@ -216,34 +170,17 @@ fn damaged_images_are_refused_everywhere() {
     let good = fs::read(image(&scratch, "a.eif")).unwrap();
     let mut flipped = good.clone();
     flipped[600] ^= 1;
-    for (name, bytes) in [
-        ("empty", &[][..]),
-        ("short", &good[..100]),
-        ("flipped", &flipped),
-        ("text", b"hello world"),
-    ] {
+    for (name, bytes) in
+        [("empty", &[][..]), ("short", &good[..100]), ("flipped", &flipped), ("text", b"hello world")]
+    {
         let path = scratch.write(name, bytes);
-        scratch
-            .casemate(&["describe-eif", "--eif-path", &path])
-            .fails_with("[ E35 ]");
+        scratch.casemate(&["describe-eif", "--eif-path", &path]).fails_with("[ E35 ]");
         scratch.casemate(&["run", "--image", &path]).fails_with("");
         scratch
-            .casemate(&[
-                "run-enclave",
-                "--eif-path",
-                &path,
-                "--cpu-count",
-                "1",
-                "--memory",
-                "64",
-            ])
+            .casemate(&["run-enclave", "--eif-path", &path, "--cpu-count", "1", "--memory", "64"])
             .fails_with("");
     }
-    assert_eq!(
-        json(&scratch.casemate(&["describe"])),
-        serde_json::json!([]),
-        "nothing is left behind"
-    );
+    assert_eq!(json(&scratch.casemate(&["describe"])), serde_json::json!([]), "nothing is left behind");
 }
 
 #[test]
@@ -251,36 +188,18 @@ fn signing_adds_pcr8_and_a_signature_that_holds() {
     let scratch = Scratch::new();
     let (key, certificate) = scratch.certificate("secp384r1");
     let path = image(&scratch, "a.eif");
-    let arguments = [
-        "sign-eif",
-        "--eif-path",
-        &path,
-        "--signing-certificate",
-        &certificate,
-        "--private-key",
-        &key,
-    ];
+    let arguments =
+        ["sign-eif", "--eif-path", &path, "--signing-certificate", &certificate, "--private-key", &key];
     let signed = json(&scratch.casemate(&arguments));
     let pcr8 = json(&scratch.casemate(&["pcr", "--signing-certificate", &certificate]));
     assert_eq!(signed["Measurements"]["PCR8"], pcr8["PCR8"]);
     let info = json(&scratch.casemate(&["describe-eif", "--eif-path", &path]));
-    assert_eq!(
-        (&info["IsSigned"], &info["SignatureCheck"]),
-        (&Value::Bool(true), &Value::Bool(true))
-    );
+    assert_eq!((&info["IsSigned"], &info["SignatureCheck"]), (&Value::Bool(true), &Value::Bool(true)));
     assert_eq!(info["SigningCertificate"]["IssuerName"]["commonName"], "tester");
     assert_eq!(info["SigningCertificate"]["Algorithm"], "ecdsa-with-SHA256");
-    assert!(
-        info["SigningCertificate"]["NotAfter"]
-            .as_str()
-            .unwrap()
-            .ends_with(" GMT")
-    );
+    assert!(info["SigningCertificate"]["NotAfter"].as_str().unwrap().ends_with(" GMT"));
     // Signing again replaces the signature.
-    assert_eq!(
-        json(&scratch.casemate(&arguments))["Measurements"],
-        signed["Measurements"]
-    );
+    assert_eq!(json(&scratch.casemate(&arguments))["Measurements"], signed["Measurements"]);
 }
 
 #[test]
@@ -296,15 +215,8 @@ fn keys_that_cannot_sign_are_refused_and_the_image_is_left_alone() {
         (&certificate, &certificate, "private key"),
         (&key, &key, "certificate"),
     ] {
-        let arguments = [
-            "sign-eif",
-            "--eif-path",
-            &path,
-            "--signing-certificate",
-            certificate,
-            "--private-key",
-            key,
-        ];
+        let arguments =
+            ["sign-eif", "--eif-path", &path, "--signing-certificate", certificate, "--private-key", key];
         let run = scratch.casemate(&arguments);
         run.fails_with("[ E60 ]");
         assert!(run.stderr.contains(reason), "{}", run.stderr);
@@ -316,30 +228,15 @@ fn keys_that_cannot_sign_are_refused_and_the_image_is_left_alone() {
 fn pcr_measures_a_file() {
     let scratch = Scratch::new();
     let path = scratch.write("x", b"abc");
-    assert_eq!(
-        json(&scratch.casemate(&["pcr", "--input", &path]))["PCR"],
-        Pcr::measure(b"abc").to_string()
-    );
+    assert_eq!(json(&scratch.casemate(&["pcr", "--input", &path]))["PCR"], Pcr::measure(b"abc").to_string());
 }
 
 #[test]
 fn explain_knows_the_codes_that_are_used() {
     let scratch = Scratch::new();
-    assert!(
-        scratch
-            .casemate(&["explain", "--error-code", "E36"])
-            .stdout
-            .contains("EnclaveBootFailure")
-    );
-    assert!(
-        scratch
-            .casemate(&["explain", "--error-code", "E51"])
-            .stdout
-            .contains("never")
-    );
-    scratch
-        .casemate(&["explain", "--error-code", "E99"])
-        .fails_with("E00 to E60");
+    assert!(scratch.casemate(&["explain", "--error-code", "E36"]).stdout.contains("EnclaveBootFailure"));
+    assert!(scratch.casemate(&["explain", "--error-code", "E51"]).stdout.contains("never"));
+    scratch.casemate(&["explain", "--error-code", "E99"]).fails_with("E00 to E60");
 }
 
 #[test]
@@ -351,15 +248,9 @@ fn a_document_that_is_none_does_not_verify() {
     assert_eq!(run.code, 1);
     let answer: Value = serde_json::from_str(&run.stdout).unwrap();
     assert_eq!(answer["verified"], false);
-    assert!(
-        run.stderr.contains(answer["reason"].as_str().unwrap()),
-        "{}",
-        run.stderr
-    );
+    assert!(run.stderr.contains(answer["reason"].as_str().unwrap()), "{}", run.stderr);
     let policy = scratch.write("policy.json", br#"{"prcs": {}}"#);
-    scratch
-        .casemate(&["verify", &document, "--root", &certificate, "--policy", &policy])
-        .fails_with("prcs");
+    scratch.casemate(&["verify", &document, "--root", &certificate, "--policy", &policy]).fails_with("prcs");
 }
 
 #[test]
@@ -393,14 +284,7 @@ fn new_makes_a_crate_once() {
     let scratch = Scratch::new();
     scratch.casemate(&["new", "my-guest"]).succeeds();
     let manifest = fs::read_to_string(scratch.path("my-guest/Cargo.toml")).unwrap();
-    assert!(
-        manifest.contains("name = \"my-guest\"") && !manifest.contains("{{"),
-        "{manifest}"
-    );
-    scratch
-        .casemate(&["new", "my-guest"])
-        .fails_with("is there already");
-    scratch
-        .casemate(&["new", "9lives"])
-        .fails_with("cannot be a crate's name");
+    assert!(manifest.contains("name = \"my-guest\"") && !manifest.contains("{{"), "{manifest}");
+    scratch.casemate(&["new", "my-guest"]).fails_with("is there already");
+    scratch.casemate(&["new", "9lives"]).fails_with("cannot be a crate's name");
 }

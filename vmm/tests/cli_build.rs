@@ -40,32 +40,18 @@ fn two_folders_give_one_image() {
     for (root, output) in [(checkout(), "a.eif"), (other, "b.eif")] {
         let manifest = root.join("guest/examples/hello/Cargo.toml");
         let manifest = manifest.to_str().unwrap();
-        let run = scratch.casemate(&[
-            "build",
-            "--manifest-path",
-            manifest,
-            "--output",
-            output,
-            "--cmdline",
-            "x=y",
-        ]);
+        let run =
+            scratch.casemate(&["build", "--manifest-path", manifest, "--output", output, "--cmdline", "x=y"]);
         let measurements = json(&run)["Measurements"].clone();
         let image = fs::read(scratch.path(output)).unwrap();
         let parsed = Eif::parse(&image).unwrap();
         assert_eq!(measurements["PCR0"], parsed.measure().unwrap().pcr0.to_string());
         assert_eq!(parsed.cmdline, "x=y");
-        assert!(
-            !contains(parsed.kernel, root.to_str().unwrap()),
-            "the folder's name is not in the image"
-        );
+        assert!(!contains(parsed.kernel, root.to_str().unwrap()), "the folder's name is not in the image");
         images.push(image);
     }
     assert!(images[0] == images[1], "the images differ");
-    assert!(
-        images[0].len() < 1 << 20,
-        "{} bytes are much for `hello`",
-        images[0].len()
-    );
+    assert!(images[0].len() < 1 << 20, "{} bytes are much for `hello`", images[0].len());
 }
 
 fn contains(bytes: &[u8], text: &str) -> bool {
@@ -102,11 +88,7 @@ fn what_cannot_be_a_guest_is_refused_in_plain_words() {
         "{}",
         run.stderr
     );
-    assert!(
-        run.stderr.contains("`spawns`"),
-        "the crate is named: {}",
-        run.stderr
-    );
+    assert!(run.stderr.contains("`spawns`"), "the crate is named: {}", run.stderr);
 
     let syscall = "use casemate_guest as _;\nfn main() { // SAFETY: never run.\n unsafe { \
         std::arch::asm!(\"syscall\", out(\"rax\") _, out(\"rcx\") _, out(\"r11\") _) } }";
@@ -129,13 +111,7 @@ fn manifests_that_name_no_guest_are_refused() {
     let run = scratch.casemate(&["build", "--manifest-path", library.to_str().unwrap()]);
     run.fails_with("has no binary");
     let signer = checkout().join("guest/signer/Cargo.toml");
-    let run = scratch.casemate(&[
-        "build",
-        "--manifest-path",
-        signer.to_str().unwrap(),
-        "--bin",
-        "nope",
-    ]);
+    let run = scratch.casemate(&["build", "--manifest-path", signer.to_str().unwrap(), "--bin", "nope"]);
     run.fails_with("has no binary `nope`; it has: ");
     scratch
         .casemate(&["build", "--docker-uri", "x:latest", "--output-file", "x.eif"])

@@ -26,10 +26,7 @@ struct FakeGuest {
 impl FakeGuest {
     /// A guest of this name that answers each connection with `answer(target)`: a status and a body.
     fn start(scratch: &Scratch, name: &str, pid: u32, answer: fn(&str) -> (u16, String)) -> Self {
-        let reservation = Registry::at(&scratch.runtime())
-            .unwrap()
-            .reserve(Some(name), "x", None)
-            .unwrap();
+        let reservation = Registry::at(&scratch.runtime()).unwrap().reserve(Some(name), "x", None).unwrap();
         let record = GuestRecord {
             name: reservation.name().to_owned(),
             id: reservation.id().to_owned(),
@@ -85,12 +82,7 @@ fn serve(stream: UnixStream, sender: &Sender<Asked>, answer: fn(&str) -> (u16, S
             } else if let Some(value) = lower.strip_prefix("content-length:") {
                 length = value.trim().parse().unwrap();
             } else if lower.starts_with("x-amz-target:") {
-                target = line
-                    .split_once(':')
-                    .unwrap()
-                    .1
-                    .trim()
-                    .replace("TrentService.", "");
+                target = line.split_once(':').unwrap().1.trim().replace("TrentService.", "");
             } else if line == "\r\n" {
                 break;
             }
@@ -98,9 +90,7 @@ fn serve(stream: UnixStream, sender: &Sender<Asked>, answer: fn(&str) -> (u16, S
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).unwrap();
-        sender
-            .send((target.clone(), serde_json::from_slice(&body).unwrap()))
-            .unwrap();
+        sender.send((target.clone(), serde_json::from_slice(&body).unwrap())).unwrap();
         let (status, body) = answer(&target);
         let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", body.len());
         writer.write_all((head + &body).as_bytes()).unwrap();
@@ -116,10 +106,7 @@ fn signer(target: &str) -> (u16, String) {
         "CreateKey" => r#"{"KeyMetadata":{"KeyId":"new-key"}}"#,
         "Sign" => r#"{"Signature":"c2lnbmF0dXJl"}"#,
         "Verify" => {
-            return (
-                400,
-                r#"{"__type":"KMSInvalidSignatureException","message":"no"}"#.to_owned(),
-            );
+            return (400, r#"{"__type":"KMSInvalidSignatureException","message":"no"}"#.to_owned());
         }
         "Encrypt" => r#"{"CiphertextBlob":"Y2lwaGVy"}"#,
         "Decrypt" => r#"{"Plaintext":"cGxhaW4="}"#,
@@ -158,13 +145,8 @@ fn key_commands_speak_kms() {
         run.stdout,
         run.stderr
     );
-    scratch
-        .casemate(&["key", "delete", "k", "--days", "7"])
-        .succeeds();
-    assert_eq!(
-        json(&scratch.casemate(&["kms", "ListKeys", "{\"Limit\":1}"]))["Keys"][0]["KeyId"],
-        "k"
-    );
+    scratch.casemate(&["key", "delete", "k", "--days", "7"]).succeeds();
+    assert_eq!(json(&scratch.casemate(&["kms", "ListKeys", "{\"Limit\":1}"]))["Keys"][0]["KeyId"], "k");
 }
 
 #[test]
@@ -180,21 +162,14 @@ fn sign_sends_the_message_or_its_digest() {
     assert_eq!(body["Message"], "aGVsbG8=");
     assert_eq!(body["MessageType"], "RAW");
     assert_eq!(body["SigningAlgorithm"], "RSASSA_PSS_SHA_256");
-    scratch
-        .casemate(&["sign", "--key", "k", "--message", &long, "--out", "sig"])
-        .succeeds();
+    scratch.casemate(&["sign", "--key", "k", "--message", &long, "--out", "sig"]).succeeds();
     assert_eq!(std::fs::read(scratch.path("sig")).unwrap(), b"signature");
     guest.next();
     let (_, body) = guest.next();
-    assert_eq!(
-        (&body["MessageType"], body["Message"].as_str().unwrap().len()),
-        (&"DIGEST".into(), 44)
-    );
+    assert_eq!((&body["MessageType"], body["Message"].as_str().unwrap().len()), (&"DIGEST".into(), 44));
     let run = scratch.casemate(&["verify", "--key", "k", "--message", &short, "--signature", "sig"]);
     run.fails_with("the signature is not valid");
-    scratch
-        .casemate(&["sign", "--key", "k"])
-        .fails_with("--message or --digest");
+    scratch.casemate(&["sign", "--key", "k"]).fails_with("--message or --digest");
 }
 
 #[test]
@@ -205,53 +180,23 @@ fn encrypt_and_decrypt_carry_the_context() {
     let run = scratch.casemate(&["decrypt", "--in", &input, "--context", "a=b=c", "--out", "plain"]);
     run.succeeds();
     let (target, body) = guest.next();
-    assert_eq!(
-        (target.as_str(), &body["EncryptionContext"]),
-        ("Decrypt", &serde_json::json!({"a": "b=c"}))
-    );
+    assert_eq!((target.as_str(), &body["EncryptionContext"]), ("Decrypt", &serde_json::json!({"a": "b=c"})));
     assert_eq!(std::fs::read(scratch.path("plain")).unwrap(), b"plain");
-    scratch
-        .casemate(&["decrypt", "--in", &input, "--context", "ab"])
-        .fails_with("not NAME=VALUE");
-    let run = scratch.casemate(&[
-        "encrypt",
-        "--key",
-        "k",
-        "--in",
-        &input,
-        "--algorithm",
-        "SYMMETRIC_DEFAULT",
-    ]);
+    scratch.casemate(&["decrypt", "--in", &input, "--context", "ab"]).fails_with("not NAME=VALUE");
+    let run =
+        scratch.casemate(&["encrypt", "--key", "k", "--in", &input, "--algorithm", "SYMMETRIC_DEFAULT"]);
     assert_eq!(run.stdout, "Y2lwaGVy\n", "{}", run.stderr);
     let run = scratch.casemate(&["public-key", "k"]);
-    assert!(
-        run.stdout
-            .starts_with("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END"),
-        "{}",
-        run.stdout
-    );
+    assert!(run.stdout.starts_with("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END"), "{}", run.stdout);
 }
 
 #[test]
 fn attest_puts_the_posture_beside_the_document() {
     let scratch = Scratch::new();
     let guest = FakeGuest::start(&scratch, "g", std::process::id(), signer);
-    let arguments = [
-        "attest",
-        "--nonce",
-        "hex:0102",
-        "--user-data",
-        "text",
-        "--out",
-        "d",
-        "--root-out",
-        "r",
-    ];
+    let arguments = ["attest", "--nonce", "hex:0102", "--user-data", "text", "--out", "d", "--root-out", "r"];
     scratch.casemate(&arguments).succeeds();
-    assert_eq!(
-        guest.next().1,
-        serde_json::json!({"nonce": "AQI=", "user_data": "dGV4dA=="})
-    );
+    assert_eq!(guest.next().1, serde_json::json!({"nonce": "AQI=", "user_data": "dGV4dA=="}));
     let read = |name| std::fs::read(scratch.path(name)).unwrap();
     assert_eq!(
         (read("d"), read("d.posture"), read("r")),
@@ -263,18 +208,12 @@ fn attest_puts_the_posture_beside_the_document() {
 fn answers_that_make_no_sense_are_errors() {
     let scratch = Scratch::new();
     let _guest = FakeGuest::start(&scratch, "g", std::process::id(), signer);
-    scratch
-        .casemate(&["kms", "Nothing"])
-        .fails_with("[ E38 ] NotFoundException: no such key");
+    scratch.casemate(&["kms", "Nothing"]).fails_with("[ E38 ] NotFoundException: no such key");
     scratch.casemate(&["kms", "Garbage"]).fails_with("is not JSON");
     assert_eq!(json(&scratch.casemate(&["kms", "Silent"])), serde_json::json!({}));
-    scratch
-        .casemate(&["kms", "No/Such"])
-        .fails_with("is not an operation");
+    scratch.casemate(&["kms", "No/Such"]).fails_with("is not an operation");
     scratch.casemate(&["kms", "X", "{"]).fails_with("not JSON");
-    scratch
-        .casemate(&["console", "--enclave-name", "g"])
-        .fails_with("[ E44 ]");
+    scratch.casemate(&["console", "--enclave-name", "g"]).fails_with("[ E44 ]");
 }
 
 #[test]
@@ -292,9 +231,7 @@ fn several_guests_are_told_apart_by_name() {
     let scratch = Scratch::new();
     let first = FakeGuest::start(&scratch, "one", std::process::id(), signer);
     let second = FakeGuest::start(&scratch, "two", std::process::id(), signer);
-    scratch
-        .casemate(&["key", "create"])
-        .fails_with("2 guests are running (one, two)");
+    scratch.casemate(&["key", "create"]).fails_with("2 guests are running (one, two)");
     scratch.casemate(&["key", "create", "--guest", "two"]).succeeds();
     assert_eq!(second.next().0, "CreateKey");
     assert!(first.asked.try_recv().is_err());
@@ -316,10 +253,7 @@ fn several_guests_are_told_apart_by_name() {
     ] {
         assert!(keys.contains(&&key.to_owned()), "{key} is not in {keys:?}");
     }
-    assert_eq!(
-        (&list[0]["State"], &list[0]["Flags"]),
-        (&"RUNNING".into(), &"NONE".into())
-    );
+    assert_eq!((&list[0]["State"], &list[0]["Flags"]), (&"RUNNING".into(), &"NONE".into()));
 }
 
 #[test]
@@ -330,10 +264,7 @@ fn terminate_ends_the_process_that_the_record_names() {
     let waiter = std::thread::spawn(move || child.wait().unwrap());
     let info = json(&scratch.casemate(&["terminate-enclave", "--enclave-name", "g"]));
     assert_eq!(info["EnclaveID"], guest.reservation.id());
-    assert_eq!(
-        (&info["EnclaveName"], &info["Terminated"]),
-        (&"g".into(), &true.into())
-    );
+    assert_eq!((&info["EnclaveName"], &info["Terminated"]), (&"g".into(), &true.into()));
     assert!(!waiter.join().unwrap().success());
 }
 
@@ -341,15 +272,9 @@ fn terminate_ends_the_process_that_the_record_names() {
 fn terminate_kills_what_does_not_listen() {
     let scratch = Scratch::new();
     let script = "trap '' TERM; echo ready; while true; do sleep 1; done";
-    let mut child = Command::new("sh")
-        .args(["-c", script])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap())
-        .read_line(&mut line)
-        .unwrap();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     let guest = FakeGuest::start(&scratch, "g", child.id(), signer);
     let waiter = std::thread::spawn(move || child.wait().unwrap());
     let run = scratch.casemate(&["terminate", "--all"]);
@@ -373,9 +298,7 @@ fn terminate_spares_a_process_that_took_over_the_number() {
     }
     drop(guest);
     std::fs::rename(&copy, &dir).unwrap();
-    scratch
-        .casemate(&["terminate", "--enclave-name", "g"])
-        .fails_with("no guest is running");
+    scratch.casemate(&["terminate", "--enclave-name", "g"]).fails_with("no guest is running");
     assert!(child.try_wait().unwrap().is_none(), "it still runs");
     child.kill().unwrap();
     child.wait().unwrap();

@@ -27,10 +27,7 @@ impl GuestEvents for Events {
         self.0.lock().expect("lock").push("ready".into());
     }
     fn log(&mut self, text: &[u8]) {
-        self.0
-            .lock()
-            .expect("lock")
-            .push(format!("log {}", String::from_utf8_lossy(text)));
+        self.0.lock().expect("lock").push(format!("log {}", String::from_utf8_lossy(text)));
     }
     fn ended(&mut self, _: &End) {
         self.0.lock().expect("lock").push("ended".into());
@@ -39,9 +36,7 @@ impl GuestEvents for Events {
 
 fn image(code: &[u8]) -> Vec<u8> {
     let elf = common::elf(code, b"the data", 8192);
-    casemate_attestation::eif::Builder::guest(&elf, "")
-        .build()
-        .expect("EIF")
+    casemate_attestation::eif::Builder::guest(&elf, "").build().expect("EIF")
 }
 
 fn run(code: &[u8]) -> (End, Vec<String>) {
@@ -49,13 +44,7 @@ fn run(code: &[u8]) -> (End, Vec<String>) {
 }
 
 fn run_on(backend: Kind, code: &[u8]) -> (End, Vec<String>) {
-    let config = Config {
-        memory: 16 << 20,
-        debug: false,
-        cid: 16,
-        backend,
-        anonymous_memory: false,
-    };
+    let config = Config { memory: 16 << 20, debug: false, cid: 16, backend, anonymous_memory: false };
     let machine = Machine::new(config).expect("this test needs a working /dev/kvm");
 
     let image = Image::from_bytes(&image(code)).expect("image");
@@ -73,11 +62,7 @@ fn run_on(backend: Kind, code: &[u8]) -> (End, Vec<String>) {
         stop: Arc::default(),
         events: Box::new(events.clone()),
     };
-    let end = machine
-        .start(devices, || Ok(()))
-        .expect("start")
-        .wait()
-        .expect("run");
+    let end = machine.start(devices, || Ok(())).expect("start").wait().expect("run");
     let events = events.0.lock().expect("lock").clone();
     (end, events)
 }
@@ -87,18 +72,8 @@ guest!(ready_then_log, "ring 4", "ring 0x505", "ring 6");
 guest!(read_unmapped, "mov rax, 0x20000000", "mov rax, [rax]", "ring 6");
 guest!(read_page_tables, "mov rax, 0x8000000", "mov rax, [rax]", "ring 6");
 guest!(write_code, "lea rax, [rip]", "mov byte ptr [rax], 0x90", "ring 6");
-guest!(
-    write_boot_page,
-    "mov rax, 0x0fff0000",
-    "mov byte ptr [rax], 1",
-    "ring 6"
-);
-guest!(
-    run_data,
-    "mov rax, 0x40200000",
-    "mov word ptr [rax], 0xfeeb",
-    "jmp rax"
-);
+guest!(write_boot_page, "mov rax, 0x0fff0000", "mov byte ptr [rax], 1", "ring 6");
+guest!(run_data, "mov rax, 0x40200000", "mov word ptr [rax], 0xfeeb", "jmp rax");
 guest!(run_stack, "sub rsp, 64", "mov word ptr [rsp], 0xfeeb", "jmp rsp");
 guest!(stack_overflow, "2: push rax", "jmp 2b");
 guest!(above_stack, "mov rax, [rsp + 8]", "ring 6");
@@ -119,27 +94,10 @@ guest!(
     "2: ring 6",
 );
 guest!(undefined, "ud2", "ring 6");
-guest!(
-    divide_by_zero,
-    "xor ecx, ecx",
-    "xor edx, edx",
-    "div ecx",
-    "ring 6"
-);
+guest!(divide_by_zero, "xor ecx, ecx", "xor edx, edx", "div ecx", "ring 6");
 guest!(bad_doorbell, "ring 0xff");
-guest!(
-    small_doorbell,
-    "mov rdi, 0x3ffff000",
-    "mov byte ptr [rdi], 6",
-    "ring 6"
-);
-guest!(
-    doorbell_elsewhere,
-    "mov rdi, 0x3ffff008",
-    "mov rax, 6",
-    "mov [rdi], rax",
-    "ring 6"
-);
+guest!(small_doorbell, "mov rdi, 0x3ffff000", "mov byte ptr [rdi], 6", "ring 6");
+guest!(doorbell_elsewhere, "mov rdi, 0x3ffff008", "mov rax, 6", "mov [rdi], rax", "ring 6");
 guest!(read_doorbell, "mov rdi, 0x3ffff000", "mov rax, [rdi]", "ring 6");
 guest!(
     check_data_and_bss,
@@ -180,13 +138,7 @@ guest!(
     "mov rdi, 0x3ffff000",
     "mov [rdi], rax",
 );
-guest!(
-    idle_with_timeout,
-    "mov rdi, 0x3ffff000",
-    "mov rax, 0x7d003",
-    "mov [rdi], rax",
-    "ring 0x306"
-);
+guest!(idle_with_timeout, "mov rdi, 0x3ffff000", "mov rax, 0x7d003", "mov [rdi], rax", "ring 0x306");
 
 #[test]
 fn a_guest_ends_with_its_exit_code() {
@@ -296,29 +248,18 @@ const TELLTALE_SIZE: u64 = (16 << 20) + 5 * 4096;
 /// How often the pattern lies in this process's private guest memory (ordinary memory, so that it can be looked at).
 fn patterns_in_guest_memory() -> usize {
     let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
-    let ranges = maps
-        .lines()
-        .filter_map(|line| line.split_whitespace().next()?.split_once('-'));
+    let ranges = maps.lines().filter_map(|line| line.split_whitespace().next()?.split_once('-'));
     let range = ranges
         .filter_map(|(from, to)| {
-            Some((
-                u64::from_str_radix(from, 16).ok()?,
-                u64::from_str_radix(to, 16).ok()?,
-            ))
+            Some((u64::from_str_radix(from, 16).ok()?, u64::from_str_radix(to, 16).ok()?))
         })
         .find(|(from, to)| to - from == TELLTALE_SIZE)
         .expect("the guest's memory is not mapped: this test sees nothing");
     let mut bytes = vec![0; TELLTALE_SIZE as usize];
     let memory = std::fs::File::open("/proc/self/mem").expect("mem");
     std::os::unix::fs::FileExt::read_exact_at(&memory, &mut bytes, range.0).expect("read");
-    let words = bytes
-        .as_chunks::<8>()
-        .0
-        .iter()
-        .map(|word| u64::from_le_bytes(*word));
-    words
-        .filter(|word| word ^ 0x5a5a_5a5a_5a5a_5a5a == 0x1122_3344_5566_7788)
-        .count()
+    let words = bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
+    words.filter(|word| word ^ 0x5a5a_5a5a_5a5a_5a5a == 0x1122_3344_5566_7788).count()
 }
 
 struct Watch(Arc<Mutex<Vec<usize>>>);
@@ -345,14 +286,8 @@ fn memory_is_zeroed_when_the_guest_ends_and_when_it_crashes() {
         };
         let kick = EventFd::new(0).expect("eventfd");
         let machine = Machine::new(config).expect("this test needs a working /dev/kvm");
-        let machine = machine
-            .load(Image::from_bytes(&image(code)).expect("image"), &kick)
-            .expect("load");
-        let machine = machine
-            .measure(|image| image.measure())
-            .expect("measure")
-            .seal()
-            .expect("seal");
+        let machine = machine.load(Image::from_bytes(&image(code)).expect("image"), &kick).expect("load");
+        let machine = machine.measure(|image| image.measure()).expect("measure").seal().expect("seal");
         let seen = Arc::default();
         let devices = Devices {
             nsm: Box::new(NoNsm),
@@ -360,11 +295,7 @@ fn memory_is_zeroed_when_the_guest_ends_and_when_it_crashes() {
             stop: Arc::default(),
             events: Box::new(Watch(Arc::clone(&seen))),
         };
-        machine
-            .start(devices, || Ok(()))
-            .expect("start")
-            .wait()
-            .expect("run");
+        machine.start(devices, || Ok(())).expect("start").wait().expect("run");
         let seen = seen.lock().expect("lock");
         assert_eq!(*seen, [3, 0], "patterns while running, and after the end");
     }

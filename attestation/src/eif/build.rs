@@ -77,10 +77,7 @@ impl<'a> Builder<'a> {
         if sections.len() > SECTIONS_MAX {
             return Err(BuildError::TooManySections(sections.len()));
         }
-        let data: usize = sections
-            .iter()
-            .map(|(_, data)| SECTION_HEADER_LEN + data.len())
-            .sum();
+        let data: usize = sections.iter().map(|(_, data)| SECTION_HEADER_LEN + data.len()).sum();
         let mut image = Vec::with_capacity(HEADER_LEN + data);
         image.extend(self.header(&sections));
         for (kind, data) in &sections {
@@ -95,10 +92,8 @@ impl<'a> Builder<'a> {
     }
 
     fn sections(&self) -> Vec<(SectionType, &'a [u8])> {
-        let mut sections = vec![
-            (SectionType::Kernel, self.kernel),
-            (SectionType::Cmdline, self.cmdline.as_bytes()),
-        ];
+        let mut sections =
+            vec![(SectionType::Kernel, self.kernel), (SectionType::Cmdline, self.cmdline.as_bytes())];
         sections.extend(self.metadata.map(|data| (SectionType::Metadata, data)));
         sections.extend(self.ramdisks.iter().map(|data| (SectionType::Ramdisk, *data)));
         sections.extend(self.signature.map(|data| (SectionType::Signature, data)));
@@ -110,26 +105,14 @@ impl<'a> Builder<'a> {
         let mut header = [0; HEADER_LEN];
         put(&mut header, 0, &MAGIC);
         put(&mut header, 4, &VERSION.to_be_bytes());
-        put(
-            &mut header,
-            6,
-            &(if self.arm64 { FLAG_ARM64 } else { 0 }).to_be_bytes(),
-        );
+        put(&mut header, 6, &(if self.arm64 { FLAG_ARM64 } else { 0 }).to_be_bytes());
         put(&mut header, 8, &self.default_memory.to_be_bytes());
         put(&mut header, 16, &self.default_cpus.to_be_bytes());
         put(&mut header, 26, &(sections.len() as u16).to_be_bytes());
         let mut offset = HEADER_LEN;
         for (index, (_, data)) in sections.iter().enumerate() {
-            put(
-                &mut header,
-                OFFSETS_AT + 8 * index,
-                &(offset as u64).to_be_bytes(),
-            );
-            put(
-                &mut header,
-                SIZES_AT + 8 * index,
-                &(data.len() as u64).to_be_bytes(),
-            );
+            put(&mut header, OFFSETS_AT + 8 * index, &(offset as u64).to_be_bytes());
+            put(&mut header, SIZES_AT + 8 * index, &(data.len() as u64).to_be_bytes());
             offset += SECTION_HEADER_LEN + data.len();
         }
         header

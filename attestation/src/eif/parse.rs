@@ -80,10 +80,8 @@ pub struct Eif<'a> {
 impl<'a> Eif<'a> {
     /// Reads an image, all of `file`.
     pub fn parse(file: &'a [u8]) -> Result<Self, EifError> {
-        let header: &[u8; HEADER_LEN] = file.first_chunk().ok_or(EifError::Truncated {
-            what: "the header",
-            length: file.len(),
-        })?;
+        let header: &[u8; HEADER_LEN] =
+            file.first_chunk().ok_or(EifError::Truncated { what: "the header", length: file.len() })?;
         let (flags, count) = check_header(header)?;
         let stored = u32::from_be_bytes(field(header, CRC_AT));
         let found = checksum(file);
@@ -135,10 +133,7 @@ impl<'a> Eif<'a> {
             before = Some(kind);
         }
         if self.ramdisks.is_empty() {
-            return Err(EifError::Section {
-                index: count,
-                fault: "there is no ramdisk",
-            });
+            return Err(EifError::Section { index: count, fault: "there is no ramdisk" });
         }
         if !rest.is_empty() {
             return Err(EifError::Trailing(rest.len()));
@@ -248,9 +243,8 @@ fn split_section(
     length: usize,
 ) -> Result<Section<'_>, Result<EifError, &'static str>> {
     let truncated = |what| Ok(EifError::Truncated { what, length });
-    let (header, rest) = rest
-        .split_first_chunk::<SECTION_HEADER_LEN>()
-        .ok_or(truncated("a section header"))?;
+    let (header, rest) =
+        rest.split_first_chunk::<SECTION_HEADER_LEN>().ok_or(truncated("a section header"))?;
     let kind = SectionType::decode(u16::from_be_bytes(field(header, 0))).ok_or(Err("has an unknown type"))?;
     if field(header, 2) != [0; 2] {
         return Err(Err("has flags that this version does not define"));
@@ -265,9 +259,5 @@ fn split_section(
 
 /// The `N` bytes at `at`, which every caller takes from within the header.
 fn field<const N: usize>(header: &[u8], at: usize) -> [u8; N] {
-    header
-        .get(at..)
-        .and_then(|rest| rest.first_chunk())
-        .copied()
-        .unwrap_or([0; N])
+    header.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
 }

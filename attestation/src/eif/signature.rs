@@ -70,10 +70,7 @@ pub fn sign(image: &Eif<'_>, certificate: &[u8], key: &SigningScalar) -> Result<
         return Err(SignatureError::OtherKey);
     }
     let pcr0 = image.measure_unsigned().pcr0;
-    let info = PcrInfo {
-        register_index: 0,
-        register_value: pcr0.as_bytes().to_vec(),
-    };
+    let info = PcrInfo { register_index: 0, register_value: pcr0.as_bytes().to_vec() };
     let cose = CoseSign1Builder::new()
         .protected(HeaderBuilder::new().algorithm(iana::Algorithm::ES384).build())
         .payload(serde_cbor::to_vec(&info).map_err(malformed)?)
@@ -84,20 +81,13 @@ pub fn sign(image: &Eif<'_>, certificate: &[u8], key: &SigningScalar) -> Result<
         signature: cose.to_vec().map_err(malformed)?,
     }];
     let section = serde_cbor::to_vec(&section).map_err(malformed)?;
-    Ok(Builder {
-        signature: Some(&section),
-        ..Builder::from_image(image)
-    }
-    .build()?)
+    Ok(Builder { signature: Some(&section), ..Builder::from_image(image) }.build()?)
 }
 
 /// Checks a signature section against PCR0 and returns PCR8.
 pub(super) fn check(section: &[u8], pcr0: &Pcr) -> Result<Pcr, SignatureError> {
     if section.len() > SECTION_MAX {
-        return Err(malformed(format!(
-            "{} bytes; {SECTION_MAX} are allowed",
-            section.len()
-        )));
+        return Err(malformed(format!("{} bytes; {SECTION_MAX} are allowed", section.len())));
     }
     let [entry]: [PcrSignature; 1] = serde_cbor::from_slice(section).map_err(malformed)?;
     let (der, public) = read_certificate(&entry.signing_certificate)?;
@@ -125,18 +115,12 @@ fn read_certificate(pem: &[u8]) -> Result<(Vec<u8>, Vec<u8>), SignatureError> {
     let unreadable = |error: der::Error| SignatureError::Certificate(error.to_string());
     let certificate = Certificate::from_pem(pem).map_err(unreadable)?;
     let key = certificate.tbs_certificate().subject_public_key_info();
-    let curve = key
-        .algorithm
-        .parameters
-        .as_ref()
-        .and_then(|curve| curve.decode_as::<ObjectIdentifier>().ok());
+    let curve =
+        key.algorithm.parameters.as_ref().and_then(|curve| curve.decode_as::<ObjectIdentifier>().ok());
     if key.algorithm.oid != ID_EC_PUBLIC_KEY || curve != Some(SECP_384_R_1) {
         return Err(SignatureError::Algorithm);
     }
-    let point = key
-        .subject_public_key
-        .as_bytes()
-        .filter(|point| point.len() == signing::PUBLIC_LEN);
+    let point = key.subject_public_key.as_bytes().filter(|point| point.len() == signing::PUBLIC_LEN);
     let point = point.ok_or(SignatureError::Algorithm)?.to_vec();
     Ok((certificate.to_der().map_err(unreadable)?, point))
 }

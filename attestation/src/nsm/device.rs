@@ -44,12 +44,7 @@ impl<S: DocumentSigner, V: Services> Nsm<S, V> {
     /// The NSM of a guest that was launched with these measurements. `module_id` is the guest's name in
     /// documents and in its certificate.
     pub fn new(module_id: String, launch: &Launch, signer: S, services: V) -> Self {
-        Self {
-            module_id,
-            bank: Bank::launch(launch),
-            signer,
-            services,
-        }
+        Self { module_id, bank: Bank::launch(launch), signer, services }
     }
 
     /// Answers one request.
@@ -69,16 +64,11 @@ impl<S: DocumentSigner, V: Services> Nsm<S, V> {
         match api::decode_request(request).map_err(|_| ErrorCode::InvalidOperation)? {
             Request::DescribePCR { index } => {
                 let (value, lock) = self.bank.describe(index)?;
-                Ok(Response::DescribePCR {
-                    lock,
-                    data: value.as_bytes().to_vec(),
-                })
+                Ok(Response::DescribePCR { lock, data: value.as_bytes().to_vec() })
             }
             Request::ExtendPCR { index, data } => {
                 let value = self.bank.extend(index, &data)?;
-                Ok(Response::ExtendPCR {
-                    data: value.as_bytes().to_vec(),
-                })
+                Ok(Response::ExtendPCR { data: value.as_bytes().to_vec() })
             }
             Request::LockPCR { index } => {
                 self.bank.lock(index)?;
@@ -89,16 +79,12 @@ impl<S: DocumentSigner, V: Services> Nsm<S, V> {
                 Ok(Response::LockPCRs)
             }
             Request::DescribeNSM => Ok(self.describe()),
-            Request::Attestation {
-                user_data,
-                nonce,
-                public_key,
-            } => self.attest(user_data, nonce, public_key),
+            Request::Attestation { user_data, nonce, public_key } => {
+                self.attest(user_data, nonce, public_key)
+            }
             Request::GetRandom => {
                 let mut random = vec![0; RANDOM_LEN];
-                self.services
-                    .fill_random(&mut random)
-                    .map_err(|_| ErrorCode::InternalError)?;
+                self.services.fill_random(&mut random).map_err(|_| ErrorCode::InternalError)?;
                 Ok(Response::GetRandom { random })
             }
             _ => Err(ErrorCode::InvalidOperation),
@@ -125,10 +111,7 @@ impl<S: DocumentSigner, V: Services> Nsm<S, V> {
     ) -> Result<Response, ErrorCode> {
         let claims = Claims {
             module_id: self.module_id.clone(),
-            timestamp: self
-                .services
-                .unix_millis()
-                .map_err(|_| ErrorCode::InternalError)?,
+            timestamp: self.services.unix_millis().map_err(|_| ErrorCode::InternalError)?,
             pcrs: self.bank.locked().collect(),
             public_key: within(public_key, PUBLIC_KEY_MAX)?,
             user_data: within(user_data, USER_DATA_MAX)?,

@@ -27,11 +27,7 @@ impl Leaf {
     pub fn new(platform: &PlatformKey, module_id: &str, now: u64) -> Self {
         let key = SigningScalar::generate(signing::system_random).unwrap();
         let certificate = platform.certify(&key.public().unwrap(), module_id, now).unwrap();
-        Self {
-            key,
-            certificate,
-            cabundle: vec![platform.root().to_vec()],
-        }
+        Self { key, certificate, cabundle: vec![platform.root().to_vec()] }
     }
 }
 
@@ -89,12 +85,7 @@ pub fn launch(mode: Mode) -> Launch {
 }
 
 pub fn nsm(platform: &PlatformKey, mode: Mode, now: u64) -> Nsm<Leaf, FixedClock> {
-    Nsm::new(
-        MODULE_ID.into(),
-        &launch(mode),
-        Leaf::new(platform, MODULE_ID, now),
-        FixedClock(now),
-    )
+    Nsm::new(MODULE_ID.into(), &launch(mode), Leaf::new(platform, MODULE_ID, now), FixedClock(now))
 }
 
 pub fn ask(nsm: &mut Nsm<Leaf, FixedClock>, request: &Request) -> Response {

@@ -31,9 +31,6 @@ pub fn measure(workshop: &Workshop, quick: bool, progress: &dyn Fn(f64)) -> Resu
         }
         progress(f64::from(round + 1) / f64::from(rounds));
     }
-    let rows = KINDS
-        .iter()
-        .zip(&samples)
-        .map(|((_, name), samples)| Row::times(GROUP, *name, samples));
+    let rows = KINDS.iter().zip(&samples).map(|((_, name), samples)| Row::times(GROUP, *name, samples));
     Ok(rows.collect())
 }

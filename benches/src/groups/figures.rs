@@ -10,11 +10,25 @@ use crate::report::{Row, Target, Unit};
 use crate::workshop::{Workshop, checkout, output};
 
 const GROUP: &str = "figures";
-/// What a guest, a client or whoever hands in an image can reach. The command line and guest builds are not part.
-const FACING: [&str; 14] = [
+/// What a guest, a client or whoever hands in an image can reach. Not part of it: the command line and guest builds, what
+/// runs on the verifier's side (`verify`, `chain`, `policy`), what writes images (`eif/build`), the process backend, which
+/// seals nothing, and `timing`, which takes no input.
+const FACING: [&str; 26] = [
     "abi/src",
-    "attestation/src",
-    "vmm/src/backend",
+    "attestation/src/certificate.rs",
+    "attestation/src/document.rs",
+    "attestation/src/eif/mod.rs",
+    "attestation/src/eif/parse.rs",
+    "attestation/src/eif/signature.rs",
+    "attestation/src/hex.rs",
+    "attestation/src/nsm",
+    "attestation/src/pcr.rs",
+    "attestation/src/platform.rs",
+    "attestation/src/posture.rs",
+    "attestation/src/recall.rs",
+    "attestation/src/signing.rs",
+    "vmm/src/backend/kvm.rs",
+    "vmm/src/backend/mod.rs",
     "vmm/src/console.rs",
     "vmm/src/guest.rs",
     "vmm/src/image",
@@ -23,7 +37,7 @@ const FACING: [&str; 14] = [
     "vmm/src/memory",
     "vmm/src/nsm.rs",
     "vmm/src/page_tables.rs",
-    "vmm/src/timing.rs",
+    "vmm/src/stop.rs",
     "vmm/src/vcpu.rs",
     "vmm/src/vsock",
 ];
@@ -39,17 +53,12 @@ pub fn measure(workshop: &Workshop, _: bool, progress: &dyn Fn(f64)) -> Result<V
     let mut rows = vec![
         Row::new(GROUP, "the signer's image", image.len() as f64, Unit::Bytes)
             .target(Target::AtMost(4.0 * 1048576.0)),
-        Row::new(
-            GROUP,
-            "lines of VMM, vsock, NSM, attestation",
-            lines.code as f64,
-            Unit::Count,
-        )
-        .target(Target::AtMost(6000.0))
-        .note(format!(
-            "without tests, comments and empty lines; {} with comments and empty lines",
-            lines.all
-        )),
+        Row::new(GROUP, "lines of VMM, vsock, NSM, attestation", lines.code as f64, Unit::Count)
+            .target(Target::AtMost(6000.0))
+            .note(format!(
+                "without tests, comments and empty lines; {} with comments and empty lines",
+                lines.all
+            )),
     ];
     rows.extend(system_calls(workshop));
     progress(1.0);
@@ -71,9 +80,7 @@ fn count(path: &Path, lines: &mut Lines) -> Result<()> {
         return Ok(());
     }
     let is_test = path.components().any(|part| part.as_os_str() == "tests")
-        || path
-            .file_stem()
-            .is_some_and(|stem| stem.to_string_lossy().ends_with("tests"));
+        || path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests"));
     if is_test || path.extension().is_none_or(|extension| extension != "rs") {
         return Ok(());
     }

@@ -43,14 +43,8 @@ pub fn measure(workshop: &Workshop, quick: bool, progress: &dyn Fn(f64)) -> Resu
     std::thread::sleep(Duration::from_secs(2));
     progress(0.7);
     let (memory, how) = match &cgroup {
-        Some(cgroup) => (
-            cgroup.charged()?,
-            "charged to their control group, kernel memory included",
-        ),
-        None => (
-            available - self::available(),
-            "by what the system had available before and after",
-        ),
+        Some(cgroup) => (cgroup.charged()?, "charged to their control group, kernel memory included"),
+        None => (available - self::available(), "by what the system had available before and after"),
     };
     let before = cpu_time(&guests);
     std::thread::sleep(WATCH);
@@ -58,32 +52,17 @@ pub fn measure(workshop: &Workshop, quick: bool, progress: &dyn Fn(f64)) -> Resu
     progress(1.0);
     let percent = used / WATCH.as_secs_f64() / 1e9 * 100.0;
     Ok(vec![
-        Row::new(
-            GROUP,
-            format!("{count} signers launched and answering"),
-            launched,
-            Unit::Ns,
-        ),
+        Row::new(GROUP, format!("{count} signers launched and answering"), launched, Unit::Ns),
         Row::new(GROUP, "  each", launched / f64::from(count), Unit::Ns),
-        Row::new(
-            GROUP,
-            format!("processor time of {count} idle"),
-            percent,
-            Unit::PercentCpu,
-        )
-        .target(Target::AtMost(0.1))
-        .note(format!(
-            "of one processor, over {} s, all threads (schedstat); 0.1 % counts as none",
-            WATCH.as_secs()
-        )),
-        Row::new(
-            GROUP,
-            "memory of one among them",
-            memory / f64::from(count),
-            Unit::Bytes,
-        )
-        .target(Target::AtMost(12.0 * 1048576.0))
-        .note(how),
+        Row::new(GROUP, format!("processor time of {count} idle"), percent, Unit::PercentCpu)
+            .target(Target::AtMost(0.1))
+            .note(format!(
+                "of one processor, over {} s, all threads (schedstat); 0.1 % counts as none",
+                WATCH.as_secs()
+            )),
+        Row::new(GROUP, "memory of one among them", memory / f64::from(count), Unit::Bytes)
+            .target(Target::AtMost(12.0 * 1048576.0))
+            .note(how),
     ])
 }
 
@@ -116,9 +95,7 @@ fn cpu_time(guests: &[Guest]) -> f64 {
         tasks.into_iter().flatten().flatten()
     });
     // A thread that is gone meanwhile used no more.
-    threads
-        .filter_map(|task| guest::cpu_time(&task.path().join("schedstat")).ok())
-        .sum()
+    threads.filter_map(|task| guest::cpu_time(&task.path().join("schedstat")).ok()).sum()
 }
 
 /// Bytes that new programs could have (proc(5), MemAvailable).
@@ -151,9 +128,7 @@ impl Cgroup {
     }
 
     fn charged(&self) -> Result<f64> {
-        let text = usage_files()
-            .iter()
-            .find_map(|file| std::fs::read_to_string(self.0.join(file)).ok());
+        let text = usage_files().iter().find_map(|file| std::fs::read_to_string(self.0.join(file)).ok());
         text.and_then(|text| text.trim().parse().ok())
             .ok_or_else(|| Error::answer("the control group's memory", self.0.display().to_string()))
     }

@@ -31,18 +31,8 @@ pub fn measure(workshop: &Workshop, quick: bool, progress: &dyn Fn(f64)) -> Resu
     let rounds = if quick { 10 } else { 60 };
     let verifier = Verifier::new(workshop)?;
     let mut stages: [Samples; STAGES.len()] = Default::default();
-    let [
-        mut total,
-        mut last,
-        mut floor,
-        mut process,
-        mut sandbox,
-        mut nothing,
-    ] = <[Samples; 6]>::default();
-    let bwrap = sandboxed()
-        .stdout(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
+    let [mut total, mut last, mut floor, mut process, mut sandbox, mut nothing] = <[Samples; 6]>::default();
+    let bwrap = sandboxed().stdout(Stdio::null()).status().is_ok_and(|status| status.success());
     for round in 0..rounds {
         let (stamps, attested) = launch(workshop, &verifier)?;
         let mut before = stamps[0];
@@ -70,11 +60,7 @@ pub fn measure(workshop: &Workshop, quick: bool, progress: &dyn Fn(f64)) -> Resu
     }
     rows.push(Row::times(GROUP, "  stage: attested and verified", &last));
     rows.push(Row::times(GROUP, "KVM floor (VM, slot, virtual CPU)", &floor));
-    rows.push(Row::times(
-        GROUP,
-        "signer as a process, to first answer",
-        &process,
-    ));
+    rows.push(Row::times(GROUP, "signer as a process, to first answer", &process));
     if bwrap {
         rows.push(Row::times(GROUP, "bwrap /bin/true", &sandbox));
     }
@@ -122,11 +108,7 @@ impl<'a> Verifier<'a> {
         let pem = std::fs::read(&path).map_err(Error::file("read", &path))?;
         let root =
             parse_root(&pem).map_err(|error| Error::answer("the platform's root", error.to_string()))?;
-        Ok(Self {
-            workshop,
-            roots: [root],
-            nonce: now().to_le_bytes(),
-        })
+        Ok(Self { workshop, roots: [root], nonce: now().to_le_bytes() })
     }
 
     /// Fetches a document on a new connection.
@@ -141,10 +123,7 @@ impl<'a> Verifier<'a> {
 
     /// Checks signature, chain, nonce and PCR0 to PCR2.
     pub fn verify(&self, document: &[u8]) -> Result<Established> {
-        let evidence = Evidence {
-            document,
-            posture: None,
-        };
+        let evidence = Evidence { document, posture: None };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(verify(
             evidence,
@@ -215,25 +194,13 @@ fn signer_process(workshop: &Workshop) -> Result<f64> {
 fn sandboxed() -> Command {
     let mut command = Command::new("bwrap");
     command
-        .args([
-            "--unshare-all",
-            "--ro-bind",
-            "/",
-            "/",
-            "--dev",
-            "/dev",
-            "--proc",
-            "/proc",
-            "/bin/true",
-        ])
+        .args(["--unshare-all", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "/bin/true"])
         .stderr(Stdio::null());
     command
 }
 
 fn run(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .map_err(Error::io("run a program for comparison"))?;
+    let status = command.status().map_err(Error::io("run a program for comparison"))?;
     if !status.success() {
         return Err(Error::answer("a program for comparison", status.to_string()));
     }

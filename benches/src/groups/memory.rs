@@ -46,12 +46,7 @@ pub fn measure(workshop: &Workshop, _: bool, progress: &dyn Fn(f64)) -> Result<V
     for (kind, bytes) in &shares.vmm {
         rows.push(Row::new(GROUP, format!("  of it: {kind}"), *bytes, Unit::Bytes));
     }
-    rows.push(Row::new(
-        GROUP,
-        "guest's image, tables, shared region",
-        shares.guest,
-        Unit::Bytes,
-    ));
+    rows.push(Row::new(GROUP, "guest's image, tables, shared region", shares.guest, Unit::Bytes));
     progress(1.0);
     Ok(rows)
 }

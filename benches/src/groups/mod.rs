@@ -28,16 +28,8 @@ pub struct Group {
 
 /// Every subject, in the order of the report.
 pub const GROUPS: &[Group] = &[
-    Group {
-        name: "launch",
-        title: "Launch of the signer, image loading included",
-        measure: launch::measure,
-    },
-    Group {
-        name: "exits",
-        title: "Leaving the guest and coming back",
-        measure: exits::measure,
-    },
+    Group { name: "launch", title: "Launch of the signer, image loading included", measure: launch::measure },
+    Group { name: "exits", title: "Leaving the guest and coming back", measure: exits::measure },
     Group {
         name: "vsock",
         title: "vsock, beside a Unix socket between two processes (ratio: time; at throughput, speed)",
@@ -53,27 +45,12 @@ pub const GROUPS: &[Group] = &[
         title: "Cryptography alone: sealed, beside the same code as a process (ratio: time) and OpenSSL (ratio: speed)",
         measure: primitives::measure,
     },
-    Group {
-        name: "memory",
-        title: "Memory of an idle signer",
-        measure: memory::measure,
-    },
-    Group {
-        name: "fleet",
-        title: "Many idle signers at once",
-        measure: fleet::measure,
-    },
-    Group {
-        name: "figures",
-        title: "Sizes",
-        measure: figures::measure,
-    },
+    Group { name: "memory", title: "Memory of an idle signer", measure: memory::measure },
+    Group { name: "fleet", title: "Many idle signers at once", measure: fleet::measure },
+    Group { name: "figures", title: "Sizes", measure: figures::measure },
 ];
 
 /// The title of the group of this name.
 pub fn title(name: &str) -> &'static str {
-    GROUPS
-        .iter()
-        .find(|group| group.name == name)
-        .map_or("", |group| group.title)
+    GROUPS.iter().find(|group| group.name == name).map_or("", |group| group.title)
 }

@@ -46,11 +46,7 @@ pub fn measure(workshop: &Workshop, quick: bool, progress: &dyn Fn(f64)) -> Resu
         )
         .map_err(|error| Error::answer("an operation", format!("{}: {error}", work.name)))?;
         let row = Row::pair(GROUP, work.name, &pair, "process");
-        rows.push(if pair.reference.median() >= LONG {
-            row.target(Target::AtMost(LIMIT))
-        } else {
-            row
-        });
+        rows.push(if pair.reference.median() >= LONG { row.target(Target::AtMost(LIMIT)) } else { row });
         #[expect(clippy::cast_precision_loss, reason = "a handful")]
         progress((index + 1) as f64 / WORK.len() as f64);
     }

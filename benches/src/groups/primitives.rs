@@ -32,10 +32,7 @@ const OPENSSL: [(&str, [Operation; 2]); 7] = [
     ("ecdsap384", [Operation::P384Sign, Operation::P384Verify]),
     ("ecdsap521", [Operation::P521Sign, Operation::P521Verify]),
     ("ed25519", [Operation::Ed25519Sign, Operation::Ed25519Verify]),
-    (
-        "-aead -evp aes-256-gcm",
-        [Operation::AesGcm4k, Operation::AesGcm16k],
-    ),
+    ("-aead -evp aes-256-gcm", [Operation::AesGcm4k, Operation::AesGcm16k]),
 ];
 
 /// The connection to a probe.
@@ -129,11 +126,7 @@ fn rows(results: &BTreeMap<u8, Both>) -> Vec<Row> {
     };
     let process = each().map(|(name, both)| {
         let row = Row::pair(GROUP, name, &both.process, "process");
-        if both.process.reference.median() >= LONG {
-            row.target(Target::AtMost(LIMIT))
-        } else {
-            row
-        }
+        if both.process.reference.median() >= LONG { row.target(Target::AtMost(LIMIT)) } else { row }
     });
     let openssl = each().map(|(name, both)| {
         let mut row = Row::pair(GROUP, name, &both.openssl, "openssl");
@@ -147,18 +140,14 @@ fn rows(results: &BTreeMap<u8, Both>) -> Vec<Row> {
 /// Nanoseconds of this thread's processor time that `count` repetitions took.
 fn time(task: &mut Task, count: u32, operation: Operation) -> Result<f64> {
     let before = thread_time();
-    task.time(count)
-        .map_err(|_| Error::answer("aws-lc", format!("{} fails", operation.name())))?;
+    task.time(count).map_err(|_| Error::answer("aws-lc", format!("{} fails", operation.name())))?;
     Ok(thread_time() - before)
 }
 
 /// Processor time of this thread in nanoseconds.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 fn thread_time() -> f64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is writable and of the right type.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
     time.tv_sec as f64 * 1e9 + time.tv_nsec as f64

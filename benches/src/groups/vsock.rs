@@ -15,11 +15,8 @@ use crate::workshop::Workshop;
 
 const GROUP: &str = "vsock";
 /// Message length, name, messages in a block.
-const SIZES: [(usize, &str, usize); 3] = [
-    (1, "echo 1 byte", 200),
-    (4 << 10, "echo 4 KiB", 200),
-    (1 << 20, "echo 1 MiB", 8),
-];
+const SIZES: [(usize, &str, usize); 3] =
+    [(1, "echo 1 byte", 200), (4 << 10, "echo 4 KiB", 200), (1 << 20, "echo 1 MiB", 8)];
 /// A longer message is sent by a thread of its own, for the echo begins before its end.
 const AT_ONCE: usize = 4 << 10;
 /// Chunks in a block of the stream.
@@ -41,11 +38,7 @@ pub fn measure(workshop: &Workshop, quick: bool, progress: &dyn Fn(f64)) -> Resu
             || block(count, || echo(&mut local, length)),
         )?;
         let row = Row::pair(GROUP, name, &pair, "Unix");
-        rows.push(if length == 1 {
-            row.target(Target::AtMost(2.0))
-        } else {
-            row
-        });
+        rows.push(if length == 1 { row.target(Target::AtMost(2.0)) } else { row });
         done += 0.25;
         progress(done);
     }
@@ -53,12 +46,7 @@ pub fn measure(workshop: &Workshop, quick: bool, progress: &dyn Fn(f64)) -> Resu
     let mut sealed = guest.connect(SINK_PORT)?;
     let mut local = connect(&peer)?;
     let pair = Pair::measure(blocks.min(20), || stream(&mut sealed), || stream(&mut local))?;
-    let mut row = Row::new(
-        GROUP,
-        "stream to the guest",
-        speed(&pair.subject),
-        Unit::BytesPerSecond,
-    );
+    let mut row = Row::new(GROUP, "stream to the guest", speed(&pair.subject), Unit::BytesPerSecond);
     row.samples = Some(pair.subject.len());
     row.reference = Some(("Unix".into(), speed(&pair.reference)));
     row.ratio = Some(1.0 / pair.ratio());

@@ -19,16 +19,7 @@ const DATA_END: u64 = DATA_BASE + 2 * PAGE_SIZE + 17;
 #[test]
 fn a_good_page_is_accepted() {
     assert_eq!(check(&GOOD, DATA_END), Ok(()));
-    assert_eq!(
-        check(
-            &BootInfo {
-                cmdline_len: CMDLINE_MAX,
-                ..GOOD
-            },
-            DATA_END
-        ),
-        Ok(())
-    );
+    assert_eq!(check(&BootInfo { cmdline_len: CMDLINE_MAX, ..GOOD }, DATA_END), Ok(()));
 }
 
 #[test]
@@ -44,11 +35,7 @@ fn a_heap_must_lie_in_private_memory_behind_the_data() {
         (casemate_abi::SHARED_BASE, casemate_abi::SHARED_BASE + PAGE_SIZE),
     ];
     for (heap_start, heap_end) in ranges {
-        let page = BootInfo {
-            heap_start,
-            heap_end,
-            ..GOOD
-        };
+        let page = BootInfo { heap_start, heap_end, ..GOOD };
         assert_eq!(check(&page, DATA_END), Err(BootError::Heap(heap_start, heap_end)));
     }
 }
@@ -57,28 +44,10 @@ fn a_heap_must_lie_in_private_memory_behind_the_data() {
 fn every_other_field_is_checked() {
     let cases = [
         (BootInfo { magic: 0, ..GOOD }, BootError::Magic(0)),
-        (
-            BootInfo {
-                abi_version: ABI_VERSION + 1,
-                ..GOOD
-            },
-            BootError::Version(ABI_VERSION + 1),
-        ),
+        (BootInfo { abi_version: ABI_VERSION + 1, ..GOOD }, BootError::Version(ABI_VERSION + 1)),
         (BootInfo { tsc_khz: 0, ..GOOD }, BootError::Clock(0)),
-        (
-            BootInfo {
-                tsc_khz: u64::MAX,
-                ..GOOD
-            },
-            BootError::Clock(u64::MAX),
-        ),
-        (
-            BootInfo {
-                cmdline_len: CMDLINE_MAX + 1,
-                ..GOOD
-            },
-            BootError::Cmdline(CMDLINE_MAX + 1),
-        ),
+        (BootInfo { tsc_khz: u64::MAX, ..GOOD }, BootError::Clock(u64::MAX)),
+        (BootInfo { cmdline_len: CMDLINE_MAX + 1, ..GOOD }, BootError::Cmdline(CMDLINE_MAX + 1)),
     ];
     for (page, error) in cases {
         assert_eq!(check(&page, DATA_END), Err(error));

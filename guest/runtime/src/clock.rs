@@ -21,9 +21,7 @@ pub(crate) fn init(info: &BootInfo) {
 
 /// Nanoseconds per tick of a counter of `khz`, times 2^32.
 fn scale(khz: u64) -> u64 {
-    let scale = (NANOS_PER_MILLI << SCALE_SHIFT)
-        .checked_div(u128::from(khz))
-        .unwrap_or(0);
+    let scale = (NANOS_PER_MILLI << SCALE_SHIFT).checked_div(u128::from(khz)).unwrap_or(0);
     u64::try_from(scale).unwrap_or(u64::MAX)
 }
 
@@ -43,10 +41,7 @@ pub(crate) fn ticks() -> u64 {
 /// Nanoseconds since launch.
 pub(crate) fn monotonic_ns() -> u64 {
     let boot = crate::boot::info();
-    nanos(
-        ticks().saturating_sub(boot.tsc_at_boot),
-        SCALE.load(Ordering::Relaxed),
-    )
+    nanos(ticks().saturating_sub(boot.tsc_at_boot), SCALE.load(Ordering::Relaxed))
 }
 
 /// Nanoseconds since 1970, as the host has it.

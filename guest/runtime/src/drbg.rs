@@ -19,10 +19,7 @@ pub(crate) struct HmacDrbg {
 impl HmacDrbg {
     /// HMAC_DRBG_Instantiate: `seed` is entropy input, nonce and personalisation, one after the other.
     pub(crate) fn new(seed: &[&[u8]]) -> Self {
-        let mut drbg = Self {
-            key: [0; BLOCK],
-            value: [1; BLOCK],
-        };
+        let mut drbg = Self { key: [0; BLOCK], value: [1; BLOCK] };
         drbg.update(seed);
         drbg
     }
@@ -94,10 +91,7 @@ mod tests {
     use super::*;
 
     fn bytes(hex: &str) -> Vec<u8> {
-        (0..hex.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
-            .collect()
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
     }
 
     /// RFC 6979, A.2.5: deterministic ECDSA draws its k from HMAC_DRBG, instantiated with the private key and the
@@ -109,10 +103,7 @@ mod tests {
         let hash = Sha512::digest(b"sample");
         let mut k = [0; 32];
         HmacDrbg::new(&[&private, &hash[..32]]).fill(&mut k);
-        assert_eq!(
-            k.to_vec(),
-            bytes("5FA81C63109BADB88C1F367B47DA606DA28CAD69AA22C4FE6AD7DF73A7173AA5")
-        );
+        assert_eq!(k.to_vec(), bytes("5FA81C63109BADB88C1F367B47DA606DA28CAD69AA22C4FE6AD7DF73A7173AA5"));
     }
 
     #[test]

@@ -50,9 +50,7 @@ fn has_rdseed() -> bool {
 #[target_feature(enable = "rdrand")]
 fn rdrand() -> Option<u64> {
     let mut word = 0;
-    (0..RDRAND_TRIES)
-        .any(|_| _rdrand64_step(&mut word) == 1)
-        .then_some(word)
+    (0..RDRAND_TRIES).any(|_| _rdrand64_step(&mut word) == 1).then_some(word)
 }
 
 #[target_feature(enable = "rdseed")]
@@ -112,9 +110,7 @@ fn seed_with(other: &[u8]) -> Result<(), EntropyError> {
     }
     let time = crate::clock::ticks().to_le_bytes();
     let drbg = HmacDrbg::new(&[&as_bytes(&seed), &as_bytes(&drawn), &time, other]);
-    *GENERATOR
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(drbg);
+    *GENERATOR.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(drbg);
     Ok(())
 }
 
@@ -124,9 +120,7 @@ pub fn fill(output: &mut [u8]) -> Result<(), EntropyError> {
     for word in fresh.iter_mut() {
         *word = hardware_word().ok_or(EntropyError::Hardware)?;
     }
-    let mut generator = GENERATOR
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut generator = GENERATOR.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let drbg = generator.as_mut().ok_or(EntropyError::NotSeeded)?;
     drbg.reseed(&[&as_bytes(&fresh)]);
     drbg.fill(output);

@@ -81,11 +81,7 @@ fn before_park() {
 fn after_unpark() {
     let waker = TICKER.with_borrow_mut(|ticker| {
         ticker.seen = true;
-        if ticker.timer.is_none() {
-            ticker.waker.take()
-        } else {
-            None
-        }
+        if ticker.timer.is_none() { ticker.waker.take() } else { None }
     });
     if let Some(waker) = waker {
         waker.wake();

@@ -22,10 +22,7 @@ struct Remaining {
 }
 
 /// The one range; dlmalloc's view of it is [`Source`].
-static REMAINING: Remaining = Remaining {
-    next: AtomicU64::new(0),
-    end: AtomicU64::new(0),
-};
+static REMAINING: Remaining = Remaining { next: AtomicU64::new(0), end: AtomicU64::new(0) };
 
 impl Remaining {
     /// Takes `size` bytes, a multiple of the page size; `None` if there are not so many.
@@ -103,10 +100,8 @@ struct Heap {
 // SAFETY: `inner` is only reached through `with`, which holds the lock.
 unsafe impl Sync for Heap {}
 
-static HEAP: Heap = Heap {
-    locked: AtomicBool::new(false),
-    inner: UnsafeCell::new(Dlmalloc::new_with_allocator(Source)),
-};
+static HEAP: Heap =
+    Heap { locked: AtomicBool::new(false), inner: UnsafeCell::new(Dlmalloc::new_with_allocator(Source)) };
 
 impl Heap {
     #[inline]

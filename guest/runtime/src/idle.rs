@@ -120,10 +120,7 @@ mod tests {
     fn timers_are_rounded_up_and_never_mean_for_ever() {
         assert_eq!(idle_argument(Some(1)), 1);
         assert_eq!(idle_argument(Some(1_001)), 2);
-        assert_eq!(
-            idle_argument(Some(u64::MAX)),
-            u64::MAX.div_ceil(1_000).min(IDLE_FOREVER - 1)
-        );
+        assert_eq!(idle_argument(Some(u64::MAX)), u64::MAX.div_ceil(1_000).min(IDLE_FOREVER - 1));
         assert_eq!(idle_argument(None), IDLE_FOREVER);
     }
 }

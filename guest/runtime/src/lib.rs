@@ -14,14 +14,8 @@
 //! The C surface exists only under `--cfg casemate_guest`; without it the crate is an ordinary library, so that
 //! its logic is tested on any machine.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may"))]
-#![cfg_attr(
-    not(casemate_guest),
-    allow(dead_code, reason = "what only start-up code calls")
-)]
-#![allow(
-    unexpected_cfgs,
-    reason = "casemate_guest is set by build-flags.toml, never by a manifest"
-)]
+#![cfg_attr(not(casemate_guest), allow(dead_code, reason = "what only start-up code calls"))]
+#![allow(unexpected_cfgs, reason = "casemate_guest is set by build-flags.toml, never by a manifest")]
 
 mod boot;
 mod clock;

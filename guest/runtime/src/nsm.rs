@@ -102,36 +102,23 @@ pub struct Pcr {
 /// DescribeNSM: versions, module id, registers and digest.
 pub fn describe() -> Result<Response, NsmError> {
     let is_description = |response: &Response| matches!(response, Response::DescribeNSM { .. });
-    expect(&Request::DescribeNSM, "DescribeNSM", |response| {
-        Some(response).filter(is_description)
-    })
+    expect(&Request::DescribeNSM, "DescribeNSM", |response| Some(response).filter(is_description))
 }
 
 /// DescribePCR: value and lock of register `index`.
 pub fn describe_pcr(index: u16) -> Result<Pcr, NsmError> {
-    expect(
-        &Request::DescribePCR { index },
-        "DescribePCR",
-        |response| match response {
-            Response::DescribePCR { lock, data } => Some(Pcr {
-                locked: lock,
-                value: data,
-            }),
-            _ => None,
-        },
-    )
+    expect(&Request::DescribePCR { index }, "DescribePCR", |response| match response {
+        Response::DescribePCR { lock, data } => Some(Pcr { locked: lock, value: data }),
+        _ => None,
+    })
 }
 
 /// ExtendPCR: extends register `index` with `data` and returns its new value.
 pub fn extend_pcr(index: u16, data: Vec<u8>) -> Result<Vec<u8>, NsmError> {
-    expect(
-        &Request::ExtendPCR { index, data },
-        "ExtendPCR",
-        |response| match response {
-            Response::ExtendPCR { data } => Some(data),
-            _ => None,
-        },
-    )
+    expect(&Request::ExtendPCR { index, data }, "ExtendPCR", |response| match response {
+        Response::ExtendPCR { data } => Some(data),
+        _ => None,
+    })
 }
 
 /// LockPCR: register `index` can no longer be extended.
@@ -188,10 +175,7 @@ mod tests {
 
     #[test]
     fn a_request_that_does_not_fit_is_not_sent() {
-        let long = Request::ExtendPCR {
-            index: 4,
-            data: vec![0; 0x1000],
-        };
+        let long = Request::ExtendPCR { index: 4, data: vec![0; 0x1000] };
         assert!(matches!(request(&long), Err(NsmError::RequestTooLong(length)) if length > 0x1000));
     }
 

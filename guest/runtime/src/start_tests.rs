@@ -17,11 +17,7 @@ fn storage_lies_below_the_thread_pointer_and_the_control_block_above() {
     struct Area([u8; 1024]);
     let mut area = Area([0; 1024]);
     let template = [1, 2, 3];
-    let image = TlsImage {
-        template: template.as_ptr(),
-        template_size: 3,
-        size: 100,
-    };
+    let image = TlsImage { template: template.as_ptr(), template_size: 3, size: 100 };
     let base = area.0.as_mut_ptr().expose_provenance() as u64;
     // SAFETY: 1024 zeroed bytes, aligned, and the area takes 128 + 256 of them.
     let pointer = unsafe { image.lay_out(base, 0xCA_4A_87) };

@@ -40,12 +40,7 @@ pub(crate) fn parse(blob: &[u8]) -> Option<Parsed<'_>> {
     if *version != VERSION || sealed.len() < TAG_LEN {
         return None;
     }
-    Some(Parsed {
-        key: KeyId::from_bytes(*key),
-        salt: *salt,
-        header,
-        sealed,
-    })
+    Some(Parsed { key: KeyId::from_bytes(*key), salt: *salt, header, sealed })
 }
 
 /// Encrypts `plaintext` under the key and binds it to the key's identity and the context.
@@ -75,11 +70,7 @@ pub(crate) fn open(
     parsed: &Parsed<'_>,
     context: &BTreeMap<String, String>,
 ) -> Result<Zeroizing<Vec<u8>>, NotGenuine> {
-    key.open(
-        &parsed.salt,
-        &associated_data(parsed.header, context),
-        parsed.sealed,
-    )
+    key.open(&parsed.salt, &associated_data(parsed.header, context), parsed.sealed)
 }
 
 fn associated_data(header: &[u8], context: &BTreeMap<String, String>) -> Vec<u8> {

@@ -69,10 +69,7 @@ struct Body<'a> {
 impl KmsError {
     /// An error of that type with that message.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-        }
+        Self { kind, message: message.into() }
     }
 
     /// AWS answers its own failures with 500 and everything else with 400.
@@ -85,10 +82,7 @@ impl KmsError {
 
     /// The JSON body of the response.
     pub fn to_json(&self) -> Vec<u8> {
-        let body = Body {
-            kind: self.kind.name(),
-            message: &self.message,
-        };
+        let body = Body { kind: self.kind.name(), message: &self.message };
         serde_json::to_vec(&body).unwrap_or_else(|_| b"{\"__type\":\"KMSInternalException\"}".to_vec())
     }
 
@@ -104,10 +98,7 @@ impl KmsError {
 
     /// `KMSInternalException`: the named step failed, for no fault of the caller.
     pub(crate) fn internal(step: &str) -> Self {
-        Self::new(
-            ErrorKind::Internal,
-            format!("{step} failed inside the signer. Retry the request."),
-        )
+        Self::new(ErrorKind::Internal, format!("{step} failed inside the signer. Retry the request."))
     }
 }
 

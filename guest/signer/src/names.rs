@@ -8,10 +8,7 @@ pub(crate) trait Named: Copy + Sized + 'static {
 
     /// The member of that name.
     fn from_name(name: &str) -> Option<Self> {
-        Self::TABLE
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, member)| *member)
+        Self::TABLE.iter().find(|(known, _)| *known == name).map(|(_, member)| *member)
     }
 
     /// The names, as AWS lists them in a validation message.

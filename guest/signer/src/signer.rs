@@ -56,12 +56,7 @@ impl Signer {
 
     /// A signer without keys and with limits of one's own.
     pub fn with_limits(platform: Box<dyn Platform>, limits: Limits) -> Rc<Self> {
-        Rc::new(Self {
-            store: RefCell::default(),
-            platform,
-            limits,
-            in_flight: Cell::new(0),
-        })
+        Rc::new(Self { store: RefCell::default(), platform, limits, in_flight: Cell::new(0) })
     }
 
     /// Answers one operation: its name as in `X-Amz-Target` after the dot, the request and the response in JSON.
@@ -69,10 +64,7 @@ impl Signer {
     /// This is the whole API without HTTP. The response is erased when dropped, for it may hold a plaintext.
     pub fn call(&self, operation: &str, request: &[u8]) -> Result<Zeroizing<Vec<u8>>, KmsError> {
         let run = ops::find(operation).ok_or_else(|| {
-            KmsError::new(
-                ErrorKind::UnknownOperation,
-                format!("The signer has no operation {operation:?}."),
-            )
+            KmsError::new(ErrorKind::UnknownOperation, format!("The signer has no operation {operation:?}."))
         })?;
         self.store.borrow_mut().expire(self.now());
         run(self, request)

@@ -18,17 +18,12 @@ impl Check {
             return Ok(());
         }
         let (count, s) = (self.broken.len(), if self.broken.len() == 1 { "" } else { "s" });
-        Err(KmsError::validation(format!(
-            "{count} validation error{s} detected: {}",
-            self.broken.join("; ")
-        )))
+        Err(KmsError::validation(format!("{count} validation error{s} detected: {}", self.broken.join("; "))))
     }
 
     fn fails(&mut self, value: Option<&str>, member: &str, constraint: &str) {
         let value = value.map(|v| format!(" '{}'", excerpt(v))).unwrap_or_default();
-        self.broken.push(format!(
-            "Value{value} at '{member}' failed to satisfy constraint: {constraint}"
-        ));
+        self.broken.push(format!("Value{value} at '{member}' failed to satisfy constraint: {constraint}"));
     }
 
     /// The member must be there.
@@ -61,17 +56,9 @@ impl Check {
 
     fn length(&mut self, value: Option<&str>, member: &str, length: usize, min: usize, max: usize) {
         if length < min {
-            self.fails(
-                value,
-                member,
-                &format!("Member must have length greater than or equal to {min}"),
-            );
+            self.fails(value, member, &format!("Member must have length greater than or equal to {min}"));
         } else if length > max {
-            self.fails(
-                value,
-                member,
-                &format!("Member must have length less than or equal to {max}"),
-            );
+            self.fails(value, member, &format!("Member must have length less than or equal to {max}"));
         }
     }
 
@@ -86,11 +73,7 @@ impl Check {
                 &format!("Member must have value greater than or equal to {min}"),
             );
         } else if value > max {
-            self.fails(
-                Some(&text),
-                member,
-                &format!("Member must have value less than or equal to {max}"),
-            );
+            self.fails(Some(&text), member, &format!("Member must have value less than or equal to {max}"));
         }
     }
 
@@ -100,11 +83,7 @@ impl Check {
         let found = E::from_name(value);
         if found.is_none() {
             let set = E::value_set();
-            self.fails(
-                Some(value),
-                member,
-                &format!("Member must satisfy enum value set: {set}"),
-            );
+            self.fails(Some(value), member, &format!("Member must satisfy enum value set: {set}"));
         }
         found
     }
@@ -118,11 +97,7 @@ impl Check {
     /// Grant tokens: at most ten, of 1 to 8192 characters.
     pub(crate) fn grant_tokens(&mut self, value: &Option<Vec<String>>) {
         self.list("grantTokens", value, 0, 10);
-        if value
-            .iter()
-            .flatten()
-            .any(|token| token.is_empty() || token.chars().count() > 8192)
-        {
+        if value.iter().flatten().any(|token| token.is_empty() || token.chars().count() > 8192) {
             self.fails(
                 None,
                 "grantTokens",
@@ -134,17 +109,10 @@ impl Check {
 
     /// The encryption context, whose keys and values together AWS limits to 8 KiB.
     pub(crate) fn context(&mut self, value: &Option<BTreeMap<String, String>>) {
-        let total: usize = value
-            .iter()
-            .flatten()
-            .map(|(key, value)| key.len().saturating_add(value.len()))
-            .sum();
+        let total: usize =
+            value.iter().flatten().map(|(key, value)| key.len().saturating_add(value.len())).sum();
         if total > 8192 {
-            self.fails(
-                None,
-                "encryptionContext",
-                "Member must have length less than or equal to 8192",
-            );
+            self.fails(None, "encryptionContext", "Member must have length less than or equal to 8192");
         }
     }
 }

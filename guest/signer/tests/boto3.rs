@@ -22,23 +22,11 @@ fn python() -> PathBuf {
             .is_ok_and(|s| s.success())
     };
     if !has_it(&python) {
-        let made = Command::new("python3")
-            .args(["-m", "venv"])
-            .arg(&venv)
-            .status()
-            .expect("python3");
-        assert!(
-            made.success(),
-            "python3 -m venv failed (Debian: apt install python3-venv)"
-        );
-        let installed = Command::new(&python)
-            .args(["-m", "pip", "install", "-q", BOTO3])
-            .status()
-            .expect("pip");
-        assert!(
-            installed.success(),
-            "pip could not install {BOTO3}: this test needs PyPI once"
-        );
+        let made = Command::new("python3").args(["-m", "venv"]).arg(&venv).status().expect("python3");
+        assert!(made.success(), "python3 -m venv failed (Debian: apt install python3-venv)");
+        let installed =
+            Command::new(&python).args(["-m", "pip", "install", "-q", BOTO3]).status().expect("pip");
+        assert!(installed.success(), "pip could not install {BOTO3}: this test needs PyPI once");
     }
     python
 }
@@ -59,43 +47,25 @@ async fn relay(listener: TcpListener, socket: PathBuf) {
 fn boto3_walks_every_operation() {
     let python = python();
     let socket = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("boto3-{}.sock", std::process::id()));
-    let mut signer = Command::new(env!("CARGO_BIN_EXE_casemate-signer-process"))
-        .arg(&socket)
-        .spawn()
-        .expect("start");
+    let mut signer =
+        Command::new(env!("CARGO_BIN_EXE_casemate-signer-process")).arg(&socket).spawn().expect("start");
     let started = Instant::now();
     while !socket.exists() {
-        assert!(
-            started.elapsed() < Duration::from_secs(10),
-            "the signer did not open its socket"
-        );
+        assert!(started.elapsed() < Duration::from_secs(10), "the signer did not open its socket");
         std::thread::sleep(Duration::from_millis(5));
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("runtime");
-    let listener = runtime
-        .block_on(TcpListener::bind("127.0.0.1:0"))
-        .expect("listen");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("listen");
     let endpoint = format!("http://{}", listener.local_addr().expect("address"));
     let relayed = socket.clone();
     // A thread of its own, which ends with the test's process.
     std::thread::spawn(move || runtime.block_on(relay(listener, relayed)));
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/boto3_walk.py");
-    let output = Command::new(python)
-        .arg(script)
-        .arg(endpoint)
-        .output()
-        .expect("python");
+    let output = Command::new(python).arg(script).arg(endpoint).output().expect("python");
     let _ = signer.kill();
     let _ = signer.wait();
     let _ = std::fs::remove_file(&socket);
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success(),
-        "{said}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("walked 17 operations"), "{said}");
 }

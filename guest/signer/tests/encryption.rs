@@ -27,11 +27,7 @@ fn what_is_encrypted_is_decrypted() {
         );
         assert_eq!(unb64(&opened["Plaintext"]), plaintext);
         assert_eq!(opened["KeyId"], sealed["KeyId"]);
-        ok(
-            &signer,
-            "Decrypt",
-            json!({"KeyId": id, "CiphertextBlob": blob, "EncryptionContext": context}),
-        );
+        ok(&signer, "Decrypt", json!({"KeyId": id, "CiphertextBlob": blob, "EncryptionContext": context}));
     }
 }
 
@@ -40,9 +36,8 @@ fn equal_plaintexts_give_different_ciphertexts() {
     let signer = signer();
     let id = key(&signer, "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT");
     let request = json!({"KeyId": id, "Plaintext": b64([0; 32])});
-    let blobs: Vec<Vec<u8>> = (0..2)
-        .map(|_| unb64(&ok(&signer, "Encrypt", request.clone())["CiphertextBlob"]))
-        .collect();
+    let blobs: Vec<Vec<u8>> =
+        (0..2).map(|_| unb64(&ok(&signer, "Encrypt", request.clone())["CiphertextBlob"])).collect();
     assert_ne!(blobs[0][17..49], blobs[1][17..49], "the salt repeats");
     assert_ne!(blobs[0][49..], blobs[1][49..], "the ciphertext repeats");
 }
@@ -51,32 +46,20 @@ fn equal_plaintexts_give_different_ciphertexts() {
 fn no_changed_bit_goes_unnoticed() {
     let signer = signer();
     let id = key(&signer, "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT");
-    let blob = unb64(
-        &ok(
-            &signer,
-            "Encrypt",
-            json!({"KeyId": id, "Plaintext": b64("casemate")}),
-        )["CiphertextBlob"],
-    );
+    let blob =
+        unb64(&ok(&signer, "Encrypt", json!({"KeyId": id, "Plaintext": b64("casemate")}))["CiphertextBlob"]);
     for at in 0..blob.len() {
         for bit in 0..8 {
             let mut changed = blob.clone();
             changed[at] ^= 1 << bit;
             let (kind, _) = refused(&signer, "Decrypt", json!({"CiphertextBlob": b64(&changed)}));
-            let expected = if (1..17).contains(&at) {
-                "NotFoundException"
-            } else {
-                "InvalidCiphertextException"
-            };
+            let expected =
+                if (1..17).contains(&at) { "NotFoundException" } else { "InvalidCiphertextException" };
             assert_eq!(kind, expected, "byte {at} bit {bit}");
         }
     }
     for length in 1..blob.len() {
-        let (kind, _) = refused(
-            &signer,
-            "Decrypt",
-            json!({"CiphertextBlob": b64(&blob[..length])}),
-        );
+        let (kind, _) = refused(&signer, "Decrypt", json!({"CiphertextBlob": b64(&blob[..length])}));
         assert_eq!(kind, "InvalidCiphertextException", "{length} bytes");
     }
 }
@@ -103,22 +86,10 @@ fn a_ciphertext_belongs_to_its_key_and_context() {
     // The other key's id before this key's ciphertext: the swap that unbound blobs allow.
     let swapped = [&theirs[..17], &mine[17..]].concat();
     let request = json!({"CiphertextBlob": b64(swapped), "EncryptionContext": {"ab": "c"}});
-    assert_eq!(
-        refused(&signer, "Decrypt", request).0,
-        "InvalidCiphertextException"
-    );
-    for context in [
-        json!({}),
-        json!({"a": "bc"}),
-        json!({"ab": "C"}),
-        json!({"ab": "c", "d": "e"}),
-    ] {
+    assert_eq!(refused(&signer, "Decrypt", request).0, "InvalidCiphertextException");
+    for context in [json!({}), json!({"a": "bc"}), json!({"ab": "C"}), json!({"ab": "c", "d": "e"})] {
         let request = json!({"CiphertextBlob": b64(&mine), "EncryptionContext": context});
-        assert_eq!(
-            refused(&signer, "Decrypt", request).0,
-            "InvalidCiphertextException",
-            "{context}"
-        );
+        assert_eq!(refused(&signer, "Decrypt", request).0, "InvalidCiphertextException", "{context}");
     }
 }
 
@@ -154,16 +125,10 @@ fn rsa_encrypts_and_decrypts() {
         let mut broken = unb64(&sealed["CiphertextBlob"]);
         broken[100] ^= 1;
         let request = json!({"KeyId": id, "CiphertextBlob": b64(broken), "EncryptionAlgorithm": algorithm});
-        assert_eq!(
-            refused(&signer, "Decrypt", request).0,
-            "InvalidCiphertextException"
-        );
+        assert_eq!(refused(&signer, "Decrypt", request).0, "InvalidCiphertextException");
     }
     let (kind, _) = refused(&signer, "Encrypt", json!({"KeyId": id, "Plaintext": b64("x")}));
-    assert_eq!(
-        kind, "InvalidKeyUsageException",
-        "the default algorithm is not one of RSA's"
-    );
+    assert_eq!(kind, "InvalidKeyUsageException", "the default algorithm is not one of RSA's");
 }
 
 #[test]
@@ -188,10 +153,7 @@ fn data_keys_come_wrapped() {
         let open = json!({"CiphertextBlob": without["CiphertextBlob"], "EncryptionContext": {"a": "b"}});
         assert_eq!(unb64(&ok(&signer, "Decrypt", open)["Plaintext"]).len(), length);
     }
-    for request in [
-        json!({"KeyId": id}),
-        json!({"KeyId": id, "KeySpec": "AES_256", "NumberOfBytes": 1}),
-    ] {
+    for request in [json!({"KeyId": id}), json!({"KeyId": id, "KeySpec": "AES_256", "NumberOfBytes": 1})] {
         assert_eq!(
             refused(&signer, "GenerateDataKey", request).1,
             "Please specify either number of bytes or key spec."
@@ -199,23 +161,13 @@ fn data_keys_come_wrapped() {
     }
     for bytes in [0, 1025, -1] {
         assert_eq!(
-            refused(
-                &signer,
-                "GenerateDataKey",
-                json!({"KeyId": id, "NumberOfBytes": bytes})
-            )
-            .0,
+            refused(&signer, "GenerateDataKey", json!({"KeyId": id, "NumberOfBytes": bytes})).0,
             "ValidationException"
         );
     }
     let rsa = key(&signer, "RSA_2048", "ENCRYPT_DECRYPT");
     assert_eq!(
-        refused(
-            &signer,
-            "GenerateDataKey",
-            json!({"KeyId": rsa, "KeySpec": "AES_256"})
-        )
-        .0,
+        refused(&signer, "GenerateDataKey", json!({"KeyId": rsa, "KeySpec": "AES_256"})).0,
         "InvalidKeyUsageException"
     );
 }
@@ -228,21 +180,11 @@ fn random_bytes_are_random() {
     assert_ne!(draw(32), draw(32));
     let ones: u32 = draw(1024).iter().map(|byte| byte.count_ones()).sum();
     assert!((3700..4500).contains(&ones), "{ones} of 8192 bits are set");
-    for request in [
-        json!({}),
-        json!({"NumberOfBytes": 0}),
-        json!({"NumberOfBytes": 1025}),
-    ] {
-        assert_eq!(
-            refused(&signer, "GenerateRandom", request).0,
-            "ValidationException"
-        );
+    for request in [json!({}), json!({"NumberOfBytes": 0}), json!({"NumberOfBytes": 1025})] {
+        assert_eq!(refused(&signer, "GenerateRandom", request).0, "ValidationException");
     }
     let request = json!({"NumberOfBytes": 1, "CustomKeyStoreId": "cks"});
-    assert_eq!(
-        refused(&signer, "GenerateRandom", request).0,
-        "UnsupportedOperationException"
-    );
+    assert_eq!(refused(&signer, "GenerateRandom", request).0, "UnsupportedOperationException");
 }
 
 #[test]
@@ -258,11 +200,7 @@ fn whoever_names_a_recipient_gets_no_plaintext() {
         ("GenerateRandom", json!({"NumberOfBytes": 32})),
     ] {
         request["Recipient"] = recipient.clone();
-        assert_eq!(
-            refused(&signer, operation, request).0,
-            "UnsupportedOperationException",
-            "{operation}"
-        );
+        assert_eq!(refused(&signer, operation, request).0, "UnsupportedOperationException", "{operation}");
     }
 }
 
@@ -273,16 +211,8 @@ fn constraints_are_checked() {
     let hmac = key(&signer, "HMAC_256", "GENERATE_VERIFY_MAC");
     for (operation, request, kind) in [
         ("Encrypt", json!({}), "ValidationException"),
-        (
-            "Encrypt",
-            json!({"KeyId": id, "Plaintext": ""}),
-            "ValidationException",
-        ),
-        (
-            "Encrypt",
-            json!({"KeyId": id, "Plaintext": b64([0; 4097])}),
-            "ValidationException",
-        ),
+        ("Encrypt", json!({"KeyId": id, "Plaintext": ""}), "ValidationException"),
+        ("Encrypt", json!({"KeyId": id, "Plaintext": b64([0; 4097])}), "ValidationException"),
         (
             "Encrypt",
             json!({"KeyId": id, "Plaintext": "AA==", "EncryptionAlgorithm": "X"}),
@@ -298,42 +228,18 @@ fn constraints_are_checked() {
             json!({"KeyId": id, "Plaintext": "AA==", "EncryptionContext": {"a": "x".repeat(8192)}}),
             "ValidationException",
         ),
-        (
-            "Encrypt",
-            json!({"KeyId": hmac, "Plaintext": "AA=="}),
-            "InvalidKeyUsageException",
-        ),
-        (
-            "Encrypt",
-            json!({"KeyId": id, "Plaintext": "AA==", "DryRun": true}),
-            "DryRunOperationException",
-        ),
+        ("Encrypt", json!({"KeyId": hmac, "Plaintext": "AA=="}), "InvalidKeyUsageException"),
+        ("Encrypt", json!({"KeyId": id, "Plaintext": "AA==", "DryRun": true}), "DryRunOperationException"),
         ("Decrypt", json!({}), "ValidationException"),
-        (
-            "Decrypt",
-            json!({"CiphertextBlob": b64([1; 6145])}),
-            "ValidationException",
-        ),
-        (
-            "Decrypt",
-            json!({"CiphertextBlob": b64([2; 100])}),
-            "InvalidCiphertextException",
-        ),
-        (
-            "Decrypt",
-            json!({"KeyId": hmac, "CiphertextBlob": b64([2; 100])}),
-            "InvalidKeyUsageException",
-        ),
+        ("Decrypt", json!({"CiphertextBlob": b64([1; 6145])}), "ValidationException"),
+        ("Decrypt", json!({"CiphertextBlob": b64([2; 100])}), "InvalidCiphertextException"),
+        ("Decrypt", json!({"KeyId": hmac, "CiphertextBlob": b64([2; 100])}), "InvalidKeyUsageException"),
         (
             "GenerateDataKey",
             json!({"KeyId": id, "KeySpec": "AES_256", "DryRun": true}),
             "DryRunOperationException",
         ),
     ] {
-        assert_eq!(
-            refused(&signer, operation, request.clone()).0,
-            kind,
-            "{operation} {request}"
-        );
+        assert_eq!(refused(&signer, operation, request.clone()).0, kind, "{operation} {request}");
     }
 }

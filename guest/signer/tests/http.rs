@@ -14,10 +14,7 @@ use tokio::task::{JoinHandle, LocalSet};
 
 /// Runs a test on one thread, as the guest does.
 fn run<T>(test: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .expect("runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("runtime");
     LocalSet::new().block_on(&runtime, test)
 }
 
@@ -30,10 +27,7 @@ fn connect(signer: &Rc<Signer>, buffer: usize) -> DuplexStream {
 fn serve(signer: &Rc<Signer>, buffer: usize) -> (DuplexStream, JoinHandle<()>) {
     let (client, server) = duplex(buffer);
     let signer = Rc::clone(signer);
-    (
-        client,
-        tokio::task::spawn_local(async move { drop(serve_connection(server, signer).await) }),
-    )
+    (client, tokio::task::spawn_local(async move { drop(serve_connection(server, signer).await) }))
 }
 
 /// Sends bytes, closes the sending half, and reads all that comes back within ten seconds.
@@ -47,18 +41,14 @@ async fn exchange(signer: &Rc<Signer>, request: &[u8]) -> Vec<u8> {
     let mut response = Vec::new();
     let receive = reader.read_to_end(&mut response);
     let both = async { tokio::join!(send, receive) };
-    let (_, received) = tokio::time::timeout(Duration::from_secs(10), both)
-        .await
-        .expect("the server hangs");
+    let (_, received) = tokio::time::timeout(Duration::from_secs(10), both).await.expect("the server hangs");
     received.expect("a duplex stream does not fail");
     served.await.expect("the server panicked");
     response
 }
 
 fn post(path: &str, target: Option<&str>, body: &str) -> String {
-    let target = target
-        .map(|target| format!("X-Amz-Target: {target}\r\n"))
-        .unwrap_or_default();
+    let target = target.map(|target| format!("X-Amz-Target: {target}\r\n")).unwrap_or_default();
     let length = body.len();
     format!(
         "POST {path} HTTP/1.1\r\nHost: x\r\n{target}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
@@ -68,19 +58,9 @@ fn post(path: &str, target: Option<&str>, body: &str) -> String {
 /// The status, the head in lower case, and the body.
 fn parse(response: &[u8]) -> (u16, String, Value) {
     let text = String::from_utf8(response.to_vec()).expect("text");
-    let (head, body) = text
-        .split_once("\r\n\r\n")
-        .unwrap_or_else(|| panic!("no response: {text:?}"));
-    let status = head
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok())
-        .expect("a status");
-    (
-        status,
-        head.to_lowercase(),
-        serde_json::from_str(body).unwrap_or(Value::Null),
-    )
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no response: {text:?}"));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, head.to_lowercase(), serde_json::from_str(body).unwrap_or(Value::Null))
 }
 
 #[test]
@@ -90,21 +70,12 @@ fn an_operation_is_answered_as_aws_answers() {
         let request = post("/", Some("TrentService.GenerateRandom"), "{\"NumberOfBytes\":8}");
         let (status, head, body) = parse(&exchange(&signer, request.as_bytes()).await);
         assert_eq!(status, 200);
-        assert!(
-            head.contains("content-type: application/x-amz-json-1.1"),
-            "{head}"
-        );
-        assert!(
-            head.contains("x-amzn-requestid: ") && head.contains("no-store"),
-            "{head}"
-        );
+        assert!(head.contains("content-type: application/x-amz-json-1.1"), "{head}");
+        assert!(head.contains("x-amzn-requestid: ") && head.contains("no-store"), "{head}");
         assert_eq!(unb64(&body["Plaintext"]).len(), 8);
         let request = post("/", Some("TrentService.GenerateRandom"), "{}");
         let (status, head, body) = parse(&exchange(&signer, request.as_bytes()).await);
-        assert_eq!(
-            (status, text(&body["__type"]).as_str()),
-            (400, "ValidationException")
-        );
+        assert_eq!((status, text(&body["__type"]).as_str()), (400, "ValidationException"));
         assert!(head.contains("x-amzn-requestid: ") && body["message"].is_string());
     });
 }
@@ -119,14 +90,8 @@ fn other_routes_and_targets_are_refused() {
             (post("/", Some("TrentService."), "{}"), 400),
             (post("/", Some("AnotherService.Sign"), "{}"), 400),
             (post("/keys", Some("TrentService.Sign"), "{}"), 404),
-            (
-                "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned(),
-                404,
-            ),
-            (
-                "DELETE /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned(),
-                404,
-            ),
+            ("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned(), 404),
+            ("DELETE /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned(), 404),
         ] {
             let (status, _, body) = parse(&exchange(&signer, request.as_bytes()).await);
             assert_eq!(
@@ -148,12 +113,7 @@ fn a_connection_serves_many_requests() {
         let one = post("/", Some("TrentService.ListKeys"), "{}").replace("Connection: close\r\n", "");
         let last = post("/", Some("TrentService.ListKeys"), "{}");
         let response = exchange(&signer, [one.repeat(99), last].concat().as_bytes()).await;
-        assert_eq!(
-            String::from_utf8_lossy(&response)
-                .matches("HTTP/1.1 200 OK")
-                .count(),
-            100
-        );
+        assert_eq!(String::from_utf8_lossy(&response).matches("HTTP/1.1 200 OK").count(), 100);
     });
 }
 
@@ -165,10 +125,7 @@ fn expect_100_continue_is_answered() {
             .replace("Host: x", "Host: x\r\nExpect: 100-continue");
         let response = exchange(&signer, request.as_bytes()).await;
         let response = String::from_utf8_lossy(&response).into_owned();
-        assert!(
-            response.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK"),
-            "{response}"
-        );
+        assert!(response.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK"), "{response}");
     });
 }
 
@@ -199,23 +156,15 @@ fn attestation_binds_what_the_caller_gave() {
         }
         // The prefix is reserved, not the word.
         let body = json!({"user_data": b64("a casemate:")}).to_string();
-        assert_eq!(
-            parse(&exchange(&signer, post("/attestation", None, &body).as_bytes()).await).0,
-            200
-        );
+        assert_eq!(parse(&exchange(&signer, post("/attestation", None, &body).as_bytes()).await).0, 200);
     });
 }
 
 #[test]
 fn bodies_are_limited_announced_or_not() {
     run(async {
-        let signer = Signer::with_limits(
-            Box::new(Transcript),
-            Limits {
-                body_bytes: 1000,
-                ..Limits::default()
-            },
-        );
+        let signer =
+            Signer::with_limits(Box::new(Transcript), Limits { body_bytes: 1000, ..Limits::default() });
         let announced = post("/", Some("TrentService.ListKeys"), &" ".repeat(1001));
         let (status, head, _) = parse(&exchange(&signer, announced.as_bytes()).await);
         assert_eq!(status, 413);
@@ -225,11 +174,7 @@ fn bodies_are_limited_announced_or_not() {
             "POST / HTTP/1.1\r\nHost: x\r\nX-Amz-Target: TrentService.ListKeys\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}0\r\n\r\n"
         );
         assert_eq!(parse(&exchange(&signer, chunked.as_bytes()).await).0, 413);
-        let fits = post(
-            "/",
-            Some("TrentService.ListKeys"),
-            &format!("{{}}{}", " ".repeat(998)),
-        );
+        let fits = post("/", Some("TrentService.ListKeys"), &format!("{{}}{}", " ".repeat(998)));
         assert_eq!(parse(&exchange(&signer, fits.as_bytes()).await).0, 200);
     });
 }
@@ -237,11 +182,8 @@ fn bodies_are_limited_announced_or_not() {
 #[test]
 fn all_bodies_together_have_one_budget_and_give_it_back() {
     run(async {
-        let limits = Limits {
-            bodies_in_flight: 1000,
-            body_timeout: Duration::from_millis(300),
-            ..Limits::default()
-        };
+        let limits =
+            Limits { bodies_in_flight: 1000, body_timeout: Duration::from_millis(300), ..Limits::default() };
         let signer = Signer::with_limits(Box::new(Transcript), limits);
         let mut greedy = connect(&signer, 4096);
         let head = "POST / HTTP/1.1\r\nHost: x\r\nX-Amz-Target: TrentService.ListKeys\r\nContent-Length: 900\r\n\r\n";
@@ -250,10 +192,7 @@ fn all_bodies_together_have_one_budget_and_give_it_back() {
         let body = format!("{{}}{}", " ".repeat(198));
         let request = post("/", Some("TrentService.ListKeys"), &body);
         let (status, _, answer) = parse(&exchange(&signer, request.as_bytes()).await);
-        assert_eq!(
-            (status, text(&answer["__type"]).as_str()),
-            (400, "ThrottlingException")
-        );
+        assert_eq!((status, text(&answer["__type"]).as_str()), (400, "ThrottlingException"));
         tokio::time::sleep(Duration::from_millis(400)).await;
         assert_eq!(
             parse(&exchange(&signer, request.as_bytes()).await).0,
@@ -279,11 +218,7 @@ fn slow_clients_are_let_go_and_harm_nobody() {
         let mut silent = connect(&signer, 4096);
         let mut trickling = connect(&signer, 4096);
         let mut deaf = connect(&signer, 64);
-        let request = post(
-            "/",
-            Some("TrentService.GenerateRandom"),
-            "{\"NumberOfBytes\":1024}",
-        );
+        let request = post("/", Some("TrentService.GenerateRandom"), "{\"NumberOfBytes\":1024}");
         let started = Instant::now();
         let trickle = async {
             for byte in request.as_bytes() {
@@ -298,17 +233,12 @@ fn slow_clients_are_let_go_and_harm_nobody() {
             for _ in 0..20 {
                 let asked = Instant::now();
                 assert_eq!(parse(&exchange(&signer, request.as_bytes()).await).0, 200);
-                assert!(
-                    asked.elapsed() < Duration::from_millis(200),
-                    "a slow client held another up"
-                );
+                assert!(asked.elapsed() < Duration::from_millis(200), "a slow client held another up");
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         let all = async { tokio::join!(trickle, shout, normal) };
-        tokio::time::timeout(Duration::from_secs(5), all)
-            .await
-            .expect("slow clients are not let go");
+        tokio::time::timeout(Duration::from_secs(5), all).await.expect("slow clients are not let go");
         let mut rest = Vec::new();
         silent.read_to_end(&mut rest).await.expect("read");
         assert!(rest.is_empty() && started.elapsed() < Duration::from_secs(5));
@@ -323,14 +253,8 @@ fn slow_clients_are_let_go_and_harm_nobody() {
 fn heads_are_limited() {
     run(async {
         let signer = signer();
-        let long = format!(
-            "GET /health HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n",
-            "a".repeat(20_000)
-        );
-        let many = format!(
-            "GET /health HTTP/1.1\r\nHost: x\r\n{}\r\n",
-            "a: b\r\n".repeat(100)
-        );
+        let long = format!("GET /health HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "a".repeat(20_000));
+        let many = format!("GET /health HTTP/1.1\r\nHost: x\r\n{}\r\n", "a: b\r\n".repeat(100));
         for request in [long, many] {
             let response = String::from_utf8_lossy(&exchange(&signer, request.as_bytes()).await).into_owned();
             assert!(response.starts_with("HTTP/1.1 431"), "{response}");
@@ -413,21 +337,14 @@ fn any_json() -> impl Strategy<Value = Value> {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
             proptest::collection::vec((proptest::sample::select(MEMBERS), inner), 0..6).prop_map(|members| {
-                members
-                    .into_iter()
-                    .map(|(name, value)| (name.to_owned(), value))
-                    .collect()
+                members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
             }),
         ]
     })
 }
 
 fn cases(cases: u32) -> ProptestConfig {
-    ProptestConfig {
-        cases,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 proptest! {

@@ -33,10 +33,7 @@ impl Scratch {
             .output()
             .expect("the openssl command (Debian: apt install openssl)");
         let said = [output.stdout, output.stderr].concat();
-        (
-            output.status.success(),
-            format!("openssl {arguments}: {}", String::from_utf8_lossy(&said)),
-        )
+        (output.status.success(), format!("openssl {arguments}: {}", String::from_utf8_lossy(&said)))
     }
 
     fn succeeds(&self, arguments: &str) {
@@ -95,12 +92,8 @@ fn openssl_verifies_rsa_of_every_size() {
             scratch.fails(&format!("dgst -sha{bits} -verify key.pem -signature sig other"));
             sign(&scratch, &signer, &id, &format!("RSASSA_PSS_SHA_{bits}"));
             let pss = "-sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:digest";
-            scratch.succeeds(&format!(
-                "dgst -sha{bits} {pss} -verify key.pem -signature sig message"
-            ));
-            scratch.fails(&format!(
-                "dgst -sha{bits} {pss} -verify key.pem -signature sig other"
-            ));
+            scratch.succeeds(&format!("dgst -sha{bits} {pss} -verify key.pem -signature sig message"));
+            scratch.fails(&format!("dgst -sha{bits} {pss} -verify key.pem -signature sig other"));
         }
     }
 }
@@ -108,12 +101,7 @@ fn openssl_verifies_rsa_of_every_size() {
 #[test]
 fn openssl_verifies_ed25519() {
     let (signer, scratch) = (signer(), Scratch::new("ed25519"));
-    sign(
-        &scratch,
-        &signer,
-        &key(&signer, "ECC_NIST_EDWARDS25519", "SIGN_VERIFY"),
-        "ED25519_SHA_512",
-    );
+    sign(&scratch, &signer, &key(&signer, "ECC_NIST_EDWARDS25519", "SIGN_VERIFY"), "ED25519_SHA_512");
     scratch.succeeds("pkeyutl -verify -pubin -inkey key.pem -rawin -in message -sigfile sig");
     scratch.fails("pkeyutl -verify -pubin -inkey key.pem -rawin -in other -sigfile sig");
 }
@@ -136,11 +124,7 @@ fn the_signer_decrypts_what_openssl_encrypts() {
             let ciphertext = std::fs::read(scratch.0.join("ciphertext")).expect("ciphertext");
             let request =
                 json!({"KeyId": id, "CiphertextBlob": b64(ciphertext), "EncryptionAlgorithm": algorithm});
-            assert_eq!(
-                unb64(&ok(&signer, "Decrypt", request)["Plaintext"]),
-                MESSAGE,
-                "{spec} {algorithm}"
-            );
+            assert_eq!(unb64(&ok(&signer, "Decrypt", request)["Plaintext"]), MESSAGE, "{spec} {algorithm}");
         }
     }
 }

@@ -17,16 +17,11 @@ impl Process {
     fn start(name: &str) -> Self {
         let socket =
             Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.sock", std::process::id()));
-        let child = Command::new(env!("CARGO_BIN_EXE_casemate-signer-process"))
-            .arg(&socket)
-            .spawn()
-            .expect("start");
+        let child =
+            Command::new(env!("CARGO_BIN_EXE_casemate-signer-process")).arg(&socket).spawn().expect("start");
         let started = Instant::now();
         while !socket.exists() {
-            assert!(
-                started.elapsed() < Duration::from_secs(10),
-                "the signer did not open its socket"
-            );
+            assert!(started.elapsed() < Duration::from_secs(10), "the signer did not open its socket");
             std::thread::sleep(Duration::from_millis(5));
         }
         Self { child, socket }
@@ -35,9 +30,7 @@ impl Process {
     /// What comes back for `request` until the signer closes.
     fn ask(&self, request: &str) -> String {
         let mut stream = UnixStream::connect(&self.socket).expect("connect");
-        stream
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .expect("time-out");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("time-out");
         stream.write_all(request.as_bytes()).expect("write");
         let mut response = String::new();
         stream.read_to_string(&mut response).expect("read");
@@ -58,10 +51,7 @@ const HEALTH: &str = "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r
 #[test]
 fn only_its_owner_may_connect() {
     let process = Process::start("mode");
-    let mode = std::fs::metadata(&process.socket)
-        .expect("socket")
-        .permissions()
-        .mode();
+    let mode = std::fs::metadata(&process.socket).expect("socket").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 
@@ -71,24 +61,16 @@ fn a_client_may_begin_with_the_vsock_handshake_or_without() {
     assert!(process.ask(HEALTH).starts_with("HTTP/1.1 200 OK"));
     let answer = process.ask(&format!("CONNECT 5000\n{HEALTH}"));
     let (line, rest) = answer.split_once('\n').expect("a line");
-    assert!(
-        line.strip_prefix("OK ")
-            .is_some_and(|port| port.parse::<u32>().is_ok()),
-        "{line}"
-    );
+    assert!(line.strip_prefix("OK ").is_some_and(|port| port.parse::<u32>().is_ok()), "{line}");
     assert!(rest.starts_with("HTTP/1.1 200 OK"), "{rest}");
     // An HTTP CONNECT is not the handshake, nor is a port that is none.
-    for request in [
-        "CONNECT host:443 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-        "CONNECT 99999999999\n\r\n\r\n",
-    ] {
+    for request in
+        ["CONNECT host:443 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "CONNECT 99999999999\n\r\n\r\n"]
+    {
         let answer = process.ask(request);
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     }
-    assert!(
-        process.ask(HEALTH).starts_with("HTTP/1.1 200 OK"),
-        "the signer is gone"
-    );
+    assert!(process.ask(HEALTH).starts_with("HTTP/1.1 200 OK"), "the signer is gone");
 }
 
 #[test]
@@ -96,17 +78,12 @@ fn an_ordinary_process_cannot_attest() {
     let process = Process::start("attest");
     let answer = process
         .ask("POST /attestation HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}");
-    assert!(
-        answer.contains("UnsupportedOperationException") && answer.contains("not sealed"),
-        "{answer}"
-    );
+    assert!(answer.contains("UnsupportedOperationException") && answer.contains("not sealed"), "{answer}");
 }
 
 #[test]
 fn a_wrong_command_line_is_explained() {
-    let output = Command::new(env!("CARGO_BIN_EXE_casemate-signer-process"))
-        .output()
-        .expect("run");
+    let output = Command::new(env!("CARGO_BIN_EXE_casemate-signer-process")).output().expect("run");
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("usage:"));
     let output = Command::new(env!("CARGO_BIN_EXE_casemate-signer-process"))

@@ -41,9 +41,6 @@ fn every_known_answer_is_right() {
     assert_eq!(report.failed, 0, "{:#?}", report.failures);
     for (suite, least) in LEAST {
         let cases = report.suites.get(*suite).copied().unwrap_or_default();
-        assert!(
-            cases >= *least,
-            "{suite}: {cases} cases, expected {least} at least"
-        );
+        assert!(cases >= *least, "{suite}: {cases} cases, expected {least} at least");
     }
 }

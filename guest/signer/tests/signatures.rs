@@ -43,11 +43,7 @@ fn round_trip(
     let mut wrong = unb64(&signed["Signature"]);
     *wrong.last_mut().expect("a signature has bytes") ^= 1;
     request["Signature"] = json!(b64(wrong));
-    assert_eq!(
-        refused(signer, "Verify", request).0,
-        "KMSInvalidSignatureException",
-        "{algorithm}"
-    );
+    assert_eq!(refused(signer, "Verify", request).0, "KMSInvalidSignatureException", "{algorithm}");
     signed
 }
 
@@ -65,10 +61,7 @@ fn digest_agrees(signer: &casemate_signer::Signer, id: &str, algorithm: &str, me
     let short = json!({"KeyId": id, "Message": b64(&digest.as_ref()[1..]), "MessageType": "DIGEST", "SigningAlgorithm": algorithm});
     let (kind, message) = refused(signer, "Sign", short);
     assert_eq!(kind, "ValidationException");
-    assert!(
-        message.starts_with(&format!("Digest is invalid length for algorithm {algorithm}")),
-        "{message}"
-    );
+    assert!(message.starts_with(&format!("Digest is invalid length for algorithm {algorithm}")), "{message}");
 }
 
 #[test]
@@ -101,17 +94,11 @@ fn ed25519ph_takes_a_digest_and_only_that() {
     let signer = signer();
     let id = key(&signer, "ECC_NIST_EDWARDS25519", "SIGN_VERIFY");
     round_trip(&signer, &id, "ED25519_PH_SHA_512", "DIGEST", &[7; 64]);
-    for (algorithm, message_type) in [
-        ("ED25519_PH_SHA_512", "RAW"),
-        ("ED25519_SHA_512", "DIGEST"),
-        ("ED25519_SHA_512", "EXTERNAL_MU"),
-    ] {
+    for (algorithm, message_type) in
+        [("ED25519_PH_SHA_512", "RAW"), ("ED25519_SHA_512", "DIGEST"), ("ED25519_SHA_512", "EXTERNAL_MU")]
+    {
         let request = json!({"KeyId": id, "Message": b64([7; 64]), "MessageType": message_type, "SigningAlgorithm": algorithm});
-        assert_eq!(
-            refused(&signer, "Sign", request).0,
-            "ValidationException",
-            "{algorithm} {message_type}"
-        );
+        assert_eq!(refused(&signer, "Sign", request).0, "ValidationException", "{algorithm} {message_type}");
     }
 }
 
@@ -123,11 +110,7 @@ fn ml_dsa_signs_an_external_mu() {
         round_trip(&signer, &id, "ML_DSA_SHAKE_256", "EXTERNAL_MU", &[9; 64]);
         for (message_type, length) in [("DIGEST", 64), ("EXTERNAL_MU", 63), ("EXTERNAL_MU", 65)] {
             let request = json!({"KeyId": id, "Message": b64(vec![9; length]), "MessageType": message_type, "SigningAlgorithm": "ML_DSA_SHAKE_256"});
-            assert_eq!(
-                refused(&signer, "Sign", request).0,
-                "ValidationException",
-                "{message_type} {length}"
-            );
+            assert_eq!(refused(&signer, "Sign", request).0, "ValidationException", "{message_type} {length}");
         }
     }
 }
@@ -144,11 +127,7 @@ fn a_high_s_is_a_valid_secp256k1_signature() {
     let mut high = vec![0; 32];
     let mut borrow = 0i16;
     for index in (0..32).rev() {
-        let s_byte = if index + s.len() >= 32 {
-            s[index + s.len() - 32]
-        } else {
-            0
-        };
+        let s_byte = if index + s.len() >= 32 { s[index + s.len() - 32] } else { 0 };
         let difference = i16::from(n[index]) - i16::from(s_byte) - borrow;
         borrow = i16::from(difference < 0);
         high[index] = difference.rem_euclid(256) as u8;
@@ -165,20 +144,14 @@ fn a_high_s_is_a_valid_secp256k1_signature() {
 }
 
 fn hex(text: &str) -> Vec<u8> {
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex"))
-        .collect()
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex")).collect()
 }
 
 /// r as in the DER, s without leading zeros.
 fn integers(der: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let r_len = usize::from(der[3]);
     let s = &der[4 + r_len + 2..];
-    (
-        der[4..4 + r_len].to_vec(),
-        s.iter().copied().skip_while(|byte| *byte == 0).collect(),
-    )
+    (der[4..4 + r_len].to_vec(), s.iter().copied().skip_while(|byte| *byte == 0).collect())
 }
 
 #[test]
@@ -191,29 +164,16 @@ fn keys_and_algorithms_must_fit() {
     let (kind, message) = refused(&signer, "Sign", request(&p256, "ECDSA_SHA_384"));
     assert_eq!(
         (kind.as_str(), message.as_str()),
-        (
-            "InvalidKeyUsageException",
-            "Algorithm ECDSA_SHA_384 is incompatible with key spec ECC_NIST_P256."
-        )
+        ("InvalidKeyUsageException", "Algorithm ECDSA_SHA_384 is incompatible with key spec ECC_NIST_P256.")
     );
     let (kind, message) = refused(&signer, "Sign", request(&symmetric, "ECDSA_SHA_256"));
     assert_eq!(kind, "InvalidKeyUsageException");
-    assert!(
-        message.ends_with("key usage is ENCRYPT_DECRYPT which is not valid for Sign."),
-        "{message}"
-    );
-    assert_eq!(
-        refused(&signer, "Sign", request(&p256, "SM2DSA")).0,
-        "InvalidKeyUsageException"
-    );
+    assert!(message.ends_with("key usage is ENCRYPT_DECRYPT which is not valid for Sign."), "{message}");
+    assert_eq!(refused(&signer, "Sign", request(&p256, "SM2DSA")).0, "InvalidKeyUsageException");
     for (operation, request, errors) in [
         ("Sign", json!({}), 3),
         ("Verify", json!({}), 4),
-        (
-            "Sign",
-            json!({"KeyId": p256, "Message": "", "SigningAlgorithm": "ECDSA_SHA_256"}),
-            1,
-        ),
+        ("Sign", json!({"KeyId": p256, "Message": "", "SigningAlgorithm": "ECDSA_SHA_256"}), 1),
         (
             "Sign",
             json!({"KeyId": p256, "Message": b64([0; 4097]), "SigningAlgorithm": "X", "MessageType": "Y"}),
@@ -232,10 +192,7 @@ fn keys_and_algorithms_must_fit() {
     ] {
         let (kind, message) = refused(&signer, operation, request);
         assert_eq!(kind, "ValidationException");
-        assert!(
-            message.starts_with(&format!("{errors} validation error")),
-            "{message}"
-        );
+        assert!(message.starts_with(&format!("{errors} validation error")), "{message}");
     }
     let mut tokens = request(&p256, "ECDSA_SHA_256");
     tokens["GrantTokens"] = json!(["token"]);
@@ -246,19 +203,12 @@ fn keys_and_algorithms_must_fit() {
 fn one_key_does_not_verify_anothers_signature() {
     let signer = signer();
     for (spec, algorithm) in ECC_AND_MORE {
-        let (one, other) = (
-            key(&signer, spec, "SIGN_VERIFY"),
-            key(&signer, spec, "SIGN_VERIFY"),
-        );
+        let (one, other) = (key(&signer, spec, "SIGN_VERIFY"), key(&signer, spec, "SIGN_VERIFY"));
         let mut request = json!({"KeyId": one, "Message": "AA==", "SigningAlgorithm": algorithm});
         let signature = ok(&signer, "Sign", request.clone())["Signature"].clone();
         request["Signature"] = signature;
         request["KeyId"] = json!(other);
-        assert_eq!(
-            refused(&signer, "Verify", request).0,
-            "KMSInvalidSignatureException",
-            "{spec}"
-        );
+        assert_eq!(refused(&signer, "Verify", request).0, "KMSInvalidSignatureException", "{spec}");
     }
 }
 
@@ -268,10 +218,7 @@ fn a_dry_run_checks_everything_and_signs_nothing() {
     let id = key(&signer, "ECC_NIST_P256", "SIGN_VERIFY");
     let request =
         json!({"KeyId": id, "Message": "AA==", "SigningAlgorithm": "ECDSA_SHA_256", "DryRun": true});
-    assert_eq!(
-        refused(&signer, "Sign", request.clone()).0,
-        "DryRunOperationException"
-    );
+    assert_eq!(refused(&signer, "Sign", request.clone()).0, "DryRunOperationException");
     ok(&signer, "DisableKey", json!({"KeyId": id}));
     assert_eq!(refused(&signer, "Sign", request).0, "DisabledException");
 }
@@ -289,25 +236,12 @@ fn macs_are_made_and_verified() {
         request["Mac"] = made["Mac"].clone();
         assert_eq!(ok(&signer, "VerifyMac", request.clone())["MacValid"], true);
         request["Mac"] = json!(b64(&mac[..length - 1]));
-        assert_eq!(
-            refused(&signer, "VerifyMac", request.clone()).0,
-            "KMSInvalidMacException"
-        );
+        assert_eq!(refused(&signer, "VerifyMac", request.clone()).0, "KMSInvalidMacException");
         request["Mac"] = made["Mac"].clone();
         request["Message"] = json!(b64("casemates"));
-        assert_eq!(
-            refused(&signer, "VerifyMac", request.clone()).0,
-            "KMSInvalidMacException"
-        );
-        request["MacAlgorithm"] = json!(if bits == "224" {
-            "HMAC_SHA_256"
-        } else {
-            "HMAC_SHA_224"
-        });
-        assert_eq!(
-            refused(&signer, "GenerateMac", request).0,
-            "InvalidKeyUsageException"
-        );
+        assert_eq!(refused(&signer, "VerifyMac", request.clone()).0, "KMSInvalidMacException");
+        request["MacAlgorithm"] = json!(if bits == "224" { "HMAC_SHA_256" } else { "HMAC_SHA_224" });
+        assert_eq!(refused(&signer, "GenerateMac", request).0, "InvalidKeyUsageException");
     }
     assert!(text(&json!(refused(&signer, "VerifyMac", json!({})).1)).starts_with("4 validation errors"));
 }

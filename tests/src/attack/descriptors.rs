@@ -79,9 +79,7 @@ fn read(file: &File, place: &str) -> Haul {
 /// What can be read through a mapping of `fd`.
 pub fn mapped(fd: &OwnedFd, place: &str) -> Haul {
     let mut haul = Haul::default();
-    let size = File::from(fd.try_clone().unwrap())
-        .metadata()
-        .map_or(0, |metadata| metadata.len());
+    let size = File::from(fd.try_clone().unwrap()).metadata().map_or(0, |metadata| metadata.len());
     let size = usize::try_from(size).unwrap();
     for offset in OFFSETS {
         for length in std::iter::once(size).chain(LENGTHS).filter(|length| *length > 0) {
@@ -144,20 +142,9 @@ pub fn take_from_ring(ring: &OwnedFd) -> io::Result<OwnedFd> {
         // SAFETY: the kernel chooses an address where nothing is.
         let address = unsafe {
             let flags = libc::PROT_READ | libc::PROT_WRITE;
-            libc::mmap(
-                std::ptr::null_mut(),
-                4096,
-                flags,
-                libc::MAP_SHARED,
-                ring.as_raw_fd(),
-                offset,
-            )
+            libc::mmap(std::ptr::null_mut(), 4096, flags, libc::MAP_SHARED, ring.as_raw_fd(), offset)
         };
-        if address == libc::MAP_FAILED {
-            Err(io::Error::last_os_error())
-        } else {
-            Ok(address.cast::<u8>())
-        }
+        if address == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(address.cast::<u8>()) }
     };
     let (rings, entries) = (map(0)?, map(0x1000_0000)?);
     // SAFETY: both are mapped pages of the ring (struct io_rings and the first submission entry, in the layout of Linux
@@ -190,11 +177,7 @@ pub fn register(ring: &OwnedFd, operation: u32) -> io::Result<()> {
     let none = std::ptr::null::<libc::c_void>();
     // SAFETY: without arguments the operations used here (unregistering) touch no memory.
     let result = unsafe { libc::syscall(libc::SYS_io_uring_register, ring.as_raw_fd(), operation, none, 0) };
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// What a KVM request says that is made on a stolen descriptor.
@@ -202,9 +185,5 @@ pub fn kvm(fd: &OwnedFd, request: u64) -> io::Result<()> {
     let mut argument = [0_u8; 8192];
     // SAFETY: the requests used here read or write at most 8192 bytes at their argument.
     let result = unsafe { libc::ioctl(fd.as_raw_fd(), request, argument.as_mut_ptr()) };
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

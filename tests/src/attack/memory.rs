@@ -52,14 +52,8 @@ pub fn process_vm_readv(pid: i32) -> Haul {
     let mut haul = Haul::default();
     for map in maps(pid) {
         haul.add(sweep(&place(&map), map.start, map.end, |at, buffer| {
-            let local = libc::iovec {
-                iov_base: buffer.as_mut_ptr().cast(),
-                iov_len: buffer.len(),
-            };
-            let remote = libc::iovec {
-                iov_base: at as *mut libc::c_void,
-                iov_len: buffer.len(),
-            };
+            let local = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+            let remote = libc::iovec { iov_base: at as *mut libc::c_void, iov_len: buffer.len() };
             // SAFETY: `local` is the buffer, which nobody else uses; `remote` is checked by the kernel.
             let read = unsafe { libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) };
             usize::try_from(read).unwrap_or(0)
@@ -80,9 +74,7 @@ pub fn map_files(pid: i32) -> Haul {
         let Ok(file) = File::open(&path) else { continue };
         let size = file.metadata().map_or(0, |metadata| metadata.len());
         let place = format!("{} ({})", path.display(), name.display());
-        haul.add(sweep(&place, 0, size, |at, buffer| {
-            file.read_at(buffer, at).unwrap_or(0)
-        }));
+        haul.add(sweep(&place, 0, size, |at, buffer| file.read_at(buffer, at).unwrap_or(0)));
     }
     haul
 }
@@ -92,22 +84,13 @@ pub fn gcore(pid: i32, scratch: &Path) -> Haul {
     let dump = format!("gcore {}", scratch.display());
     let output = Command::new("gdb")
         .args(["-nx", "-batch", "-p", &pid.to_string()])
-        .args([
-            "-ex",
-            "set use-coredump-filter off",
-            "-ex",
-            "set dump-excluded-mappings on",
-            "-ex",
-            &dump,
-        ])
+        .args(["-ex", "set use-coredump-filter off", "-ex", "set dump-excluded-mappings on", "-ex", &dump])
         .output()
         .expect("gdb is needed (Debian: apt install gdb)");
     let mut haul = Haul::default();
     if let Ok(core) = File::open(scratch) {
         let size = core.metadata().unwrap().len();
-        haul.add(sweep("core dump", 0, size, |at, buffer| {
-            core.read_at(buffer, at).unwrap_or(0)
-        }));
+        haul.add(sweep("core dump", 0, size, |at, buffer| core.read_at(buffer, at).unwrap_or(0)));
         std::fs::remove_file(scratch).unwrap();
     } else {
         eprintln!("gdb wrote no core: {}", String::from_utf8_lossy(&output.stderr));
@@ -118,10 +101,7 @@ pub fn gcore(pid: i32, scratch: &Path) -> Haul {
 /// Writes the byte that is there already to the first page of a map, through `/proc/PID/mem`: whether root may write
 /// where the process itself may not.
 pub fn write(pid: i32, map: &Map) -> std::io::Result<()> {
-    let memory = File::options()
-        .read(true)
-        .write(true)
-        .open(format!("/proc/{pid}/mem"))?;
+    let memory = File::options().read(true).write(true).open(format!("/proc/{pid}/mem"))?;
     let mut byte = [0];
     memory.read_exact_at(&mut byte, map.start)?;
     memory.write_all_at(&byte, map.start)

@@ -42,12 +42,7 @@ impl Haul {
 pub fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     // SAFETY: both pointers come with the lengths of their slices; memmem only reads.
     let place = unsafe {
-        libc::memmem(
-            haystack.as_ptr().cast(),
-            haystack.len(),
-            needle.as_ptr().cast(),
-            needle.len(),
-        )
+        libc::memmem(haystack.as_ptr().cast(), haystack.len(), needle.as_ptr().cast(), needle.len())
     };
     !place.is_null()
 }
@@ -74,16 +69,9 @@ pub fn maps(pid: i32) -> Vec<Map> {
         let permissions = words.next()?.to_owned();
         let name = words.nth(3).unwrap_or_default().trim().to_owned();
         let number = |text| u64::from_str_radix(text, 16).ok();
-        Some(Map {
-            start: number(start)?,
-            end: number(end)?,
-            permissions,
-            name,
-        })
+        Some(Map { start: number(start)?, end: number(end)?, permissions, name })
     };
-    text.lines()
-        .map(|line| parse(line).unwrap_or_else(|| panic!("{line}")))
-        .collect()
+    text.lines().map(|line| parse(line).unwrap_or_else(|| panic!("{line}"))).collect()
 }
 
 /// What the descriptors of a process refer to, by number.
@@ -91,10 +79,7 @@ pub fn descriptors(pid: i32) -> Vec<(i32, PathBuf)> {
     let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
     let list = entries.filter_map(|entry| {
         let path = entry.ok()?.path();
-        Some((
-            path.file_name()?.to_str()?.parse().ok()?,
-            std::fs::read_link(&path).ok()?,
-        ))
+        Some((path.file_name()?.to_str()?.parse().ok()?, std::fs::read_link(&path).ok()?))
     });
     list.collect()
 }
@@ -102,10 +87,6 @@ pub fn descriptors(pid: i32) -> Vec<(i32, PathBuf)> {
 /// The value of a field of `/proc/PID/status` (or of a thread's).
 pub fn status(path: &str, field: &str) -> String {
     let text = std::fs::read_to_string(format!("/proc/{path}/status")).unwrap();
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    line.unwrap_or_else(|| panic!("no {field} in\n{text}"))
-        .trim()
-        .to_owned()
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.unwrap_or_else(|| panic!("no {field} in\n{text}")).trim().to_owned()
 }

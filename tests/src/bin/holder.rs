@@ -18,9 +18,7 @@ fn main() {
     let registered = memfd("registered");
     let ring = IoUring::new(1);
     if let Ok(ring) = &ring {
-        ring.submitter()
-            .register_files(&[registered.as_raw_fd()])
-            .unwrap();
+        ring.submitter().register_files(&[registered.as_raw_fd()]).unwrap();
     }
     drop(registered);
     let key = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_ASN1_SIGNING).unwrap();

@@ -82,12 +82,7 @@ impl KvmBackend {
         };
         // SAFETY: the caller keeps `shared` alive as long as the VM (`Machine` owns both).
         unsafe { vm.set_user_memory_region(region) }.map_err(self::kvm("map the shared region"))?;
-        Ok(Self {
-            kvm,
-            vm,
-            private,
-            cpu: None,
-        })
+        Ok(Self { kvm, vm, private, cpu: None })
     }
 }
 
@@ -105,10 +100,7 @@ impl Backend for KvmBackend {
                 .map_err(kvm("register the doorbell"))?;
         }
         let cpu = self.vm.create_vcpu(0).map_err(kvm("create a virtual CPU"))?;
-        let cpuid = self
-            .kvm
-            .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
-            .map_err(kvm("list CPU features"))?;
+        let cpuid = self.kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(kvm("list CPU features"))?;
         let supported_xcr0 = cpuid
             .as_slice()
             .iter()
@@ -123,10 +115,7 @@ impl Backend for KvmBackend {
 
     fn time_stamp(&self) -> Result<(u64, u64), Error> {
         let cpu = self.cpu.as_ref().ok_or(Error::Processor("virtual CPU"))?;
-        let entry = kvm_msr_entry {
-            index: MSR_IA32_TSC,
-            ..Default::default()
-        };
+        let entry = kvm_msr_entry { index: MSR_IA32_TSC, ..Default::default() };
         let mut msrs = Msrs::from_entries(&[entry]).map_err(|_| Error::Processor("time-stamp counter"))?;
         cpu.get_msrs(&mut msrs).map_err(kvm("read the clock"))?;
         let counter = msrs.as_slice().first().map_or(0, |entry| entry.data);
@@ -136,10 +125,9 @@ impl Backend for KvmBackend {
 
     fn map_sealed(&mut self, view: SealedView<'_>) -> Result<(), Error> {
         // What the guest sees of the files is in the page tables; here they are put into physical memory, whole.
-        for (slot, file, address) in [
-            (SLOT_TABLES, view.tables, PAGE_TABLES_BASE),
-            (SLOT_IMAGE, view.image, IMAGE_PHYSICAL),
-        ] {
+        for (slot, file, address) in
+            [(SLOT_TABLES, view.tables, PAGE_TABLES_BASE), (SLOT_IMAGE, view.image, IMAGE_PHYSICAL)]
+        {
             let region = kvm_userspace_memory_region {
                 slot,
                 flags: KVM_MEM_READONLY,
@@ -154,26 +142,14 @@ impl Backend for KvmBackend {
     }
 
     fn seal(self: Box<Self>) -> Result<(Box<dyn Cpu>, SealedPrivateMemory), Error> {
-        let Self {
-            cpu,
-            vm,
-            kvm,
-            private,
-        } = *self;
+        let Self { cpu, vm, kvm, private } = *self;
         let cpu = cpu.ok_or(Error::Processor("virtual CPU"))?;
         let private_len = private.len();
         let private = private.seal()?;
         // Without their descriptors nobody can add memory or CPUs; the virtual CPU keeps the VM alive.
         drop((vm, kvm));
         let start = cpu.get_sregs().map_err(self::kvm("read the start state"))?;
-        Ok((
-            Box::new(KvmCpu {
-                cpu,
-                start,
-                private_end: PRIVATE_BASE + private_len,
-            }),
-            private,
-        ))
+        Ok((Box::new(KvmCpu { cpu, start, private_end: PRIVATE_BASE + private_len }), private))
     }
 }
 
@@ -206,15 +182,8 @@ fn set_start_state(cpu: &VcpuFd, entry: u64) -> Result<(), Error> {
         ..Default::default()
     };
     let data = flat(0x2b, 3, 0);
-    let busy_tss = kvm_segment {
-        type_: 11,
-        present: 1,
-        ..Default::default()
-    };
-    let unusable = kvm_segment {
-        unusable: 1,
-        ..Default::default()
-    };
+    let busy_tss = kvm_segment { type_: 11, present: 1, ..Default::default() };
+    let unusable = kvm_segment { unusable: 1, ..Default::default() };
     sregs = kvm_sregs {
         cs: flat(0x33, 11, 1),
         ds: data,
@@ -233,20 +202,12 @@ fn set_start_state(cpu: &VcpuFd, entry: u64) -> Result<(), Error> {
         ..sregs
     };
     cpu.set_sregs(&sregs).map_err(kvm("set the start state"))?;
-    let regs = kvm_regs {
-        rip: entry,
-        rsp: STACK_TOP,
-        rflags: RFLAGS,
-        ..Default::default()
-    };
+    let regs = kvm_regs { rip: entry, rsp: STACK_TOP, rflags: RFLAGS, ..Default::default() };
     cpu.set_regs(&regs).map_err(kvm("set the start registers"))
 }
 
 fn set_xcr0(cpu: &VcpuFd, supported: u64) -> Result<(), Error> {
-    let mut xcrs = kvm_xcrs {
-        nr_xcrs: 1,
-        ..Default::default()
-    };
+    let mut xcrs = kvm_xcrs { nr_xcrs: 1, ..Default::default() };
     if let Some(xcr0) = xcrs.xcrs.first_mut() {
         xcr0.value = supported & XCR0_WANTED | 1;
     }
@@ -264,11 +225,7 @@ impl Cpu for KvmCpu {
     /// Puts the CPU back into its start state at the scrub code. The registers go in through the `kvm_run` page
     /// (KVM_CAP_SYNC_REGS), because `KVM_RUN` is the only ioctl left; nothing is read out.
     fn scrub(&mut self, top: u64) -> io::Result<()> {
-        let top = if top == 0 {
-            self.private_end
-        } else {
-            top.clamp(DATA_BASE, self.private_end)
-        };
+        let top = if top == 0 { self.private_end } else { top.clamp(DATA_BASE, self.private_end) };
         let registers = kvm_regs {
             rip: SCRUB_BASE,
             rflags: RFLAGS,
@@ -289,9 +246,7 @@ impl Cpu for KvmCpu {
             return match self.run()? {
                 Exit::Doorbell(value) if value == Doorbell::Exit.value(0) => Ok(()),
                 Exit::Interrupted => continue,
-                other => Err(io::Error::other(format!(
-                    "zeroing the guest's memory stopped at {other:?}"
-                ))),
+                other => Err(io::Error::other(format!("zeroing the guest's memory stopped at {other:?}"))),
             };
         }
     }

@@ -54,12 +54,8 @@ impl ProcessBackend {
         if unsafe { libc::getauxval(libc::AT_HWCAP2) } & HWCAP2_FSGSBASE == 0 {
             return Err(Error::Processor("FSGSBASE"));
         }
-        let system = |what| {
-            move |errno: rustix::io::Errno| memory::Error::System {
-                what,
-                source: errno.into(),
-            }
-        };
+        let system =
+            |what| move |errno: rustix::io::Errno| memory::Error::System { what, source: errno.into() };
         let private = rustix::fs::memfd_create("casemate-private", MemfdFlags::CLOEXEC)
             .map_err(system("create a memfd"))?;
         rustix::fs::ftruncate(&private, len).map_err(system("size a memfd"))?;
@@ -76,35 +72,16 @@ impl ProcessBackend {
         };
         let ranges = vec![
             range(SHARED_BASE, SHARED_BASE + SHARED_SIZE, shared.as_fd(), 0),
-            range(
-                STACK_BOTTOM,
-                STACK_TOP,
-                private.as_fd(),
-                STACK_BOTTOM - PRIVATE_BASE,
-            ),
-            range(
-                DATA_BASE,
-                PRIVATE_BASE + len,
-                private.as_fd(),
-                DATA_BASE - PRIVATE_BASE,
-            ),
+            range(STACK_BOTTOM, STACK_TOP, private.as_fd(), STACK_BOTTOM - PRIVATE_BASE),
+            range(DATA_BASE, PRIVATE_BASE + len, private.as_fd(), DATA_BASE - PRIVATE_BASE),
         ];
-        Ok(Self {
-            private,
-            loading,
-            kept: vec![shared],
-            ranges,
-            text: Vec::new(),
-            entry: 0,
-        })
+        Ok(Self { private, loading, kept: vec![shared], ranges, text: Vec::new(), entry: 0 })
     }
 }
 
 impl Backend for ProcessBackend {
     fn load(&mut self, address: u64, bytes: &[u8]) -> Result<(), Error> {
-        Ok(self
-            .loading
-            .write(address.wrapping_sub(PRIVATE_BASE) as usize, bytes)?)
+        Ok(self.loading.write(address.wrapping_sub(PRIVATE_BASE) as usize, bytes)?)
     }
 
     fn create_cpu(&mut self, entry: u64, _kick: &EventFd) -> Result<(), Error> {
@@ -123,24 +100,13 @@ impl Backend for ProcessBackend {
     fn map_sealed(&mut self, view: SealedView<'_>) -> Result<(), Error> {
         for range in view.ranges {
             let file = if range.in_image { view.image } else { view.tables };
-            let fd = rustix::io::fcntl_dupfd_cloexec(file, 0).map_err(|errno| memory::Error::System {
-                what: "copy a descriptor",
-                source: errno.into(),
-            })?;
+            let fd = rustix::io::fcntl_dupfd_cloexec(file, 0)
+                .map_err(|errno| memory::Error::System { what: "copy a descriptor", source: errno.into() })?;
             let (start, len, offset) = (range.start, range.len, range.offset);
-            self.ranges.push(Range {
-                start,
-                len,
-                fd: fd.as_raw_fd(),
-                offset,
-                access: range.access,
-            });
+            self.ranges.push(Range { start, len, fd: fd.as_raw_fd(), offset, access: range.access });
             self.kept.push(fd);
             if range.access == Access::Execute {
-                let bytes = file
-                    .bytes()
-                    .get(offset as usize..(offset + len) as usize)
-                    .unwrap_or_default();
+                let bytes = file.bytes().get(offset as usize..(offset + len) as usize).unwrap_or_default();
                 self.text.push((start, bytes.to_vec()));
             }
         }
@@ -148,25 +114,9 @@ impl Backend for ProcessBackend {
     }
 
     fn seal(self: Box<Self>) -> Result<(Box<dyn Cpu>, SealedPrivateMemory), Error> {
-        let Self {
-            private,
-            mut kept,
-            ranges,
-            text,
-            entry,
-            ..
-        } = *self;
+        let Self { private, mut kept, ranges, text, entry, .. } = *self;
         kept.push(private);
-        Ok((
-            Box::new(ProcessCpu {
-                kept,
-                ranges,
-                text,
-                entry,
-                child: 0,
-            }),
-            SealedPrivateMemory::unsealed(),
-        ))
+        Ok((Box::new(ProcessCpu { kept, ranges, text, entry, child: 0 }), SealedPrivateMemory::unsealed()))
     }
 }
 
@@ -224,9 +174,9 @@ impl Cpu for ProcessCpu {
             }
             Stop::Signal(_) => Ok(Exit::Interrupted),
             Stop::Gone(libc::SIGSYS) => Ok(Exit::Fault(Fault::Exception)),
-            Stop::Gone(signal) => Ok(Exit::Fault(Fault::Other(format!(
-                "the child process ended (signal {signal})"
-            )))),
+            Stop::Gone(signal) => {
+                Ok(Exit::Fault(Fault::Other(format!("the child process ended (signal {signal})"))))
+            }
         }
     }
 }
@@ -337,29 +287,16 @@ unsafe fn become_guest(ranges: &[Range], filter: &[libc::sock_filter]) -> ! {
             };
             let flags = libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE;
             let start = range.start as *mut libc::c_void;
-            if libc::mmap(
-                start,
-                range.len as usize,
-                protection,
-                flags,
-                range.fd,
-                range.offset as i64,
-            ) != start
+            if libc::mmap(start, range.len as usize, protection, flags, range.fd, range.offset as i64)
+                != start
             {
                 libc::_exit(1);
             }
         }
-        let program = libc::sock_fprog {
-            len: filter.len() as u16,
-            filter: filter.as_ptr().cast_mut(),
-        };
+        let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
         if libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) != 0
             || libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
-            || libc::prctl(
-                libc::PR_SET_SECCOMP,
-                libc::SECCOMP_MODE_FILTER,
-                &raw const program,
-            ) != 0
+            || libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) != 0
         {
             libc::_exit(1);
         }

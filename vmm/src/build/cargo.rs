@@ -45,10 +45,7 @@ pub enum CargoError {
         binaries: Vec<String>,
     },
     /// Several binaries and no choice.
-    #[error(
-        "package `{package}` has several binaries ({}): choose one with --bin",
-        names(binaries)
-    )]
+    #[error("package `{package}` has several binaries ({}): choose one with --bin", names(binaries))]
     ManyBinaries {
         /// The package.
         package: String,
@@ -67,28 +64,14 @@ pub enum CargoError {
 }
 
 fn names(names: &[String]) -> String {
-    if names.is_empty() {
-        "none".to_owned()
-    } else {
-        names.join(", ")
-    }
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 /// cargo's first `error:` line with its causes, on one line.
 fn first_error(stderr: &str) -> String {
-    let lines = stderr
-        .lines()
-        .map(str::trim)
-        .filter(|l| !l.is_empty() && *l != "Caused by:");
-    let text: Vec<&str> = lines
-        .skip_while(|line| !line.starts_with("error"))
-        .take(4)
-        .collect();
-    if text.is_empty() {
-        stderr.trim().to_owned()
-    } else {
-        text.join(": ").replacen("error: ", "", 1)
-    }
+    let lines = stderr.lines().map(str::trim).filter(|l| !l.is_empty() && *l != "Caused by:");
+    let text: Vec<&str> = lines.skip_while(|line| !line.starts_with("error")).take(4).collect();
+    if text.is_empty() { stderr.trim().to_owned() } else { text.join(": ").replacen("error: ", "", 1) }
 }
 
 /// A binary target of a package.
@@ -172,10 +155,7 @@ fn command(manifest: &Path) -> Command {
 }
 
 fn start_error(source: io::Error) -> CargoError {
-    CargoError::Start {
-        program: PathBuf::from(cargo()),
-        source,
-    }
+    CargoError::Start { program: PathBuf::from(cargo()), source }
 }
 
 /// Finds the binary to build.
@@ -187,20 +167,12 @@ pub fn target(manifest: &Path, binary: Option<&str>) -> Result<Target, CargoErro
         command.env("CARGO_TARGET_DIR", std::path::absolute(dir)?);
     }
     let output = command
-        .args([
-            "metadata",
-            "--no-deps",
-            "--format-version",
-            "1",
-            "--manifest-path",
-        ])
+        .args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"])
         .arg(&manifest)
         .output()
         .map_err(start_error)?;
     if !output.status.success() {
-        return Err(CargoError::Metadata(
-            String::from_utf8_lossy(&output.stderr).into_owned(),
-        ));
+        return Err(CargoError::Metadata(String::from_utf8_lossy(&output.stderr).into_owned()));
     }
     let metadata: Metadata = serde_json::from_slice(&output.stdout)?;
     let canonical = manifest.canonicalize().unwrap_or_else(|_| manifest.clone());
@@ -221,20 +193,13 @@ pub fn target(manifest: &Path, binary: Option<&str>) -> Result<Target, CargoErro
 
 fn choose_binary(package: &Package, wanted: Option<&str>) -> Result<String, CargoError> {
     let is_binary = |target: &&PackageTarget| target.kind.iter().any(|kind| kind == "bin");
-    let binaries: Vec<String> = package
-        .targets
-        .iter()
-        .filter(is_binary)
-        .map(|target| target.name.clone())
-        .collect();
+    let binaries: Vec<String> =
+        package.targets.iter().filter(is_binary).map(|target| target.name.clone()).collect();
     let package_name = package.name.clone();
     match (wanted.or(package.default_run.as_deref()), binaries.as_slice()) {
         (Some(wanted), _) if binaries.iter().any(|name| name == wanted) => Ok(wanted.to_owned()),
         (None, [only]) => Ok(only.clone()),
-        (None, [_, ..]) => Err(CargoError::ManyBinaries {
-            package: package_name,
-            binaries,
-        }),
+        (None, [_, ..]) => Err(CargoError::ManyBinaries { package: package_name, binaries }),
         (wanted, _) => Err(CargoError::NoBinary {
             package: package_name,
             wanted: wanted.map(|name| format!("`{name}`")),
@@ -266,12 +231,7 @@ pub fn build(
         .arg(&target.manifest)
         .arg("--target-dir")
         .arg(&flags.target_dir)
-        .args(
-            flags
-                .cargo_config
-                .iter()
-                .flat_map(|setting| ["--config", setting.as_str()]),
-        )
+        .args(flags.cargo_config.iter().flat_map(|setting| ["--config", setting.as_str()]))
         .args(extra)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.rustflags.join("\u{1f}"))
         .env("CARGO_TERM_PROGRESS_WHEN", "always")
@@ -284,9 +244,7 @@ pub fn build(
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let (report, chatter) = std::thread::scope(|scope| {
         let chatter = scope.spawn(|| stderr.map(|stream| follow(stream, progress)).unwrap_or_default());
-        let report = stdout
-            .map(|stream| read_messages(stream, &target.binary))
-            .transpose();
+        let report = stdout.map(|stream| read_messages(stream, &target.binary)).transpose();
         (report, chatter.join().unwrap_or_default())
     });
     let status = child.wait()?;
@@ -295,20 +253,14 @@ pub fn build(
         for warning in &report.warnings {
             progress.println(warning.trim_end());
         }
-        return report
-            .executable
-            .ok_or_else(|| CargoError::NoExecutable(target.binary.clone()));
+        return report.executable.ok_or_else(|| CargoError::NoExecutable(target.binary.clone()));
     }
     let errors = report.errors.join("\n");
     let missing = link::missing_symbols(&errors);
     if !missing.is_empty() {
         return Err(CargoError::Link(link::explain(&missing)));
     }
-    Err(CargoError::Compile(if errors.is_empty() {
-        chatter
-    } else {
-        errors
-    }))
+    Err(CargoError::Compile(if errors.is_empty() { chatter } else { errors }))
 }
 
 #[derive(Default)]
@@ -338,21 +290,16 @@ fn read_messages(stream: impl Read, binary: &str) -> io::Result<Report> {
         let Ok(message) = serde_json::from_str::<Message>(&line?) else {
             continue;
         };
-        let is_ours = message
-            .target
-            .is_some_and(|t| t.name == binary && t.kind.iter().any(|kind| kind == "bin"));
+        let is_ours =
+            message.target.is_some_and(|t| t.name == binary && t.kind.iter().any(|kind| kind == "bin"));
         match (message.reason.as_str(), message.message) {
             ("compiler-artifact", _) if is_ours => {
                 report.executable = message.executable.or(report.executable)
             }
             ("compiler-message", Some(diagnostic)) => {
                 let text = diagnostic.rendered.unwrap_or_default();
-                if diagnostic.level.starts_with("error") {
-                    &mut report.errors
-                } else {
-                    &mut report.warnings
-                }
-                .push(text);
+                if diagnostic.level.starts_with("error") { &mut report.errors } else { &mut report.warnings }
+                    .push(text);
             }
             _ => {}
         }
@@ -369,16 +316,12 @@ fn follow(stream: impl Read, progress: &Progress) -> String {
             line.push(byte);
             continue;
         }
-        let text = String::from_utf8_lossy(&line)
-            .trim()
-            .trim_start_matches("\u{1b}[K")
-            .to_owned();
+        let text = String::from_utf8_lossy(&line).trim().trim_start_matches("\u{1b}[K").to_owned();
         line.clear();
         if let Some((done, total)) = bar(&text) {
             progress.position(done, total);
-        } else if let Some(what) = text
-            .strip_prefix("Compiling ")
-            .or_else(|| text.strip_prefix("Downloaded "))
+        } else if let Some(what) =
+            text.strip_prefix("Compiling ").or_else(|| text.strip_prefix("Downloaded "))
         {
             progress.message(what.split(" (").next().unwrap_or(what));
         } else if !text.is_empty() {
@@ -404,10 +347,7 @@ mod tests {
 
     #[test]
     fn cargos_progress_bar_is_read() {
-        assert_eq!(
-            bar("Building [=====>          ] 45/120: hyper, tokio"),
-            Some((45, 120))
-        );
+        assert_eq!(bar("Building [=====>          ] 45/120: hyper, tokio"), Some((45, 120)));
         assert_eq!(bar("Building [=>   ] x/y: a"), None);
         assert_eq!(bar("Compiling hyper v1.0.0"), None);
     }
@@ -423,20 +363,12 @@ not json
 "#;
         let report = read_messages(text.as_bytes(), "app").unwrap();
         assert_eq!(report.executable.as_deref(), Some(Path::new("/t/app")));
-        assert_eq!(
-            (report.errors, report.warnings),
-            (vec!["bad".to_owned()], vec!["hm".to_owned()])
-        );
+        assert_eq!((report.errors, report.warnings), (vec!["bad".to_owned()], vec!["hm".to_owned()]));
     }
 
     #[test]
     fn a_missing_manifest_is_named_on_one_line() {
-        let error = target(Path::new("/nonexistent/Cargo.toml"), None)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("/nonexistent/Cargo.toml") && !error.contains('\n'),
-            "{error}"
-        );
+        let error = target(Path::new("/nonexistent/Cargo.toml"), None).unwrap_err().to_string();
+        assert!(error.contains("/nonexistent/Cargo.toml") && !error.contains('\n'), "{error}");
     }
 }

@@ -75,18 +75,12 @@ pub enum CheckError {
 }
 
 fn count(n: usize) -> String {
-    if n == 1 {
-        "an instruction".to_owned()
-    } else {
-        format!("{n} instructions")
-    }
+    if n == 1 { "an instruction".to_owned() } else { format!("{n} instructions") }
 }
 
 fn list(findings: &[Finding]) -> String {
-    let lines = findings
-        .iter()
-        .take(10)
-        .map(|f| format!("\n  {:#x} `{}` in {}", f.address, f.instruction, f.symbol));
+    let lines =
+        findings.iter().take(10).map(|f| format!("\n  {:#x} `{}` in {}", f.address, f.instruction, f.symbol));
     let rest = findings.len().saturating_sub(10);
     let more = (rest > 0).then(|| format!("\n  and {rest} more"));
     lines.chain(more).collect()
@@ -103,48 +97,28 @@ pub struct Checked {
 pub fn check(elf: &[u8]) -> Result<Checked, CheckError> {
     let file = ElfBytes::<LittleEndian>::minimal_parse(elf)?;
     if file.ehdr.e_machine != EM_X86_64 {
-        return Err(CheckError::Kind {
-            e_type: file.ehdr.e_type,
-            e_machine: file.ehdr.e_machine,
-        });
+        return Err(CheckError::Kind { e_type: file.ehdr.e_type, e_machine: file.ehdr.e_machine });
     }
     no_dynamic_linking(&file)?;
     if file.ehdr.e_type != ET_EXEC {
-        return Err(CheckError::Kind {
-            e_type: file.ehdr.e_type,
-            e_machine: file.ehdr.e_machine,
-        });
+        return Err(CheckError::Kind { e_type: file.ehdr.e_type, e_machine: file.ehdr.e_machine });
     }
     no_undefined_symbols(&file)?;
     segments(&file)?;
     let scan = instructions::scan(&file)?;
     if !scan.findings.is_empty() {
-        return Err(CheckError::Instructions {
-            findings: scan.findings,
-        });
+        return Err(CheckError::Instructions { findings: scan.findings });
     }
     Ok(Checked { scan })
 }
 
 fn no_dynamic_linking(file: &ElfBytes<'_, LittleEndian>) -> Result<(), CheckError> {
-    let needed = file
-        .dynamic()?
-        .into_iter()
-        .flatten()
-        .filter(|entry| entry.d_tag == DT_NEEDED)
-        .count();
+    let needed = file.dynamic()?.into_iter().flatten().filter(|entry| entry.d_tag == DT_NEEDED).count();
     if needed > 0 {
-        return Err(CheckError::Dynamic(format!(
-            " (it needs {needed} shared libraries)"
-        )));
+        return Err(CheckError::Dynamic(format!(" (it needs {needed} shared libraries)")));
     }
     let loader = |segment: &ProgramHeader| matches!(segment.p_type, PT_INTERP | PT_DYNAMIC);
-    if file
-        .segments()
-        .into_iter()
-        .flatten()
-        .any(|segment| loader(&segment))
-    {
+    if file.segments().into_iter().flatten().any(|segment| loader(&segment)) {
         return Err(CheckError::Dynamic(String::new()));
     }
     Ok(())
@@ -163,11 +137,7 @@ fn no_undefined_symbols(file: &ElfBytes<'_, LittleEndian>) -> Result<(), CheckEr
             missing.push(format!("`{}`", instructions::plain_name(name)));
         }
     }
-    if missing.is_empty() {
-        Ok(())
-    } else {
-        Err(CheckError::Undefined(missing.join(", ")))
-    }
+    if missing.is_empty() { Ok(()) } else { Err(CheckError::Undefined(missing.join(", "))) }
 }
 
 fn permissions(flags: u32) -> String {
@@ -183,12 +153,7 @@ fn segments(file: &ElfBytes<'_, LittleEndian>) -> Result<(), CheckError> {
     let data = DATA_BASE..PRIVATE_BASE + PRIVATE_MAX;
     let entry = file.ehdr.e_entry;
     let mut entry_is_text = false;
-    for segment in file
-        .segments()
-        .into_iter()
-        .flatten()
-        .filter(|s| s.p_type == PT_LOAD && s.p_memsz > 0)
-    {
+    for segment in file.segments().into_iter().flatten().filter(|s| s.p_type == PT_LOAD && s.p_memsz > 0) {
         let address = segment.p_vaddr;
         let permissions = permissions(segment.p_flags);
         let end = address.saturating_add(segment.p_memsz);
@@ -202,20 +167,11 @@ fn segments(file: &ElfBytes<'_, LittleEndian>) -> Result<(), CheckError> {
             return Err(CheckError::Unaligned(address));
         }
         if address < region.start || end > region.end {
-            return Err(CheckError::Misplaced {
-                address,
-                end,
-                permissions,
-                region: name,
-            });
+            return Err(CheckError::Misplaced { address, end, permissions, region: name });
         }
         entry_is_text |= segment.p_flags & PF_X != 0 && (address..end).contains(&entry);
     }
-    if entry_is_text {
-        Ok(())
-    } else {
-        Err(CheckError::Entry(entry))
-    }
+    if entry_is_text { Ok(()) } else { Err(CheckError::Entry(entry)) }
 }
 
 #[cfg(test)]

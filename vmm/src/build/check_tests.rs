@@ -57,27 +57,15 @@ fn other_kinds_of_file_do_not() {
         check(&elf(ET_EXEC, 183, IMAGE_BASE, &GOOD)),
         Err(CheckError::Kind { e_machine: 183, .. })
     ));
-    assert!(matches!(
-        check(&elf(3, EM_X86_64, IMAGE_BASE, &GOOD)),
-        Err(CheckError::Kind { e_type: 3, .. })
-    ));
+    assert!(matches!(check(&elf(3, EM_X86_64, IMAGE_BASE, &GOOD)), Err(CheckError::Kind { e_type: 3, .. })));
     let own = std::fs::read("/proc/self/exe").unwrap();
-    assert!(
-        matches!(check(&own), Err(CheckError::Dynamic(_))),
-        "this test is dynamically linked"
-    );
+    assert!(matches!(check(&own), Err(CheckError::Dynamic(_))), "this test is dynamically linked");
 }
 
 #[test]
 fn writable_code_does_not() {
     let segments = [GOOD[0], (PT_LOAD, PF_R | PF_W | PF_X, DATA_BASE, 0x100)];
-    assert!(matches!(
-        good(&segments),
-        Err(CheckError::Permissions {
-            address: DATA_BASE,
-            ..
-        })
-    ));
+    assert!(matches!(good(&segments), Err(CheckError::Permissions { address: DATA_BASE, .. })));
     let segments = [(PT_LOAD, PF_X, IMAGE_BASE, 0x100)];
     assert!(matches!(good(&segments), Err(CheckError::Permissions { .. })));
 }
@@ -93,10 +81,7 @@ fn segments_outside_the_map_do_not() {
         (PF_R | PF_W, DATA_BASE, u64::MAX),
     ] {
         let result = good(&[GOOD[0], (PT_LOAD, flags, address, size)]);
-        assert!(
-            matches!(result, Err(CheckError::Misplaced { .. })),
-            "{address:#x} {result:?}"
-        );
+        assert!(matches!(result, Err(CheckError::Misplaced { .. })), "{address:#x} {result:?}");
     }
     let result = good(&[GOOD[0], (PT_LOAD, PF_R, IMAGE_BASE + 0x1008, 0x100)]);
     assert!(matches!(result, Err(CheckError::Unaligned(_))));

@@ -77,9 +77,7 @@ impl FlagsFile {
     fn parse() -> Result<Self, FlagsError> {
         let file: Self = toml::from_str(BUILD_FLAGS).map_err(|error| FlagsError::File(error.to_string()))?;
         if file.target != TARGET || file.profile != PROFILE {
-            return Err(FlagsError::File(format!(
-                "guests are built for {TARGET} with profile {PROFILE}"
-            )));
+            return Err(FlagsError::File(format!("guests are built for {TARGET} with profile {PROFILE}")));
         }
         Ok(file)
     }
@@ -100,32 +98,17 @@ impl Flags {
         };
         let maps = path_maps(target, &target_dir)?;
         let map = |option: &str| -> Vec<String> {
-            maps.iter()
-                .map(|(from, to)| format!("{option}={}={to}", from.display()))
-                .collect()
+            maps.iter().map(|(from, to)| format!("{option}={}={to}", from.display())).collect()
         };
         let mut rustflags: Vec<String> = file.rustflags.iter().map(fill).collect();
-        rustflags.extend(
-            file.link_args
-                .iter()
-                .map(|flag| format!("-Clink-arg={}", fill(flag))),
-        );
+        rustflags.extend(file.link_args.iter().map(|flag| format!("-Clink-arg={}", fill(flag))));
         rustflags.extend(map("--remap-path-prefix"));
         let c_maps = map("-ffile-prefix-map").join(" ");
         let env = file.env.into_iter().map(|(name, value)| {
-            let value = if name.contains("CFLAGS") {
-                format!("{value} {c_maps}")
-            } else {
-                value
-            };
+            let value = if name.contains("CFLAGS") { format!("{value} {c_maps}") } else { value };
             (name, value)
         });
-        Ok(Self {
-            target_dir,
-            rustflags,
-            cargo_config: profile(),
-            env: env.collect(),
-        })
+        Ok(Self { target_dir, rustflags, cargo_config: profile(), env: env.collect() })
     }
 }
 
@@ -164,10 +147,7 @@ fn path_maps(target: &Target, target_dir: &Path) -> Result<Vec<(PathBuf, &'stati
         let real = path.canonicalize().ok().filter(|real| *real != path);
         [Some((path, name)), real.map(|real| (real, name))]
     });
-    Ok(with_real
-        .flatten()
-        .filter(|(path, _)| path.is_absolute())
-        .collect())
+    Ok(with_real.flatten().filter(|(path, _)| path.is_absolute()).collect())
 }
 
 /// Where the toolchain lives that will compile the guest: the one of the guest's folder.
@@ -181,9 +161,7 @@ fn sysroot(target: &Target) -> Result<PathBuf, FlagsError> {
         .output()
         .map_err(|error| FlagsError::Rustc(error.to_string()))?;
     if !output.status.success() {
-        return Err(FlagsError::Rustc(
-            String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        ));
+        return Err(FlagsError::Rustc(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
     }
     Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
 }
@@ -201,10 +179,7 @@ fn write_link_files(dir: &Path, script: &Path, libraries: &[String]) -> Result<(
             .and_then(|()| fs::rename(&new, &path))
             .map_err(|source| FlagsError::Write { path, source })
     };
-    fs::create_dir_all(dir).map_err(|source| FlagsError::Write {
-        path: dir.to_owned(),
-        source,
-    })?;
+    fs::create_dir_all(dir).map_err(|source| FlagsError::Write { path: dir.to_owned(), source })?;
     write(script.to_owned(), LINKER_SCRIPT.as_bytes())?;
     for library in libraries {
         write(dir.join(format!("lib{library}.a")), EMPTY_ARCHIVE)?;

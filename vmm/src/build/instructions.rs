@@ -59,10 +59,7 @@ pub fn scan(file: &ElfBytes<'_, LittleEndian>) -> Result<Scan, elf::ParseError> 
             scan.decoded = scan.decoded.saturating_add(to.saturating_sub(from));
             reached = to;
             let offset = |address: u64| usize::try_from(address.saturating_sub(section.sh_addr)).ok();
-            if let Some(code) = offset(from)
-                .zip(offset(to))
-                .and_then(|(from, to)| bytes.get(from..to))
-            {
+            if let Some(code) = offset(from).zip(offset(to)).and_then(|(from, to)| bytes.get(from..to)) {
                 scan.findings.extend(forbidden(code, from, &function.name));
             }
         }
@@ -89,11 +86,7 @@ fn functions(file: &ElfBytes<'_, LittleEndian>) -> Result<Vec<Function>, elf::Pa
         .map(|symbol| Function {
             address: symbol.st_value,
             size: symbol.st_size,
-            name: plain_name(
-                names
-                    .get(usize::try_from(symbol.st_name).unwrap_or(usize::MAX))
-                    .unwrap_or("?"),
-            ),
+            name: plain_name(names.get(usize::try_from(symbol.st_name).unwrap_or(usize::MAX)).unwrap_or("?")),
         })
         .collect();
     functions.sort_by_key(|function| (function.address, std::cmp::Reverse(function.size)));
@@ -158,10 +151,7 @@ mod tests {
     use super::*;
 
     fn names(code: &[u8]) -> Vec<String> {
-        forbidden(code, 0x1000, "f")
-            .into_iter()
-            .map(|finding| finding.instruction)
-            .collect()
+        forbidden(code, 0x1000, "f").into_iter().map(|finding| finding.instruction).collect()
     }
 
     #[test]

@@ -34,16 +34,11 @@ pub fn missing_symbols(linker: &str) -> Vec<Missing> {
         } else if let Some(name) = after(line, "in function `") {
             function = name.split('\'').next().map(plain_name);
         } else if let Some(name) = after(line, "undefined reference to `") {
-            let wanted_by = missing
-                .entry(plain_name(name.split('\'').next().unwrap_or(name)))
-                .or_default();
+            let wanted_by = missing.entry(plain_name(name.split('\'').next().unwrap_or(name))).or_default();
             add(wanted_by, function.clone());
         }
     }
-    missing
-        .into_iter()
-        .map(|(symbol, wanted_by)| Missing { symbol, wanted_by })
-        .collect()
+    missing.into_iter().map(|(symbol, wanted_by)| Missing { symbol, wanted_by }).collect()
 }
 
 fn after<'a>(line: &'a str, mark: &str) -> Option<&'a str> {
@@ -62,10 +57,7 @@ fn lld_user(text: &str) -> Option<String> {
     if text.starts_with("referenced ") || text.starts_with("did you mean") || text.starts_with("defined in") {
         return None;
     }
-    let function = text
-        .split_once(":(")
-        .and_then(|(_, rest)| rest.split_once(')'))
-        .map(|(inside, _)| inside);
+    let function = text.split_once(":(").and_then(|(_, rest)| rest.split_once(')')).map(|(inside, _)| inside);
     match function {
         Some(name) => Some(plain_name(name.trim_start_matches(".text."))),
         None => text.split_whitespace().next().map(str::to_owned),
@@ -74,13 +66,8 @@ fn lld_user(text: &str) -> Option<String> {
 
 /// The crate that a demangled path belongs to: `<a::B as c::D>::e` is `a`'s.
 fn crate_of(path: &str) -> Option<&str> {
-    let path = path
-        .trim_start_matches(['<', '&', '*'])
-        .trim_start_matches("mut ")
-        .trim_start_matches("dyn ");
-    path.split_once("::")
-        .map(|(name, _)| name)
-        .filter(|name| !name.contains(['/', ' ', '.']))
+    let path = path.trim_start_matches(['<', '&', '*']).trim_start_matches("mut ").trim_start_matches("dyn ");
+    path.split_once("::").map(|(name, _)| name).filter(|name| !name.contains(['/', ' ', '.']))
 }
 
 /// What a sealed guest has instead: names, beginnings of names, and advice.
@@ -97,17 +84,7 @@ const INSTEAD: [(&[&str], &[&str], &str); 7] = [
             "__res_init",
             "freeaddrinfo",
         ],
-        &[
-            "getaddrinfo",
-            "gai_",
-            "send",
-            "recv",
-            "getsock",
-            "setsock",
-            "getpeer",
-            "socketpair",
-            "if_name",
-        ],
+        &["getaddrinfo", "gai_", "send", "recv", "getsock", "setsock", "getpeer", "socketpair", "if_name"],
         "there is no network: take connections with casemate_guest::vsock, and turn off features such as tokio's `net`",
     ),
     (
@@ -132,11 +109,7 @@ const INSTEAD: [(&[&str], &[&str], &str); 7] = [
         &["epoll_", "timerfd_", "inotify_"],
         "there is nothing to poll: use casemate_guest's executor, and turn off tokio's `net` and `rt-multi-thread`",
     ),
-    (
-        &["raise", "signal", "pthread_sigmask"],
-        &["sig"],
-        "there are no signals: a fault ends the guest",
-    ),
+    (&["raise", "signal", "pthread_sigmask"], &["sig"], "there are no signals: a fault ends the guest"),
     (
         &[
             "rename",
@@ -161,11 +134,7 @@ const INSTEAD: [(&[&str], &[&str], &str); 7] = [
         ],
         "there are no files: compile data in with include_bytes!, or ask a client for it",
     ),
-    (
-        &[],
-        &["dlopen", "dlsym", "dlclose", "dlerror"],
-        "nothing can be loaded at run time: link it in",
-    ),
+    (&[], &["dlopen", "dlsym", "dlclose", "dlerror"], "nothing can be loaded at run time: link it in"),
     (
         &["__gxx_personality_v0"],
         &["_Unwind_", "__cxa_throw", "std::"],
@@ -185,38 +154,22 @@ pub fn explain(missing: &[Missing]) -> String {
     let mut kinds: Vec<(Option<&str>, Vec<&Missing>)> = Vec::new();
     for one in missing {
         let advice = instead(&one.symbol);
-        match kinds
-            .iter_mut()
-            .find(|(known, _)| advice.is_some() && *known == advice)
-        {
+        match kinds.iter_mut().find(|(known, _)| advice.is_some() && *known == advice) {
             Some((_, members)) => members.push(one),
             None => kinds.push((advice, vec![one])),
         }
     }
-    kinds
-        .iter()
-        .map(|(advice, members)| paragraph(*advice, members))
-        .collect::<Vec<_>>()
-        .join("\n")
+    kinds.iter().map(|(advice, members)| paragraph(*advice, members)).collect::<Vec<_>>().join("\n")
 }
 
 fn paragraph(advice: Option<&str>, members: &[&Missing]) -> String {
-    let symbols: Vec<String> = members
-        .iter()
-        .map(|member| format!("`{}`", member.symbol))
-        .collect();
+    let symbols: Vec<String> = members.iter().map(|member| format!("`{}`", member.symbol)).collect();
     let users: Vec<&String> = members.iter().flat_map(|member| &member.wanted_by).collect();
-    let mut crates: Vec<String> = users
-        .iter()
-        .filter_map(|user| crate_of(user))
-        .map(|name| format!("`{name}`"))
-        .collect();
+    let mut crates: Vec<String> =
+        users.iter().filter_map(|user| crate_of(user)).map(|name| format!("`{name}`")).collect();
     crates.sort_unstable();
     crates.dedup();
-    let mut text = format!(
-        "the guest needs {}, which a sealed guest does not have",
-        symbols.join(", ")
-    );
+    let mut text = format!("the guest needs {}, which a sealed guest does not have", symbols.join(", "));
     if let Some(advice) = advice {
         text.push_str(&format!(": {advice}"));
     }
@@ -224,10 +177,9 @@ fn paragraph(advice: Option<&str>, members: &[&Missing]) -> String {
         (_, None) => {}
         ([], Some(user)) => text.push_str(&format!("; wanted by {user}")),
         ([one], Some(user)) => text.push_str(&format!("; wanted by crate {one} (in {user})")),
-        (many, Some(user)) => text.push_str(&format!(
-            "; wanted by crates {} (first in {user})",
-            many.join(", ")
-        )),
+        (many, Some(user)) => {
+            text.push_str(&format!("; wanted by crates {} (first in {user})", many.join(", ")))
+        }
     }
     text
 }

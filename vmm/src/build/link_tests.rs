@@ -26,10 +26,7 @@ fn lld_is_understood() {
     let missing = missing_symbols(LLD);
     let symbols: Vec<&str> = missing.iter().map(|m| m.symbol.as_str()).collect();
     assert_eq!(symbols, ["frobnicate", "getaddrinfo"]);
-    assert_eq!(
-        missing[1].wanted_by,
-        ["<std::sys::net::LookupHost>::new", "app::main"]
-    );
+    assert_eq!(missing[1].wanted_by, ["<std::sys::net::LookupHost>::new", "app::main"]);
     let text = explain(&missing);
     assert!(
         text.contains(
@@ -37,44 +34,23 @@ fn lld_is_understood() {
         )
     );
     assert!(text.contains("wanted by crates `app`, `std`"), "{text}");
-    assert!(
-        text.contains("`frobnicate`, which a sealed guest does not have; wanted by helper"),
-        "{text}"
-    );
+    assert!(text.contains("`frobnicate`, which a sealed guest does not have; wanted by helper"), "{text}");
 }
 
 #[test]
 fn gnu_ld_is_understood() {
     let missing = missing_symbols(GNU);
-    assert_eq!(
-        missing,
-        [Missing {
-            symbol: "socket".to_owned(),
-            wanted_by: vec!["app::main".to_owned()]
-        }]
-    );
+    assert_eq!(missing, [Missing { symbol: "socket".to_owned(), wanted_by: vec!["app::main".to_owned()] }]);
     assert!(explain(&missing).contains("wanted by crate `app` (in app::main)"));
 }
 
 #[test]
 fn symbols_of_a_kind_share_a_line() {
-    let one = |symbol: &str| Missing {
-        symbol: symbol.to_owned(),
-        wanted_by: vec!["app::main".to_owned()],
-    };
-    let text = explain(&[
-        one("fork"),
-        one("posix_spawnp"),
-        one("sigaction"),
-        one("x"),
-        one("y"),
-    ]);
+    let one = |symbol: &str| Missing { symbol: symbol.to_owned(), wanted_by: vec!["app::main".to_owned()] };
+    let text = explain(&[one("fork"), one("posix_spawnp"), one("sigaction"), one("x"), one("y")]);
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 4, "{text}");
-    assert!(
-        lines[0].contains("`fork`, `posix_spawnp`") && lines[0].contains("no processes"),
-        "{text}"
-    );
+    assert!(lines[0].contains("`fork`, `posix_spawnp`") && lines[0].contains("no processes"), "{text}");
 }
 
 #[test]
@@ -86,8 +62,5 @@ fn hashes_of_names_are_left_out() {
 
 #[test]
 fn other_errors_are_left_alone() {
-    assert_eq!(
-        missing_symbols("ld: cannot find -lfoo: No such file or directory"),
-        []
-    );
+    assert_eq!(missing_symbols("ld: cannot find -lfoo: No such file or directory"), []);
 }

@@ -110,17 +110,8 @@ pub fn build(options: &Options, progress: &Progress) -> Result<Built, BuildError
     let checked = check::check(&elf)?;
     let kernel = strip::strip(&elf)?;
     let metadata = metadata(options, &target).encode();
-    let image = Builder {
-        metadata: Some(&metadata),
-        ..Builder::guest(&kernel, &options.cmdline)
-    }
-    .build()?;
-    Ok(Built {
-        binary: target.binary,
-        elf: path,
-        image,
-        checked,
-    })
+    let image = Builder { metadata: Some(&metadata), ..Builder::guest(&kernel, &options.cmdline) }.build()?;
+    Ok(Built { binary: target.binary, elf: path, image, checked })
 }
 
 /// The image's metadata. It is not measured; yet no clock goes in, so that equal builds are equal files.

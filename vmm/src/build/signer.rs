@@ -43,12 +43,7 @@ pub fn signer_image() -> Result<PathBuf, BuildError> {
 /// Two launches may build at once, and a third may be reading: the file is never half there.
 fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let new = path.with_extension(format!("{}.new", std::process::id()));
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o644)
-        .open(&new)?;
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&new)?;
     file.write_all(bytes)?;
     fs::rename(&new, path)
 }

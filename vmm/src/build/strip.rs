@@ -31,20 +31,11 @@ pub fn strip(elf: &[u8]) -> Result<Vec<u8>, StripError> {
     let file = ElfBytes::<LittleEndian>::minimal_parse(elf).map_err(|e| StripError::Parse(e.to_string()))?;
     let headers = u64::from(file.ehdr.e_phnum).saturating_mul(u64::from(file.ehdr.e_phentsize));
     let mut end = file.ehdr.e_phoff.saturating_add(headers);
-    for segment in file
-        .segments()
-        .into_iter()
-        .flatten()
-        .filter(|s| s.p_type == PT_LOAD)
-    {
+    for segment in file.segments().into_iter().flatten().filter(|s| s.p_type == PT_LOAD) {
         let last = segment.p_offset.checked_add(segment.p_filesz);
-        let last = last.ok_or(StripError::Truncated {
-            address: segment.p_vaddr,
-        })?;
+        let last = last.ok_or(StripError::Truncated { address: segment.p_vaddr })?;
         if usize::try_from(last).map_or(true, |last| last > elf.len()) {
-            return Err(StripError::Truncated {
-                address: segment.p_vaddr,
-            });
+            return Err(StripError::Truncated { address: segment.p_vaddr });
         }
         end = end.max(last);
     }

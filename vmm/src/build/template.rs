@@ -34,21 +34,14 @@ const README: &str = include_str!("template/README.md.in");
 
 /// Makes a crate at `path` that depends on the runtime at `runtime`, or on the one in this checkout.
 pub fn create(path: &Path, runtime: Option<&Path>) -> Result<(), TemplateError> {
-    let name = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic())
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
     if !is_name {
         return Err(TemplateError::Name(name.to_owned()));
     }
     let runtime = runtime.map_or_else(|| checkout().join("guest/runtime"), Path::to_owned);
-    let runtime = runtime
-        .canonicalize()
-        .map_err(|_| TemplateError::NoRuntime(runtime.clone()))?;
+    let runtime = runtime.canonicalize().map_err(|_| TemplateError::NoRuntime(runtime.clone()))?;
     if !runtime.join("Cargo.toml").is_file() {
         return Err(TemplateError::NoRuntime(runtime));
     }
@@ -64,10 +57,8 @@ pub fn create(path: &Path, runtime: Option<&Path>) -> Result<(), TemplateError> 
     }
     let sources = path.join("src");
     fs::create_dir(&sources).map_err(failed(&sources))?;
-    let fill = |text: &str| {
-        text.replace("{{name}}", name)
-            .replace("{{runtime}}", &runtime.display().to_string())
-    };
+    let fill =
+        |text: &str| text.replace("{{name}}", name).replace("{{runtime}}", &runtime.display().to_string());
     for (file, text) in [
         ("Cargo.toml", MANIFEST),
         ("src/main.rs", MAIN),

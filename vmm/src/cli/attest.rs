@@ -43,19 +43,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let mut body = Map::new();
     for (name, argument) in [("nonce", &args.nonce), ("user_data", &args.user_data)] {
         if let Some(argument) = argument {
-            body.insert(
-                name.to_owned(),
-                Value::String(text::encode(&text::value(argument)?)),
-            );
+            body.insert(name.to_owned(), Value::String(text::encode(&text::value(argument)?)));
         }
     }
     let guest = args.guest.find()?;
     let mut client = Client::open(&guest.vsock_path(), args.port)?;
-    let answer = client.post_json(
-        "/attestation",
-        &[("content-type", "application/json")],
-        &Value::Object(body),
-    )?;
+    let answer =
+        client.post_json("/attestation", &[("content-type", "application/json")], &Value::Object(body))?;
     let document = text::decode("document", field(&answer, "attestation", "document")?)?;
     text::write(&args.out, &document)?;
     let posture = posture_path(&args.out);
@@ -63,10 +57,5 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if let Some(path) = &args.root_out {
         text::write(path, &text::read(&guest.root_path())?)?;
     }
-    print_line(&format!(
-        "{}: {} bytes; posture in {}",
-        args.out.display(),
-        document.len(),
-        posture.display()
-    ))
+    print_line(&format!("{}: {} bytes; posture in {}", args.out.display(), document.len(), posture.display()))
 }

@@ -32,14 +32,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let error = Command::new(cargo)
-        .args([
-            "run",
-            "--release",
-            "--quiet",
-            "--bin",
-            "casemate-bench",
-            "--manifest-path",
-        ])
+        .args(["run", "--release", "--quiet", "--bin", "casemate-bench", "--manifest-path"])
         .arg(&manifest)
         .arg("--")
         .args(&args.flags)

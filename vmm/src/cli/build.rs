@@ -67,12 +67,7 @@ impl Args {
             ("--locked", self.locked),
             ("--offline", self.offline),
         ];
-        arguments.extend(
-            flags
-                .iter()
-                .filter(|(_, set)| *set)
-                .map(|(flag, _)| (*flag).to_owned()),
-        );
+        arguments.extend(flags.iter().filter(|(_, set)| *set).map(|(flag, _)| (*flag).to_owned()));
         arguments
     }
 }
@@ -102,20 +97,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         let progress = Progress::start("Building the guest");
         build::build(&options, &progress).map_err(failed)?
     };
-    let output = args
-        .output
-        .clone()
-        .unwrap_or_else(|| PathBuf::from(format!("{}.eif", built.binary)));
+    let output = args.output.clone().unwrap_or_else(|| PathBuf::from(format!("{}.eif", built.binary)));
     let image = match &keys {
         Some(keys) => signed(&built.image, keys)?,
         None => built.image,
     };
     text::write(&output, &image)?;
-    eprintln!(
-        "Enclave Image successfully created: {} ({} bytes).",
-        output.display(),
-        image.len()
-    );
+    eprintln!("Enclave Image successfully created: {} ({} bytes).", output.display(), image.len());
     let scan = &built.checked.scan;
     eprintln!(
         "Checked {} bytes of code: no forbidden instruction ({} bytes of tables and padding are not code).",
@@ -123,20 +111,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     );
     let parsed =
         casemate_attestation::eif::Eif::parse(&image).map_err(|e| Failure::new(Code::EifParsingError, e))?;
-    let pcrs = parsed
-        .measure()
-        .map_err(|e| Failure::new(Code::EifParsingError, e))?;
-    print_json(&BuildInfo {
-        measurements: measurements(&pcrs),
-    })
+    let pcrs = parsed.measure().map_err(|e| Failure::new(Code::EifParsingError, e))?;
+    print_json(&BuildInfo { measurements: measurements(&pcrs) })
 }
 
 fn read_metadata(path: &Path) -> Result<Value, Failure> {
     let bad = |error: &dyn std::fmt::Display| {
-        Failure::new(
-            Code::SerdeError,
-            format!("{} is not a JSON object: {error}", path.display()),
-        )
+        Failure::new(Code::SerdeError, format!("{} is not a JSON object: {error}", path.display()))
     };
     match serde_json::from_slice(&text::read(path)?).map_err(|error| bad(&error))? {
         value @ Value::Object(_) => Ok(value),

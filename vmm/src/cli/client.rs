@@ -88,16 +88,11 @@ pub struct Client {
 
 /// Opens a stream to `port` of the guest behind `socket`: Firecracker's handshake, `CONNECT <port>\n` → `OK <n>\n`.
 pub fn connect(socket: &Path, port: u32) -> Result<UnixStream, ClientError> {
-    let failed = |source| ClientError::Connect {
-        path: socket.to_owned(),
-        source,
-    };
+    let failed = |source| ClientError::Connect { path: socket.to_owned(), source };
     let mut stream = UnixStream::connect(socket).map_err(failed)?;
     stream.set_read_timeout(Some(CONNECT_TIMEOUT)).map_err(failed)?;
     stream.set_write_timeout(Some(CONNECT_TIMEOUT)).map_err(failed)?;
-    stream
-        .write_all(format!("CONNECT {port}\n").as_bytes())
-        .map_err(failed)?;
+    stream.write_all(format!("CONNECT {port}\n").as_bytes()).map_err(failed)?;
     // Byte by byte: what follows the line belongs to the connection.
     let mut line = Vec::new();
     let mut byte = [0u8];
@@ -117,11 +112,8 @@ pub fn connect(socket: &Path, port: u32) -> Result<UnixStream, ClientError> {
         return Ok(stream);
     }
     let answer = String::from_utf8_lossy(&line);
-    let answer = if line.is_empty() {
-        String::new()
-    } else {
-        format!(" (it answered {:?})", answer.trim_end())
-    };
+    let answer =
+        if line.is_empty() { String::new() } else { format!(" (it answered {:?})", answer.trim_end()) };
     Err(ClientError::Refused { port, answer })
 }
 
@@ -130,9 +122,7 @@ impl Client {
     pub fn open(socket: &Path, port: u32) -> Result<Self, ClientError> {
         let stream = connect(socket, port)?;
         stream.set_nonblocking(true)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let sender = runtime.block_on(async {
             let stream = tokio::net::UnixStream::from_std(stream)?;
             let (sender, connection) = handshake(TokioIo::new(stream)).await?;
@@ -152,16 +142,12 @@ impl Client {
         headers: &[(&str, &str)],
         body: Vec<u8>,
     ) -> Result<(u16, Bytes), ClientError> {
-        let mut request = Request::builder()
-            .method("POST")
-            .uri(path)
-            .header("host", "localhost");
+        let mut request = Request::builder().method("POST").uri(path).header("host", "localhost");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|e| ClientError::Io(io::Error::other(e)))?;
+        let request =
+            request.body(Full::new(Bytes::from(body))).map_err(|e| ClientError::Io(io::Error::other(e)))?;
         let sender = &mut self.sender;
         self.runtime.block_on(async {
             let exchange = async {
@@ -171,9 +157,7 @@ impl Client {
                 let body = body.map_err(|error| ClientError::Body(error.to_string()))?;
                 Ok((status, body.to_bytes()))
             };
-            tokio::time::timeout(ANSWER_TIMEOUT, exchange)
-                .await
-                .map_err(|_| ClientError::TimedOut)?
+            tokio::time::timeout(ANSWER_TIMEOUT, exchange).await.map_err(|_| ClientError::TimedOut)?
         })
     }
 
@@ -203,33 +187,21 @@ impl Client {
         };
         // AWS writes `message` or `Message`, and may put a namespace in front of the type.
         let kind = text(["__type", "code"]);
-        let kind = kind
-            .rsplit('#')
-            .next()
-            .filter(|k| !k.is_empty())
-            .map_or(format!("HTTP {status}"), str::to_owned);
-        Err(ClientError::Service {
-            kind,
-            message: text(["message", "Message"]),
-        })
+        let kind =
+            kind.rsplit('#').next().filter(|k| !k.is_empty()).map_or(format!("HTTP {status}"), str::to_owned);
+        Err(ClientError::Service { kind, message: text(["message", "Message"]) })
     }
 
     /// Calls a KMS operation.
     pub fn kms(&mut self, operation: &str, body: &Value) -> Result<Value, ClientError> {
         let target = format!("TrentService.{operation}");
-        let headers = [
-            ("content-type", "application/x-amz-json-1.1"),
-            ("x-amz-target", target.as_str()),
-        ];
+        let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target.as_str())];
         self.post_json("/", &headers, body)
     }
 }
 
 /// A text field of an answer.
 pub fn field<'a>(answer: &'a Value, operation: &str, name: &'static str) -> Result<&'a str, ClientError> {
-    let missing = || ClientError::Field {
-        operation: operation.to_owned(),
-        field: name,
-    };
+    let missing = || ClientError::Field { operation: operation.to_owned(), field: name };
     answer.get(name).and_then(Value::as_str).ok_or_else(missing)
 }

@@ -40,19 +40,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             ),
         ));
     }
-    copy(
-        &guest.console_path(),
-        args.disconnect_timeout.map(Duration::from_secs),
-    )
+    copy(&guest.console_path(), args.disconnect_timeout.map(Duration::from_secs))
 }
 
 /// Copies a console to stdout, until its end or for so long.
 pub fn copy(path: &Path, limit: Option<Duration>) -> Result<(), Failure> {
     let lost = |error: io::Error| {
-        Failure::new(
-            Code::EnclaveConsoleReadError,
-            format!("the console broke off: {error}"),
-        )
+        Failure::new(Code::EnclaveConsoleReadError, format!("the console broke off: {error}"))
     };
     let mut stream = UnixStream::connect(path).map_err(|error| {
         Failure::new(

@@ -20,12 +20,7 @@ const RAW_MAX: usize = 4096;
 #[derive(Debug, clap::Args)]
 pub struct MessageArgs {
     /// The message, `-` for stdin. Beyond 4096 bytes its digest is sent, where the algorithm allows that
-    #[arg(
-        long,
-        value_name = "FILE",
-        help_heading = "Signature",
-        conflicts_with = "digest"
-    )]
+    #[arg(long, value_name = "FILE", help_heading = "Signature", conflicts_with = "digest")]
     message: Option<PathBuf>,
     /// The message's digest instead
     #[arg(long, value_name = "FILE", help_heading = "Signature")]
@@ -116,11 +111,8 @@ fn describe(client: &mut Client, key: &str) -> Result<Key, Failure> {
     let answer = client.kms("DescribeKey", &json!({"KeyId": key}))?;
     let metadata = answer.get("KeyMetadata").unwrap_or(&Value::Null);
     let lists = ["SigningAlgorithms", "MacAlgorithms", "EncryptionAlgorithms"];
-    let algorithms = lists
-        .iter()
-        .filter_map(|name| metadata.get(*name))
-        .filter_map(Value::as_array)
-        .flatten();
+    let algorithms =
+        lists.iter().filter_map(|name| metadata.get(*name)).filter_map(Value::as_array).flatten();
     Ok(Key {
         usage: field(metadata, "DescribeKey", "KeyUsage")?.to_owned(),
         algorithms: algorithms.filter_map(Value::as_str).map(str::to_owned).collect(),
@@ -135,10 +127,7 @@ fn choose(key: &Key, wanted: Option<&String>) -> Result<String, Failure> {
     let usual = ["RSASSA_PSS_SHA_256", "RSAES_OAEP_SHA_256"];
     let usual = key.algorithms.iter().find(|name| usual.contains(&name.as_str()));
     usual.or(key.algorithms.first()).cloned().ok_or_else(|| {
-        Failure::new(
-            Code::InvalidArgument,
-            "the guest names no algorithm for this key: give --algorithm",
-        )
+        Failure::new(Code::InvalidArgument, "the guest names no algorithm for this key: give --algorithm")
     })
 }
 
@@ -176,11 +165,7 @@ fn message_request(key_id: &str, key: &Key, args: &MessageArgs) -> Result<Map<St
 }
 
 fn digest_for(algorithm: &str, is_mac: bool, message: &[u8]) -> Result<Vec<u8>, Failure> {
-    let digests = [
-        ("SHA_256", &digest::SHA256),
-        ("SHA_384", &digest::SHA384),
-        ("SHA_512", &digest::SHA512),
-    ];
+    let digests = [("SHA_256", &digest::SHA256), ("SHA_384", &digest::SHA384), ("SHA_512", &digest::SHA512)];
     let prehashed = algorithm.starts_with("RSASSA_") || algorithm.starts_with("ECDSA_");
     let found = digests.iter().find(|(name, _)| algorithm.ends_with(name));
     match found.filter(|_| prehashed && !is_mac) {
@@ -200,16 +185,10 @@ pub fn sign(args: &SignArgs) -> Result<(), Failure> {
     let mut client = args.guest.signer()?;
     let key = describe(&mut client, &args.key)?;
     let request = message_request(&args.key, &key, &args.message)?;
-    let (operation, name) = if request.contains_key("MacAlgorithm") {
-        ("GenerateMac", "Mac")
-    } else {
-        ("Sign", "Signature")
-    };
+    let (operation, name) =
+        if request.contains_key("MacAlgorithm") { ("GenerateMac", "Mac") } else { ("Sign", "Signature") };
     let answer = client.kms(operation, &Value::Object(request))?;
-    text::deliver(
-        args.out.as_ref(),
-        &text::decode(name, field(&answer, operation, name)?)?,
-    )
+    text::deliver(args.out.as_ref(), &text::decode(name, field(&answer, operation, name)?)?)
 }
 
 /// Whether a signature or MAC is right; the guest says so.
@@ -233,10 +212,7 @@ pub fn verify(
         Ok(answer) => Ok(answer.get(valid) == Some(&Value::Bool(true))),
         // AWS answers with an error, not with `false`.
         Err(super::client::ClientError::Service { kind, .. })
-            if matches!(
-                kind.as_str(),
-                "KMSInvalidSignatureException" | "KMSInvalidMacException"
-            ) =>
+            if matches!(kind.as_str(), "KMSInvalidSignatureException" | "KMSInvalidMacException") =>
         {
             Ok(false)
         }
@@ -291,9 +267,7 @@ pub fn encrypt(args: &EncryptArgs) -> Result<(), Failure> {
 pub fn decrypt(args: &DecryptArgs) -> Result<(), Failure> {
     let mut client = args.guest.signer()?;
     let algorithm = args.cipher.algorithm(&mut client, args.key.as_ref())?;
-    let request = args
-        .cipher
-        .request("CiphertextBlob", args.key.as_ref(), algorithm)?;
+    let request = args.cipher.request("CiphertextBlob", args.key.as_ref(), algorithm)?;
     let answer = client.kms("Decrypt", &request)?;
     let plaintext = text::decode("Plaintext", field(&answer, "Decrypt", "Plaintext")?)?;
     match &args.cipher.out {
@@ -304,10 +278,7 @@ pub fn decrypt(args: &DecryptArgs) -> Result<(), Failure> {
 
 /// Fetches a public key.
 pub fn public_key(args: &PublicKeyArgs) -> Result<(), Failure> {
-    let answer = args
-        .guest
-        .signer()?
-        .kms("GetPublicKey", &json!({"KeyId": args.key}))?;
+    let answer = args.guest.signer()?.kms("GetPublicKey", &json!({"KeyId": args.key}))?;
     let der = text::decode("PublicKey", field(&answer, "GetPublicKey", "PublicKey")?)?;
     if args.der {
         return text::write(&args.out, &der);
@@ -349,33 +320,16 @@ mod tests {
         assert_eq!(digest_for("ECDSA_SHA_384", false, &long).unwrap().len(), 48);
         assert_eq!(digest_for("RSASSA_PSS_SHA_512", false, &long).unwrap().len(), 64);
         for name in ["ED25519_SHA_512", "ML_DSA_SHAKE_256", "HMAC_SHA_256"] {
-            assert!(
-                digest_for(name, name.starts_with("HMAC"), &long).is_err(),
-                "{name}"
-            );
+            assert!(digest_for(name, name.starts_with("HMAC"), &long).is_err(), "{name}");
         }
     }
 
     #[test]
     fn modern_padding_comes_first() {
-        let algorithms = ["RSASSA_PKCS1_V1_5_SHA_256", "RSASSA_PSS_SHA_256"]
-            .map(str::to_owned)
-            .to_vec();
-        let key = Key {
-            usage: "SIGN_VERIFY".to_owned(),
-            algorithms,
-        };
+        let algorithms = ["RSASSA_PKCS1_V1_5_SHA_256", "RSASSA_PSS_SHA_256"].map(str::to_owned).to_vec();
+        let key = Key { usage: "SIGN_VERIFY".to_owned(), algorithms };
         assert_eq!(choose(&key, None).unwrap(), "RSASSA_PSS_SHA_256");
         assert_eq!(choose(&key, Some(&"X".to_owned())).unwrap(), "X");
-        assert!(
-            choose(
-                &Key {
-                    usage: String::new(),
-                    algorithms: vec![]
-                },
-                None
-            )
-            .is_err()
-        );
+        assert!(choose(&Key { usage: String::new(), algorithms: vec![] }, None).is_err());
     }
 }

@@ -25,9 +25,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return print_json(&list);
     }
     let guests = Registry::open()?.guests()?;
-    let list: Vec<DescribeInfo> = guests
-        .into_iter()
-        .map(|guest| DescribeInfo::new(guest.record, args.metadata))
-        .collect();
+    let list: Vec<DescribeInfo> =
+        guests.into_iter().map(|guest| DescribeInfo::new(guest.record, args.metadata)).collect();
     print_json(&list)
 }

@@ -24,10 +24,7 @@ pub struct Args {
 /// Prints nitro-cli's JSON. An image whose structure is wrong is an error; one whose signature is wrong is described.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| {
-        Failure::new(
-            Code::EifParsingError,
-            format!("{}: {error}", args.eif_path.display()),
-        )
+        Failure::new(Code::EifParsingError, format!("{}: {error}", args.eif_path.display()))
     };
     let file = text::read(&args.eif_path)?;
     let image = Eif::parse(&file).map_err(|error| failed(&error))?;
@@ -100,12 +97,9 @@ fn long_name(name: &str) -> String {
 
 /// `Jan  2 03:04:05 2026 GMT`
 fn openssl_date(date: x509_cert::der::DateTime) -> String {
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
-    let month = MONTHS
-        .get(usize::from(date.month()).saturating_sub(1))
-        .unwrap_or(&"???");
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let month = MONTHS.get(usize::from(date.month()).saturating_sub(1)).unwrap_or(&"???");
     format!(
         "{month} {:>2} {:02}:{:02}:{:02} {} GMT",
         date.day(),

@@ -17,11 +17,7 @@ pub struct Args {
 /// Prints the findings. Fails only if sealed guests do not run here at all.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let findings = examine();
-    let worst = findings
-        .iter()
-        .map(|finding| finding.grade)
-        .max()
-        .unwrap_or(Grade::Good);
+    let worst = findings.iter().map(|finding| finding.grade).max().unwrap_or(Grade::Good);
     if args.json {
         print_json(&json!({"usable": worst != Grade::Missing, "findings": findings}))?;
     } else {
@@ -37,9 +33,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         ))?;
     }
     match worst {
-        Grade::Missing => Err(Failure::plain(
-            "sealed guests do not run on this host: see what is missing above",
-        )),
+        Grade::Missing => {
+            Err(Failure::plain("sealed guests do not run on this host: see what is missing above"))
+        }
         _ => Ok(()),
     }
 }
@@ -53,9 +49,6 @@ fn lines(finding: &Finding) -> String {
     };
     let head = format!("{mark:<8}{:<20} {}", finding.name, finding.value);
     let meaning = format!("\n{:29}{}", "", finding.meaning);
-    let advice = finding
-        .advice
-        .map(|advice| format!("\n{:29}→ {advice}", ""))
-        .unwrap_or_default();
+    let advice = finding.advice.map(|advice| format!("\n{:29}→ {advice}", "")).unwrap_or_default();
     head + &meaning + &advice
 }

@@ -114,12 +114,7 @@ pub const CODES: [(Code, &str, &str, &str); 16] = [
         "EnclaveConsoleConnectionFailure",
         "There is no console: only a guest launched with --debug-mode has one, and then its PCRs are zero.",
     ),
-    (
-        Code::EnclaveConsoleReadError,
-        "E45",
-        "EnclaveConsoleReadError",
-        "The console broke off.",
-    ),
+    (Code::EnclaveConsoleReadError, "E45", "EnclaveConsoleReadError", "The console broke off."),
     (
         Code::EifBuildingError,
         "E48",
@@ -142,12 +137,7 @@ pub const CODES: [(Code, &str, &str, &str); 16] = [
 
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            CODES
-                .iter()
-                .find(|(code, ..)| code == self)
-                .map_or("E00", |(_, text, ..)| text),
-        )
+        f.write_str(CODES.iter().find(|(code, ..)| code == self).map_or("E00", |(_, text, ..)| text))
     }
 }
 
@@ -165,28 +155,17 @@ pub struct Failure {
 impl Failure {
     /// A failure that nitro-cli has a code for.
     pub fn new(code: Code, message: impl fmt::Display) -> Self {
-        Self {
-            code: Some(code),
-            message: message.to_string(),
-            exit: 1,
-        }
+        Self { code: Some(code), message: message.to_string(), exit: 1 }
     }
 
     /// A failure of a command that nitro-cli does not have.
     pub fn plain(message: impl fmt::Display) -> Self {
-        Self {
-            code: None,
-            message: message.to_string(),
-            exit: 1,
-        }
+        Self { code: None, message: message.to_string(), exit: 1 }
     }
 
     /// A file could not be read or written.
     pub fn file(action: &str, path: &Path, error: impl fmt::Display) -> Self {
-        Self::new(
-            Code::FileOperationFailure,
-            format!("cannot {action} {}: {error}", path.display()),
-        )
+        Self::new(Code::FileOperationFailure, format!("cannot {action} {}: {error}", path.display()))
     }
 
     /// The same with another exit code.

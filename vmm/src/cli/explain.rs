@@ -17,14 +17,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if let Some((_, code, name, meaning)) = CODES.iter().find(|(_, code, ..)| *code == wanted) {
         return print_line(&format!("[ {code} ] {name}: {meaning}"));
     }
-    let number = wanted
-        .strip_prefix('E')
-        .and_then(|digits| digits.parse::<u8>().ok())
-        .filter(|_| wanted.len() == 3);
+    let number =
+        wanted.strip_prefix('E').and_then(|digits| digits.parse::<u8>().ok()).filter(|_| wanted.len() == 3);
     match number {
-        Some(0..=60) => print_line(&format!(
-            "[ {wanted} ] is a code of nitro-cli's that casemate never ends with."
-        )),
+        Some(0..=60) => {
+            print_line(&format!("[ {wanted} ] is a code of nitro-cli's that casemate never ends with."))
+        }
         _ => Err(Failure::new(
             Code::InvalidArgument,
             format!("`{}` is not an error code: they are E00 to E60", args.error_code),

@@ -71,13 +71,7 @@ fn usage_of(spec: &str) -> Option<&'static str> {
 /// Runs the command.
 pub fn run(command: &Command) -> Result<(), Failure> {
     match command {
-        Command::Create {
-            spec,
-            usage,
-            description,
-            json,
-            guest,
-        } => {
+        Command::Create { spec, usage, description, json, guest } => {
             let mut request = Map::new();
             request.insert("KeySpec".to_owned(), spec.as_str().into());
             if let Some(usage) = usage.as_deref().or(usage_of(spec)) {

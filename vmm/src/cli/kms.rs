@@ -22,10 +22,7 @@ pub struct Args {
 /// Sends the request and prints the answer.
 pub fn run(args: &Args) -> Result<(), Failure> {
     if args.operation.is_empty() || !args.operation.chars().all(|c| c.is_ascii_alphanumeric()) {
-        return Err(Failure::new(
-            Code::InvalidArgument,
-            format!("`{}` is not an operation", args.operation),
-        ));
+        return Err(Failure::new(Code::InvalidArgument, format!("`{}` is not an operation", args.operation)));
     }
     let request: Value = serde_json::from_slice(&text::value(&args.request)?)
         .map_err(|error| Failure::new(Code::SerdeError, format!("the request is not JSON: {error}")))?;

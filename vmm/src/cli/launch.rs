@@ -20,10 +20,7 @@ pub fn launch(
     options: &RunOptions,
     announce: &mut dyn FnMut(&GuestRecord) -> Result<(), Failure>,
 ) -> Result<ExitCode, Failure> {
-    let stem = options
-        .image
-        .file_stem()
-        .map_or_else(|| "guest".into(), |stem| stem.to_string_lossy());
+    let stem = options.image.file_stem().map_or_else(|| "guest".into(), |stem| stem.to_string_lossy());
     let reservation = Registry::open()?.reserve(options.name.as_deref(), &stem, options.cid)?;
     let ready = guest::launch(guest_options(options, &reservation))?;
     let root = casemate_attestation::platform::encode_root(ready.root())
@@ -73,12 +70,9 @@ fn record(options: &RunOptions, reservation: &Reservation, ready: &guest::Ready)
     let mut measurements: BTreeMap<String, String> = BTreeMap::new();
     measurements.insert("HashAlgorithm".into(), "Sha384 { ... }".into());
     let pcrs = ready.shown_measurements();
-    for (name, pcr) in [
-        ("PCR0", Some(pcrs.pcr0)),
-        ("PCR1", Some(pcrs.pcr1)),
-        ("PCR2", Some(pcrs.pcr2)),
-        ("PCR8", pcrs.pcr8),
-    ] {
+    for (name, pcr) in
+        [("PCR0", Some(pcrs.pcr0)), ("PCR1", Some(pcrs.pcr1)), ("PCR2", Some(pcrs.pcr2)), ("PCR8", pcrs.pcr8)]
+    {
         measurements.extend(pcr.map(|pcr| (name.to_owned(), pcr.to_string())));
     }
     let metadata = ready.metadata();

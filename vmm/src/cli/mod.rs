@@ -35,12 +35,7 @@ use error::Failure;
 
 /// Launches sealed guests that nobody on the host can look into, and proves what they are.
 #[derive(Debug, Parser)]
-#[command(
-    name = "casemate",
-    version,
-    propagate_version = false,
-    arg_required_else_help = true
-)]
+#[command(name = "casemate", version, propagate_version = false, arg_required_else_help = true)]
 #[command(after_help = "\
 Begin with `casemate run`: it builds the signer if need be, launches it and says how to talk to it.
 Names and flags of nitro-cli work: run-enclave, describe-enclaves, terminate-enclave, build-enclave, …")]

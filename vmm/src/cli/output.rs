@@ -32,12 +32,8 @@ pub fn measurements(image: &ImageMeasurements) -> BTreeMap<String, String> {
         ("PCR2", Some(image.pcr2)),
         ("PCR8", image.pcr8),
     ];
-    let registers = registers
-        .into_iter()
-        .filter_map(|(name, pcr)| Some((name.to_owned(), pcr?.to_string())));
-    registers
-        .chain([("HashAlgorithm".to_owned(), "Sha384 { ... }".to_owned())])
-        .collect()
+    let registers = registers.into_iter().filter_map(|(name, pcr)| Some((name.to_owned(), pcr?.to_string())));
+    registers.chain([("HashAlgorithm".to_owned(), "Sha384 { ... }".to_owned())]).collect()
 }
 
 /// `build-enclave` and `sign-eif`.
@@ -118,9 +114,7 @@ impl DescribeInfo {
             measurements: record.measurements,
             image_name: record.image_name,
             image_version: record.image_version,
-            metadata: metadata
-                .and_then(|value| serde_json::from_value(value).ok())
-                .map(MetadataInfo::new),
+            metadata: metadata.and_then(|value| serde_json::from_value(value).ok()).map(MetadataInfo::new),
             module_id: record.module_id,
             backend: record.backend,
             posture: record.posture,

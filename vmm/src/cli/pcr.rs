@@ -28,10 +28,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         (Some(path), _) => print_json(&json!({"PCR8": Pcr::measure(&certificate(path)?).to_string()})),
         (None, Some(path)) => print_json(&json!({"PCR": Pcr::measure(&text::read(path)?).to_string()})),
         // clap demands one of them.
-        (None, None) => Err(Failure::new(
-            Code::InvalidArgument,
-            "name --signing-certificate or --input",
-        )),
+        (None, None) => Err(Failure::new(Code::InvalidArgument, "name --signing-certificate or --input")),
     }
 }
 

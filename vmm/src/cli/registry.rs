@@ -209,9 +209,7 @@ pub fn state_dir() -> PathBuf {
 }
 
 fn non_empty_var(name: &str) -> Option<PathBuf> {
-    std::env::var_os(name)
-        .filter(|value| !value.is_empty())
-        .map(PathBuf::from)
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 /// A fresh identifier of Nitro's form: the instance, then the enclave. The instance part is derived from the machine's
@@ -239,11 +237,7 @@ impl Registry {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                DirBuilder::new()
-                    .mode(0o700)
-                    .recursive(true)
-                    .create(dir)
-                    .map_err(io_error("make", dir))?;
+                DirBuilder::new().mode(0o700).recursive(true).create(dir).map_err(io_error("make", dir))?;
             }
             Err(error) => return Err(io_error("make", dir)(error)),
         }
@@ -259,10 +253,7 @@ impl Registry {
             None
         };
         match problem {
-            Some(problem) => Err(RegistryError::NotPrivate {
-                path: dir.to_owned(),
-                problem,
-            }),
+            Some(problem) => Err(RegistryError::NotPrivate { path: dir.to_owned(), problem }),
             None => Ok(Self { dir: dir.to_owned() }),
         }
     }
@@ -282,10 +273,7 @@ impl Registry {
         let cid = choose_cid(cid, &running)?;
         let id = new_enclave_id()?;
         let dir = self.dir.join(&id);
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&dir)
-            .map_err(io_error("make", &dir))?;
+        DirBuilder::new().mode(0o700).create(&dir).map_err(io_error("make", &dir))?;
         let path = dir.join("lock");
         let lock = OpenOptions::new()
             .write(true)
@@ -293,31 +281,17 @@ impl Registry {
             .mode(0o600)
             .open(&path)
             .map_err(io_error("make", &path))?;
-        lock.try_lock()
-            .map_err(|error| io_error("lock", &path)(error.into()))?;
-        let reservation = Reservation {
-            dir,
-            id,
-            name,
-            cid,
-            _lock: lock,
-        };
+        lock.try_lock().map_err(|error| io_error("lock", &path)(error.into()))?;
+        let reservation = Reservation { dir, id, name, cid, _lock: lock };
         // The name and the context identifier are taken from now on, not from the moment the guest runs.
-        reservation.write(
-            "reserved.json",
-            format!("{{\"name\":{:?},\"cid\":{cid}}}", reservation.name),
-        )?;
+        reservation.write("reserved.json", format!("{{\"name\":{:?},\"cid\":{cid}}}", reservation.name))?;
         Ok(reservation)
     }
 
     /// The running guests, oldest first. Folders of guests that are gone are removed.
     pub fn guests(&self) -> Result<Vec<Guest>, RegistryError> {
         let _guard = self.guard()?;
-        let mut guests: Vec<Guest> = self
-            .sweep()?
-            .into_iter()
-            .filter_map(|entry| entry.guest)
-            .collect();
+        let mut guests: Vec<Guest> = self.sweep()?.into_iter().filter_map(|entry| entry.guest).collect();
         guests.sort_by(|a, b| (a.record.started_ms, &a.record.id).cmp(&(b.record.started_ms, &b.record.id)));
         Ok(guests)
     }
@@ -331,10 +305,7 @@ impl Registry {
         }
         let (wanted, matches): (String, &dyn Fn(&GuestRecord) -> bool) = match selector {
             Selector::Only if guests.len() > 1 => {
-                return Err(RegistryError::Ambiguous {
-                    count: guests.len(),
-                    list,
-                });
+                return Err(RegistryError::Ambiguous { count: guests.len(), list });
             }
             Selector::Only => (String::new(), &|_| true),
             Selector::Either(key) => (format!("is called `{key}`"), &|g| g.id == *key || g.name == *key),
@@ -365,10 +336,8 @@ impl Registry {
         let entries = fs::read_dir(&self.dir).map_err(io_error("list", &self.dir))?;
         for entry in entries {
             let dir = entry.map_err(io_error("list", &self.dir))?.path();
-            let is_guest = dir
-                .file_name()
-                .and_then(|name| name.to_str())
-                .is_some_and(|n| n.starts_with("i-"));
+            let is_guest =
+                dir.file_name().and_then(|name| name.to_str()).is_some_and(|n| n.starts_with("i-"));
             if !is_guest || !dir.is_dir() {
                 continue;
             }
@@ -404,19 +373,11 @@ impl Taken {
         }
         if let Some(record) = read_json::<GuestRecord>(&dir.join("guest.json"))? {
             let (name, cid) = (record.name.clone(), record.cid);
-            return Ok(Self {
-                name,
-                cid,
-                guest: Some(Guest { record, dir }),
-            });
+            return Ok(Self { name, cid, guest: Some(Guest { record, dir }) });
         }
         let reserved = read_json::<Reserved>(&dir.join("reserved.json"))?;
         let (name, cid) = reserved.map(|r| (r.name, r.cid)).unwrap_or_default();
-        Ok(Self {
-            name,
-            cid,
-            guest: None,
-        })
+        Ok(Self { name, cid, guest: None })
     }
 }
 
@@ -426,10 +387,8 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, R
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io_error("read", path)(error)),
     };
-    let value = serde_json::from_slice(&text).map_err(|source| RegistryError::Record {
-        path: path.to_owned(),
-        source,
-    })?;
+    let value = serde_json::from_slice(&text)
+        .map_err(|source| RegistryError::Record { path: path.to_owned(), source })?;
     Ok(Some(value))
 }
 
@@ -449,11 +408,7 @@ fn is_alive(dir: &Path) -> Result<bool, RegistryError> {
 }
 
 fn names(guests: &[Guest]) -> String {
-    guests
-        .iter()
-        .map(|guest| guest.record.name.as_str())
-        .collect::<Vec<_>>()
-        .join(", ")
+    guests.iter().map(|guest| guest.record.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 fn unique_name(base: &str, taken: &[Taken]) -> Result<String, RegistryError> {
@@ -464,9 +419,7 @@ fn unique_name(base: &str, taken: &[Taken]) -> Result<String, RegistryError> {
     let free = |name: &String| taken.iter().all(|t| t.name != *name);
     let candidates = std::iter::once(base.to_owned()).chain((1u64..).map(|n| format!("{base}_{n}")));
     let mut free_names = candidates.filter(free);
-    free_names
-        .next()
-        .ok_or_else(|| RegistryError::BadName(base.to_owned()))
+    free_names.next().ok_or_else(|| RegistryError::BadName(base.to_owned()))
 }
 
 /// nitro-cli refuses 0–3 (the hypervisor, the local machine, the host, the parent); u32::MAX means "any".
@@ -474,18 +427,13 @@ fn choose_cid(wanted: Option<u64>, taken: &[Taken]) -> Result<u64, RegistryError
     let Some(cid) = wanted else {
         let free = |cid: &u64| taken.iter().all(|t| t.cid != *cid);
         let mut candidates = casemate_abi::DEFAULT_GUEST_CID..u64::from(u32::MAX);
-        return candidates
-            .find(free)
-            .ok_or(RegistryError::BadCid(u64::from(u32::MAX)));
+        return candidates.find(free).ok_or(RegistryError::BadCid(u64::from(u32::MAX)));
     };
     if cid < 4 || cid >= u64::from(u32::MAX) {
         return Err(RegistryError::BadCid(cid));
     }
     match taken.iter().find(|t| t.cid == cid) {
-        Some(other) => Err(RegistryError::CidTaken {
-            cid,
-            name: other.name.clone(),
-        }),
+        Some(other) => Err(RegistryError::CidTaken { cid, name: other.name.clone() }),
         None => Ok(cid),
     }
 }
@@ -557,10 +505,8 @@ impl Reservation {
     /// Makes the guest visible to other commands.
     pub fn publish(&self, record: &GuestRecord) -> Result<(), RegistryError> {
         let path = self.dir.join("guest.json");
-        let text = serde_json::to_vec_pretty(record).map_err(|source| RegistryError::Record {
-            path: path.clone(),
-            source,
-        })?;
+        let text = serde_json::to_vec_pretty(record)
+            .map_err(|source| RegistryError::Record { path: path.clone(), source })?;
         // Renamed into place: a reader sees all of it or nothing.
         self.write("guest.json.new", &text)?;
         fs::rename(self.dir.join("guest.json.new"), &path).map_err(io_error("write", &path))

@@ -46,28 +46,18 @@ fn a_published_guest_is_listed_until_it_is_dropped() {
     let scratch = Scratch::new("listed");
     let registry = Registry::at(&scratch.0).unwrap();
     let reservation = registry.reserve(None, "app", None).unwrap();
-    assert!(
-        registry.guests().unwrap().is_empty(),
-        "a guest that does not run yet is not listed"
-    );
+    assert!(registry.guests().unwrap().is_empty(), "a guest that does not run yet is not listed");
     reservation.publish(&record(&reservation)).unwrap();
     let guest = registry.find(&Selector::Only).unwrap();
     assert_eq!(guest.record.name, "app");
     assert_eq!(
-        registry
-            .find(&Selector::Id(reservation.id().to_owned()))
-            .unwrap()
-            .record
-            .cid,
+        registry.find(&Selector::Id(reservation.id().to_owned())).unwrap().record.cid,
         guest.record.cid
     );
     let dir = reservation.dir().to_owned();
     drop(reservation);
     assert!(!dir.exists());
-    assert!(matches!(
-        registry.find(&Selector::Only),
-        Err(RegistryError::NoneRuns)
-    ));
+    assert!(matches!(registry.find(&Selector::Only), Err(RegistryError::NoneRuns)));
 }
 
 #[test]
@@ -78,37 +68,15 @@ fn names_and_cids_belong_to_one_guest_at_a_time() {
     let second = registry.reserve(None, "app", None).unwrap();
     assert_eq!((first.name(), second.name()), ("app", "app_1"));
     assert_ne!(first.cid(), second.cid());
-    assert!(matches!(
-        registry.reserve(None, "app", Some(40)),
-        Err(RegistryError::CidTaken { cid: 40, .. })
-    ));
-    assert!(matches!(
-        registry.reserve(None, "app", Some(3)),
-        Err(RegistryError::BadCid(3))
-    ));
+    assert!(matches!(registry.reserve(None, "app", Some(40)), Err(RegistryError::CidTaken { cid: 40, .. })));
+    assert!(matches!(registry.reserve(None, "app", Some(3)), Err(RegistryError::BadCid(3))));
     for bad in ["", "../up", "a b", &"x".repeat(65)] {
-        assert!(
-            matches!(
-                registry.reserve(Some(bad), "app", None),
-                Err(RegistryError::BadName(_))
-            ),
-            "{bad}"
-        );
+        assert!(matches!(registry.reserve(Some(bad), "app", None), Err(RegistryError::BadName(_))), "{bad}");
     }
     first.publish(&record(&first)).unwrap();
     second.publish(&record(&second)).unwrap();
-    assert!(matches!(
-        registry.find(&Selector::Only),
-        Err(RegistryError::Ambiguous { count: 2, .. })
-    ));
-    assert_eq!(
-        registry
-            .find(&Selector::Either("app_1".to_owned()))
-            .unwrap()
-            .record
-            .id,
-        second.id()
-    );
+    assert!(matches!(registry.find(&Selector::Only), Err(RegistryError::Ambiguous { count: 2, .. })));
+    assert_eq!(registry.find(&Selector::Either("app_1".to_owned())).unwrap().record.id, second.id());
 }
 
 #[test]
@@ -134,10 +102,7 @@ fn a_directory_that_others_can_enter_is_refused() {
     let scratch = Scratch::new("shared");
     fs::create_dir(&scratch.0).unwrap();
     fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o755)).unwrap();
-    assert!(matches!(
-        Registry::at(&scratch.0),
-        Err(RegistryError::NotPrivate { .. })
-    ));
+    assert!(matches!(Registry::at(&scratch.0), Err(RegistryError::NotPrivate { .. })));
     fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o700)).unwrap();
     assert!(Registry::at(&scratch.0).is_ok());
     let link = scratch.0.join("link");
@@ -164,11 +129,6 @@ fn identifiers_have_nitros_form() {
     let id = new_enclave_id().unwrap();
     let (instance, enclave) = id.strip_prefix("i-").unwrap().split_once("-enc").unwrap();
     assert_eq!((instance.len(), enclave.len()), (17, 16));
-    assert!(
-        instance
-            .chars()
-            .chain(enclave.chars())
-            .all(|c| c.is_ascii_hexdigit())
-    );
+    assert!(instance.chars().chain(enclave.chars()).all(|c| c.is_ascii_hexdigit()));
     assert_ne!(id, new_enclave_id().unwrap());
 }

@@ -120,10 +120,7 @@ impl LaunchArgs {
             return Ok(self);
         };
         let config: Config = serde_json::from_slice(&text::read(&path)?).map_err(|error| {
-            Failure::new(
-                Code::SerdeError,
-                format!("{} is no launch configuration: {error}", path.display()),
-            )
+            Failure::new(Code::SerdeError, format!("{} is no launch configuration: {error}", path.display()))
         })?;
         self.eif_path = config.eif_path;
         self.enclave_cid = config.enclave_cid;
@@ -197,11 +194,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failure> {
         });
     }
     launch(&options, &mut |record| {
-        if json {
-            print_json(&RunInfo::new(record))
-        } else {
-            print_line(&summary(record))
-        }
+        if json { print_json(&RunInfo::new(record)) } else { print_line(&summary(record)) }
     })
 }
 
@@ -210,10 +203,7 @@ pub fn run_enclave(args: &RunEnclaveArgs) -> Result<(), Failure> {
     let launch = args.launch.clone().resolved()?;
     let options = launch.options()?;
     let failed = |error: std::io::Error| {
-        Failure::new(
-            Code::ProcessSpawnFailure,
-            format!("cannot start the VMM process: {error}"),
-        )
+        Failure::new(Code::ProcessSpawnFailure, format!("cannot start the VMM process: {error}"))
     };
     let program = std::env::current_exe().map_err(failed)?;
     let mut child = Command::new(program)
@@ -229,16 +219,10 @@ pub fn run_enclave(args: &RunEnclaveArgs) -> Result<(), Failure> {
     let Ok(record) = serde_json::from_str::<GuestRecord>(&line) else {
         // It has said on stderr what is wrong.
         let status = child.wait().map_err(failed)?;
-        let code = status
-            .code()
-            .and_then(|code| u8::try_from(code).ok())
-            .filter(|code| *code != 0)
-            .unwrap_or(1);
-        return Err(Failure::new(
-            Code::EnclaveBootFailure,
-            format!("the guest was not launched ({status})"),
-        )
-        .with_exit(code));
+        let code =
+            status.code().and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0).unwrap_or(1);
+        return Err(Failure::new(Code::EnclaveBootFailure, format!("the guest was not launched ({status})"))
+            .with_exit(code));
     };
     eprintln!(
         "Started enclave with enclave-cid: {}, memory: {} MiB, cpu-ids: {:?}",
@@ -262,19 +246,13 @@ fn summary(record: &GuestRecord) -> String {
         record.name, record.backend, record.memory_mib, record.pid
     );
     let _ = writeln!(text, "  module id  {}", record.module_id);
-    for (name, value) in record
-        .measurements
-        .iter()
-        .filter(|(name, _)| name.starts_with("PCR"))
-    {
+    for (name, value) in record.measurements.iter().filter(|(name, _)| name.starts_with("PCR")) {
         let _ = writeln!(text, "  {name:<9}  {value}");
     }
     let _ = writeln!(text, "  posture    {}", record.posture);
     if record.debug {
-        let _ = writeln!(
-            text,
-            "  DEBUG MODE: the log is readable and the PCRs are zero; do not give it secrets"
-        );
+        let _ =
+            writeln!(text, "  DEBUG MODE: the log is readable and the PCRs are zero; do not give it secrets");
     }
     let _ = write!(
         text,
@@ -286,11 +264,7 @@ fn summary(record: &GuestRecord) -> String {
 
 fn open_null() -> Result<File, Failure> {
     let path = Path::new("/dev/null");
-    File::options()
-        .read(true)
-        .write(true)
-        .open(path)
-        .map_err(|error| Failure::file("open", path, error))
+    File::options().read(true).write(true).open(path).map_err(|error| Failure::file("open", path, error))
 }
 
 /// Lets go of the output that the parent waits on.

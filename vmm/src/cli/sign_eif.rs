@@ -45,10 +45,7 @@ impl KeyArgs {
         let (Some(certificate), Some(key)) = (&self.signing_certificate, &self.private_key) else {
             return Ok(None);
         };
-        Ok(Some(Keys {
-            certificate: text::read(certificate)?,
-            key: read_key(key)?,
-        }))
+        Ok(Some(Keys { certificate: text::read(certificate)?, key: read_key(key)? }))
     }
 }
 
@@ -57,19 +54,13 @@ fn read_key(path: &Path) -> Result<SigningScalar, Failure> {
     let bad = |what: &str| {
         Failure::new(
             Code::EifSigningError,
-            format!(
-                "{} is {what}; make one with `openssl ecparam -name secp384r1 -genkey`",
-                path.display()
-            ),
+            format!("{} is {what}; make one with `openssl ecparam -name secp384r1 -genkey`", path.display()),
         )
     };
     let bytes = Zeroizing::new(text::read(path)?);
     let pem = std::str::from_utf8(&bytes).map_err(|_| bad("not a PEM file"))?;
     // Behind the parameters that openssl puts in front.
-    let pem = pem
-        .find("-----BEGIN EC PRIVATE KEY")
-        .and_then(|at| pem.get(at..))
-        .unwrap_or(pem);
+    let pem = pem.find("-----BEGIN EC PRIVATE KEY").and_then(|at| pem.get(at..)).unwrap_or(pem);
     let key = if pem.contains("BEGIN EC PRIVATE KEY") {
         SecretKey::from_sec1_pem(pem).map_err(|_| bad("not a P-384 private key"))?
     } else {
@@ -89,10 +80,7 @@ pub fn signed(image: &[u8], keys: &Keys) -> Result<Vec<u8>, Failure> {
 /// Signs in place and prints nitro-cli's JSON.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let keys = args.keys.read()?.ok_or_else(|| {
-        Failure::new(
-            Code::EifSigningError,
-            "say who signs with --signing-certificate and --private-key",
-        )
+        Failure::new(Code::EifSigningError, "say who signs with --signing-certificate and --private-key")
     })?;
     let image = text::read(&args.eif_path)?;
     let signed = signed(&image, &keys)
@@ -100,12 +88,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     replace(&args.eif_path, &signed)?;
     eprintln!("Enclave Image successfully signed.");
     let parsed = Eif::parse(&signed).map_err(|error| Failure::new(Code::EifParsingError, error))?;
-    let pcrs = parsed
-        .measure()
-        .map_err(|error| Failure::new(Code::EifSigningError, error))?;
-    print_json(&BuildInfo {
-        measurements: measurements(&pcrs),
-    })
+    let pcrs = parsed.measure().map_err(|error| Failure::new(Code::EifSigningError, error))?;
+    print_json(&BuildInfo { measurements: measurements(&pcrs) })
 }
 
 /// All of the new content or all of the old, whatever happens in between.

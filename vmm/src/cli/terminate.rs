@@ -36,11 +36,8 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let registry = Registry::open()?;
     if args.all {
         // Signalled all at once, then waited for: together they take as long as the slowest.
-        let ending: Vec<Ending> = registry
-            .guests()?
-            .into_iter()
-            .map(Ending::begin)
-            .collect::<Result<_, _>>()?;
+        let ending: Vec<Ending> =
+            registry.guests()?.into_iter().map(Ending::begin).collect::<Result<_, _>>()?;
         let list: Vec<TerminateInfo> = ending.into_iter().map(Ending::finish).collect::<Result<_, _>>()?;
         print_json(&list)?;
         let all = list.iter().all(|info| info.terminated);
@@ -54,11 +51,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     };
     let info = Ending::begin(registry.find(&selector)?)?.finish()?;
     print_json(&info)?;
-    Ok(if info.terminated {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if info.terminated { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// A guest that has been asked to end.
@@ -96,11 +89,7 @@ impl Ending {
             eprintln!("Successfully terminated enclave {}.", self.guest.record.id);
         }
         let record = self.guest.record;
-        Ok(TerminateInfo {
-            enclave_name: record.name,
-            enclave_id: record.id,
-            terminated,
-        })
+        Ok(TerminateInfo { enclave_name: record.name, enclave_id: record.id, terminated })
     }
 }
 
@@ -108,10 +97,7 @@ fn failed(guest: &Guest, action: &str, errno: Errno) -> Failure {
     let record = &guest.record;
     Failure::new(
         Code::EnclaveProcessCommandNotExecuted,
-        format!(
-            "cannot {action} {} (process {}): {errno}",
-            record.name, record.pid
-        ),
+        format!("cannot {action} {} (process {}): {errno}", record.name, record.pid),
     )
 }
 

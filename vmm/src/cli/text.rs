@@ -31,10 +31,7 @@ impl GuestArgs {
 
     /// A connection to the signer in that guest.
     pub fn signer(&self) -> Result<Client, Failure> {
-        Ok(Client::open(
-            &self.find()?.vsock_path(),
-            casemate_abi::port::SIGNER,
-        )?)
+        Ok(Client::open(&self.find()?.vsock_path(), casemate_abi::port::SIGNER)?)
     }
 }
 
@@ -103,12 +100,8 @@ pub fn encode(bytes: &[u8]) -> String {
 
 /// The bytes of a base64 field in a guest's answer.
 pub fn decode(field: &'static str, text: &str) -> Result<Vec<u8>, Failure> {
-    let bad = |error| {
-        Failure::new(
-            Code::SocketError,
-            format!("the guest's `{field}` is not base64: {error}"),
-        )
-    };
+    let bad =
+        |error| Failure::new(Code::SocketError, format!("the guest's `{field}` is not base64: {error}"));
     STANDARD.decode(text).map_err(bad)
 }
 
@@ -125,11 +118,6 @@ mod tests {
         assert_eq!(value("base64:AP8=").unwrap(), [0, 255]);
         assert!(value("hex:0").unwrap_err().to_string().contains("hex:0"));
         assert!(value("base64:?").is_err());
-        assert!(
-            value("@/nonexistent")
-                .unwrap_err()
-                .to_string()
-                .contains("/nonexistent")
-        );
+        assert!(value("@/nonexistent").unwrap_err().to_string().contains("/nonexistent"));
     }
 }

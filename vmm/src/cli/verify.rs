@@ -71,48 +71,24 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
             } else if valid {
                 print_line("the signature is valid")?;
             }
-            if valid {
-                Ok(ExitCode::SUCCESS)
-            } else {
-                Err(Failure::plain("the signature is not valid"))
-            }
+            if valid { Ok(ExitCode::SUCCESS) } else { Err(Failure::plain("the signature is not valid")) }
         }
         // clap demands one or the other.
-        _ => Err(Failure::new(
-            Code::InvalidArgument,
-            "name an attestation document, or --key and --signature",
-        )),
+        _ => {
+            Err(Failure::new(Code::InvalidArgument, "name an attestation document, or --key and --signature"))
+        }
     }
 }
 
 fn verify_document(args: &Args, path: &Path) -> Result<ExitCode, Failure> {
     let document = text::read(path)?;
-    let roots: Vec<Vec<u8>> = args
-        .root
-        .iter()
-        .map(|path| read_root(path))
-        .collect::<Result<_, _>>()?;
-    let policy = args
-        .policy
-        .as_deref()
-        .map(read_policy)
-        .transpose()?
-        .unwrap_or_default();
+    let roots: Vec<Vec<u8>> = args.root.iter().map(|path| read_root(path)).collect::<Result<_, _>>()?;
+    let policy = args.policy.as_deref().map(read_policy).transpose()?.unwrap_or_default();
     let nonce = args.nonce.as_deref().map(text::value).transpose()?;
     let posture = read_posture(args, path)?;
-    let now = args
-        .at
-        .map_or_else(now_ms, |seconds| seconds.saturating_mul(1000));
-    let evidence = Evidence {
-        document: &document,
-        posture: posture.as_deref(),
-    };
-    let expected = Expectations {
-        roots: &roots,
-        policy: &policy,
-        nonce: nonce.as_deref(),
-        now,
-    };
+    let now = args.at.map_or_else(now_ms, |seconds| seconds.saturating_mul(1000));
+    let evidence = Evidence { document: &document, posture: posture.as_deref() };
+    let expected = Expectations { roots: &roots, policy: &policy, nonce: nonce.as_deref(), now };
     match verify(evidence, expected) {
         Ok(established) if args.json => {
             print_json(&json!({"verified": true, "established": established}))?;
@@ -131,10 +107,7 @@ fn verify_document(args: &Args, path: &Path) -> Result<ExitCode, Failure> {
             if args.json {
                 print_json(&json!({"verified": false, "reason": error.to_string()}))?;
             }
-            Err(Failure::plain(format!(
-                "{} does not verify: {error}",
-                path.display()
-            )))
+            Err(Failure::plain(format!("{} does not verify: {error}", path.display())))
         }
     }
 }
@@ -146,10 +119,7 @@ fn read_root(path: &Path) -> Result<Vec<u8>, Failure> {
         return Ok(bytes);
     }
     platform::parse_root(&bytes).map_err(|error| {
-        Failure::new(
-            Code::InvalidArgument,
-            format!("{} is not a certificate: it {error}", path.display()),
-        )
+        Failure::new(Code::InvalidArgument, format!("{} is not a certificate: it {error}", path.display()))
     })
 }
 
@@ -164,11 +134,7 @@ fn read_posture(args: &Args, document: &Path) -> Result<Option<Vec<u8>>, Failure
         Some(path) => text::read(path).map(Some),
         None => {
             let path = posture_path(document);
-            if path.exists() {
-                text::read(&path).map(Some)
-            } else {
-                Ok(None)
-            }
+            if path.exists() { text::read(&path).map(Some) } else { Ok(None) }
         }
     }
 }

@@ -51,37 +51,18 @@ fn finding(
     meaning: &'static str,
     advice: &'static str,
 ) -> Finding {
-    let (grade, advice) = if good {
-        (Grade::Good, None)
-    } else {
-        (bad, Some(advice))
-    };
-    Finding {
-        name,
-        grade,
-        value: value.into(),
-        meaning,
-        advice: advice.filter(|text| !text.is_empty()),
-    }
+    let (grade, advice) = if good { (Grade::Good, None) } else { (bad, Some(advice)) };
+    Finding { name, grade, value: value.into(), meaning, advice: advice.filter(|text| !text.is_empty()) }
 }
 
 fn note(name: &'static str, value: impl Into<String>, meaning: &'static str) -> Finding {
-    Finding {
-        name,
-        grade: Grade::Note,
-        value: value.into(),
-        meaning,
-        advice: None,
-    }
+    Finding { name, grade: Grade::Note, value: value.into(), meaning, advice: None }
 }
 
 /// What it takes to run and to seal a guest.
 fn machine() -> Vec<Finding> {
-    let mut findings = vec![note(
-        "kernel",
-        probe::kernel(),
-        "what guests trust, beside the processor and the VMM",
-    )];
+    let mut findings =
+        vec![note("kernel", probe::kernel(), "what guests trust, beside the processor and the VMM")];
     match probe::kvm() {
         Err(error) => findings.push(finding(
             "kvm", false, Grade::Missing, error.to_string(),
@@ -125,11 +106,7 @@ fn machine() -> Vec<Finding> {
         "landlock",
         abi > 0,
         Grade::Weak,
-        if abi > 0 {
-            format!("ABI {abi}")
-        } else {
-            "absent".to_owned()
-        },
+        if abi > 0 { format!("ABI {abi}") } else { "absent".to_owned() },
         "the VMM sees no file but its guest's folder",
         "boot with lsm=landlock,… on a kernel with CONFIG_SECURITY_LANDLOCK",
     ));
@@ -312,10 +289,7 @@ mod tests {
         let findings = examine();
         assert!(findings.len() > 12);
         for finding in findings {
-            assert!(
-                !finding.meaning.is_empty() && !finding.value.is_empty(),
-                "{finding:?}"
-            );
+            assert!(!finding.meaning.is_empty() && !finding.value.is_empty(), "{finding:?}");
             if finding.grade == Grade::Missing {
                 assert!(finding.advice.is_some(), "{finding:?}");
             }

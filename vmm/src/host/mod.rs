@@ -52,10 +52,7 @@ mod tests {
     #[test]
     fn the_facts_survive_their_encoding() {
         let posture = posture_facts().unwrap();
-        assert!(
-            posture.facts().count() > 0,
-            "some fact is known on every Linux host"
-        );
+        assert!(posture.facts().count() > 0, "some fact is known on every Linux host");
         assert_eq!(Posture::parse(&posture.encode()).unwrap(), posture);
     }
 

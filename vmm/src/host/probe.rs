@@ -157,11 +157,8 @@ fn kvm_owner() -> String {
 
 /// Whether an io_uring can be made that nobody can use: it keeps the sealed memory alive.
 pub fn io_uring() -> Result<(), Errno> {
-    let ring = io_uring::IoUring::<io_uring::squeue::Entry>::builder()
-        .setup_r_disabled()
-        .build(1);
-    ring.map(drop)
-        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    let ring = io_uring::IoUring::<io_uring::squeue::Entry>::builder().setup_r_disabled().build(1);
+    ring.map(drop).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
 /// Whether pages can be taken out of the kernel's own map (memfd_secret): the attestation key lies there.
@@ -181,9 +178,7 @@ pub fn memfd_secret() -> bool {
 
 /// A TPM 2.0, by the device through which the kernel shares it.
 pub fn tpm() -> Option<&'static str> {
-    ["/dev/tpmrm0", "/dev/tpm0"]
-        .into_iter()
-        .find(|path| Path::new(path).exists())
+    ["/dev/tpmrm0", "/dev/tpm0"].into_iter().find(|path| Path::new(path).exists())
 }
 
 /// Whether this host is itself a virtual machine (CPUID.1:ECX[31]).

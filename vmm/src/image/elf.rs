@@ -85,10 +85,7 @@ impl GuestElf {
             return Err(elf::ParseError::UnsupportedElfClass(elf::abi::ELFCLASS32).into());
         }
         if header.e_type != ET_EXEC || header.e_machine != EM_X86_64 {
-            return Err(Error::WrongKind {
-                e_type: header.e_type,
-                e_machine: header.e_machine,
-            });
+            return Err(Error::WrongKind { e_type: header.e_type, e_machine: header.e_machine });
         }
         let mut segments: Vec<Segment> = Vec::new();
         for (index, program_header) in file.segments().iter().flat_map(|table| table.iter()).enumerate() {
@@ -108,12 +105,7 @@ impl GuestElf {
                         })?;
                     segments.push(segment);
                     if segments.len() > SEGMENTS_MAX {
-                        return Err(Error::Segment {
-                            index,
-                            start: 0,
-                            len: 0,
-                            why: "too many segments",
-                        });
+                        return Err(Error::Segment { index, start: 0, len: 0, why: "too many segments" });
                     }
                 }
                 _ => {}
@@ -127,11 +119,7 @@ impl GuestElf {
             return Err(Error::Entry(header.e_entry));
         }
         let data_end = segments.last().map_or(0, Segment::page_end).max(DATA_BASE);
-        Ok(Self {
-            entry: header.e_entry,
-            segments,
-            data_end,
-        })
+        Ok(Self { entry: header.e_entry, segments, data_end })
     }
 }
 
@@ -153,10 +141,7 @@ impl Segment {
             // The upper bound is the guest's memory size, which the loader checks.
             Access::Write => DATA_BASE..PRIVATE_BASE + casemate_abi::PRIVATE_MAX,
         };
-        let end = header
-            .p_vaddr
-            .checked_add(header.p_memsz)
-            .ok_or("wraps round the address space")?;
+        let end = header.p_vaddr.checked_add(header.p_memsz).ok_or("wraps round the address space")?;
         if header.p_vaddr < region.start || end > region.end {
             return Err("lies outside of the region for its rights");
         }
@@ -170,20 +155,12 @@ impl Segment {
         {
             return Err("has a file size that does not fit its memory size");
         }
-        let file_end = header
-            .p_offset
-            .checked_add(header.p_filesz)
-            .ok_or("wraps round the file")?;
-        let file = usize::try_from(header.p_offset)
-            .ok()
-            .zip(usize::try_from(file_end).ok());
+        let file_end = header.p_offset.checked_add(header.p_filesz).ok_or("wraps round the file")?;
+        let file = usize::try_from(header.p_offset).ok().zip(usize::try_from(file_end).ok());
         match file {
-            Some((first, last)) if last <= file_len => Ok(Self {
-                start: header.p_vaddr,
-                len: header.p_memsz,
-                file: first..last,
-                access,
-            }),
+            Some((first, last)) if last <= file_len => {
+                Ok(Self { start: header.p_vaddr, len: header.p_memsz, file: first..last, access })
+            }
             _ => Err("lies outside of the file"),
         }
     }

@@ -26,14 +26,7 @@ struct Program {
 
 impl Program {
     const fn load(flags: u32, offset: u64, address: u64, in_file: u64, in_memory: u64) -> Self {
-        Self {
-            kind: PT_LOAD,
-            flags,
-            offset,
-            address,
-            in_file,
-            in_memory,
-        }
+        Self { kind: PT_LOAD, flags, offset, address, in_file, in_memory }
     }
 }
 
@@ -69,20 +62,9 @@ impl Sketch {
         file.extend(1_u32.to_le_bytes());
         file.extend([self.entry, 64, 0].map(u64::to_le_bytes).concat());
         file.extend(0_u32.to_le_bytes());
-        file.extend(
-            [64, 56, self.programs.len() as u16, 64, 0, 0]
-                .map(u16::to_le_bytes)
-                .concat(),
-        );
+        file.extend([64, 56, self.programs.len() as u16, 64, 0, 0].map(u16::to_le_bytes).concat());
         for program in &self.programs {
-            let Program {
-                kind,
-                flags,
-                offset,
-                address,
-                in_file,
-                in_memory,
-            } = *program;
+            let Program { kind, flags, offset, address, in_file, in_memory } = *program;
             file.extend([kind, flags].map(u32::to_le_bytes).concat());
             let words = [offset, address, address, in_file, in_memory, PAGE_SIZE];
             file.extend(words.map(u64::to_le_bytes).concat());
@@ -114,40 +96,15 @@ fn promises(elf: &GuestElf, file_len: usize) -> Result<(), &'static str> {
     let mut previous_end = 0;
     for segment in &elf.segments {
         let end = segment.start.checked_add(segment.len).ok_or("no end")?;
-        let region = if segment.access == Access::Write {
-            &private
-        } else {
-            &image
-        };
-        holds(
-            region.contains(&segment.start) && region.contains(&end),
-            "outside of its region",
-        )?;
-        holds(
-            region.contains(&segment.page_end()),
-            "its last page is outside of its region",
-        )?;
-        holds(
-            segment.start >= previous_end,
-            "shares a page with the one before it",
-        )?;
+        let region = if segment.access == Access::Write { &private } else { &image };
+        holds(region.contains(&segment.start) && region.contains(&end), "outside of its region")?;
+        holds(region.contains(&segment.page_end()), "its last page is outside of its region")?;
+        holds(segment.start >= previous_end, "shares a page with the one before it")?;
         holds(segment.len > 0, "is empty")?;
-        holds(
-            segment.start % PAGE_SIZE == 0 && segment.file.start as u64 % PAGE_SIZE == 0,
-            "not aligned",
-        )?;
-        holds(
-            segment.file.start <= segment.file.end && segment.file.end <= file_len,
-            "outside of the file",
-        )?;
-        let zeros = segment
-            .len
-            .checked_sub(segment.file.len() as u64)
-            .ok_or("more file than memory")?;
-        holds(
-            zeros == 0 || segment.access == Access::Write,
-            "zeros where nothing can be mapped",
-        )?;
+        holds(segment.start % PAGE_SIZE == 0 && segment.file.start as u64 % PAGE_SIZE == 0, "not aligned")?;
+        holds(segment.file.start <= segment.file.end && segment.file.end <= file_len, "outside of the file")?;
+        let zeros = segment.len.checked_sub(segment.file.len() as u64).ok_or("more file than memory")?;
+        holds(zeros == 0 || segment.access == Access::Write, "zeros where nothing can be mapped")?;
         previous_end = segment.page_end();
     }
     let in_text = |segment: &&Segment| {
@@ -155,10 +112,7 @@ fn promises(elf: &GuestElf, file_len: usize) -> Result<(), &'static str> {
             && elf.entry >= segment.start
             && elf.entry < segment.start + segment.len
     };
-    holds(
-        elf.segments.iter().find(in_text).is_some(),
-        "the entry is not in text",
-    )?;
+    holds(elf.segments.iter().find(in_text).is_some(), "the entry is not in text")?;
     holds(elf.segments.len() <= SEGMENTS_MAX, "too many")?;
     holds(
         elf.data_end % PAGE_SIZE == 0 && elf.data_end >= previous_end.max(DATA_BASE),
@@ -172,10 +126,7 @@ fn a_valid_file_is_taken_as_it_is() {
     assert_eq!(promises(&elf, valid().len), Ok(()));
     assert_eq!((elf.entry, elf.data_end), (IMAGE_BASE + 8, DATA_BASE + 0x6000));
     let accesses = elf.segments.iter().map(|segment| segment.access);
-    assert_eq!(
-        accesses.collect::<Vec<_>>(),
-        [Access::Execute, Access::Read, Access::Write]
-    );
+    assert_eq!(accesses.collect::<Vec<_>>(), [Access::Execute, Access::Read, Access::Write]);
     assert_eq!(elf.segments[2].file, 0x4000..0x4010);
     // Empty segments and notes say nothing; a guest needs no data.
     let mut sketch = valid();
@@ -191,34 +142,16 @@ fn other_files_are_named_for_what_they_are() {
     for (at, byte) in [(0, b'X'), (4, 1), (5, 2), (54, 55)] {
         let mut bytes = good.clone();
         bytes[at] = byte;
-        assert!(
-            matches!(GuestElf::parse(&bytes), Err(Error::Malformed(_))),
-            "byte {at}"
-        );
+        assert!(matches!(GuestElf::parse(&bytes), Err(Error::Malformed(_))), "byte {at}");
     }
     for len in [0, 3, 63, 64, 64 + 3 * 56 - 1] {
-        assert!(
-            matches!(GuestElf::parse(&good[..len]), Err(Error::Malformed(_))),
-            "{len} bytes"
-        );
+        assert!(matches!(GuestElf::parse(&good[..len]), Err(Error::Malformed(_))), "{len} bytes");
     }
     let (mut shared_object, mut arm) = (valid(), valid());
     shared_object.e_type = elf::abi::ET_DYN;
     arm.machine = elf::abi::EM_AARCH64;
-    assert!(matches!(
-        shared_object.parse(),
-        Err(Error::WrongKind {
-            e_type: 3,
-            e_machine: 62
-        })
-    ));
-    assert!(matches!(
-        arm.parse(),
-        Err(Error::WrongKind {
-            e_type: 2,
-            e_machine: 183
-        })
-    ));
+    assert!(matches!(shared_object.parse(), Err(Error::WrongKind { e_type: 3, e_machine: 62 })));
+    assert!(matches!(arm.parse(), Err(Error::WrongKind { e_type: 2, e_machine: 183 })));
     for kind in [PT_INTERP, PT_DYNAMIC] {
         let mut sketch = valid();
         sketch.programs[1].kind = kind;
@@ -228,24 +161,11 @@ fn other_files_are_named_for_what_they_are() {
 
 #[test]
 fn an_entry_outside_of_text_is_refused() {
-    for entry in [
-        0,
-        IMAGE_BASE - 1,
-        IMAGE_BASE + 0x1800,
-        IMAGE_BASE + 0x2000,
-        DATA_BASE,
-        u64::MAX,
-    ] {
+    for entry in [0, IMAGE_BASE - 1, IMAGE_BASE + 0x1800, IMAGE_BASE + 0x2000, DATA_BASE, u64::MAX] {
         let sketch = Sketch { entry, ..valid() };
-        assert!(
-            matches!(sketch.parse(), Err(Error::Entry(refused)) if refused == entry),
-            "{entry:#x}"
-        );
+        assert!(matches!(sketch.parse(), Err(Error::Entry(refused)) if refused == entry), "{entry:#x}");
     }
-    let sketch = Sketch {
-        programs: Vec::new(),
-        ..valid()
-    };
+    let sketch = Sketch { programs: Vec::new(), ..valid() };
     assert!(matches!(sketch.parse(), Err(Error::Entry(_))));
 }
 
@@ -260,45 +180,21 @@ fn no_segment_is_writable_and_executable_or_anything_else_unforeseen() {
 #[test]
 fn segments_stay_in_the_region_for_their_rights() {
     let outside = "lies outside of the region for its rights";
-    assert_eq!(
-        broken(|programs| programs[0].address = IMAGE_BASE - PAGE_SIZE),
-        outside
-    );
-    assert_eq!(
-        broken(|programs| programs[1].address = IMAGE_BASE + IMAGE_MAX),
-        outside
-    );
+    assert_eq!(broken(|programs| programs[0].address = IMAGE_BASE - PAGE_SIZE), outside);
+    assert_eq!(broken(|programs| programs[1].address = IMAGE_BASE + IMAGE_MAX), outside);
     assert_eq!(broken(|programs| programs[1].address = DATA_BASE), outside);
-    assert_eq!(
-        broken(|programs| programs[2].address = IMAGE_BASE + 0x10_0000),
-        outside
-    );
-    assert_eq!(
-        broken(|programs| programs[2].address = DATA_BASE - PAGE_SIZE),
-        outside
-    );
+    assert_eq!(broken(|programs| programs[2].address = IMAGE_BASE + 0x10_0000), outside);
+    assert_eq!(broken(|programs| programs[2].address = DATA_BASE - PAGE_SIZE), outside);
     assert_eq!(broken(|programs| programs[2].in_memory = PRIVATE_MAX), outside);
-    assert_eq!(
-        broken(|programs| programs[2].in_memory = u64::MAX - DATA_BASE),
-        outside
-    );
-    assert_eq!(
-        broken(|programs| programs[2].in_memory = u64::MAX),
-        "wraps round the address space"
-    );
+    assert_eq!(broken(|programs| programs[2].in_memory = u64::MAX - DATA_BASE), outside);
+    assert_eq!(broken(|programs| programs[2].in_memory = u64::MAX), "wraps round the address space");
 }
 
 #[test]
 fn segments_do_not_share_a_page() {
     let overlaps = "overlaps the segment before it";
-    assert_eq!(
-        broken(|programs| programs[1].address = IMAGE_BASE + 0x1000),
-        overlaps
-    );
-    assert_eq!(
-        broken(|programs| programs[1].address = IMAGE_BASE + 0x1800),
-        overlaps
-    );
+    assert_eq!(broken(|programs| programs[1].address = IMAGE_BASE + 0x1000), overlaps);
+    assert_eq!(broken(|programs| programs[1].address = IMAGE_BASE + 0x1800), overlaps);
     assert_eq!(broken(|programs| programs.swap(0, 1)), overlaps);
     assert_eq!(broken(|programs| programs[1] = programs[0]), overlaps);
 }
@@ -315,10 +211,7 @@ fn segments_begin_at_pages_and_lie_in_the_file() {
     let outside = "lies outside of the file";
     assert_eq!(broken(|programs| programs[2].in_file = 0x11), outside);
     assert_eq!(broken(|programs| programs[2].offset = 0x5000), outside);
-    assert_eq!(
-        broken(|programs| programs[2].offset = u64::MAX & !(PAGE_SIZE - 1)),
-        outside
-    );
+    assert_eq!(broken(|programs| programs[2].offset = u64::MAX & !(PAGE_SIZE - 1)), outside);
     let wraps = |programs: &mut Vec<Program>| {
         (programs[2].offset, programs[2].in_file) = (u64::MAX & !(PAGE_SIZE - 1), 0x5000);
     };
@@ -334,14 +227,7 @@ fn there_are_at_most_eight_segments() {
         sketch.parse()
     };
     assert_eq!(many(5).unwrap().segments.len(), SEGMENTS_MAX);
-    assert!(matches!(
-        many(6),
-        Err(Error::Segment {
-            index: 8,
-            why: "too many segments",
-            ..
-        })
-    ));
+    assert!(matches!(many(6), Err(Error::Segment { index: 8, why: "too many segments", .. })));
 }
 
 /// Values at which rules change their mind, and a few in between.
@@ -378,24 +264,11 @@ fn word() -> impl Strategy<Value = u64> {
 
 /// A valid file with some numbers in its program headers replaced.
 fn distorted() -> impl Strategy<Value = Sketch> {
-    let change = (
-        any::<Index>(),
-        0..6_u8,
-        word(),
-        select(vec![READ, TEXT, DATA, 7, 0, 6]),
-    );
+    let change = (any::<Index>(), 0..6_u8, word(), select(vec![READ, TEXT, DATA, 7, 0, 6]));
     let entry = prop_oneof![3 => Just(IMAGE_BASE + 8), 1 => word()];
-    (
-        prop::collection::vec(change, 0..4),
-        entry,
-        prop::option::of(0..0x5000_usize),
-    )
-        .prop_map(|(changes, entry, len)| {
-            let mut sketch = Sketch {
-                entry,
-                len: len.unwrap_or(valid().len),
-                ..valid()
-            };
+    (prop::collection::vec(change, 0..4), entry, prop::option::of(0..0x5000_usize)).prop_map(
+        |(changes, entry, len)| {
+            let mut sketch = Sketch { entry, len: len.unwrap_or(valid().len), ..valid() };
             for (index, field, value, flags) in changes {
                 let programs = &mut sketch.programs;
                 let program = index.get_mut(programs);
@@ -409,18 +282,15 @@ fn distorted() -> impl Strategy<Value = Sketch> {
                 }
             }
             sketch
-        })
+        },
+    )
 }
 
 /// `original` with some bytes set, most of them among its first `hot`.
 fn spoiled(original: &[u8], hot: usize, changes: &[(Index, bool, u8)]) -> Vec<u8> {
     let mut bytes = original.to_vec();
     for (index, anywhere, byte) in changes {
-        let range = if *anywhere {
-            bytes.len()
-        } else {
-            hot.min(bytes.len())
-        };
+        let range = if *anywhere { bytes.len() } else { hot.min(bytes.len()) };
         bytes[index.index(range)] = *byte;
     }
     bytes
@@ -456,11 +326,7 @@ fn image_promises(image: Image) -> Result<(), String> {
         return Err("the command line is too long".to_owned());
     }
     let _ = image.metadata();
-    let offsets: Vec<_> = elf
-        .segments
-        .iter()
-        .map(|segment| image.offset_in_file(segment))
-        .collect();
+    let offsets: Vec<_> = elf.segments.iter().map(|segment| image.offset_in_file(segment)).collect();
     let (file, _) = image.into_file();
     for (segment, offset) in elf.segments.iter().zip(offsets) {
         let end = offset as usize + segment.file.len();
@@ -513,15 +379,7 @@ proptest! {
 fn the_distorted_files_are_neither_all_good_nor_all_bad() {
     use proptest::strategy::ValueTree;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let accepted = (0..1000)
-        .filter(|_| {
-            distorted()
-                .new_tree(&mut runner)
-                .unwrap()
-                .current()
-                .parse()
-                .is_ok()
-        })
-        .count();
+    let accepted =
+        (0..1000).filter(|_| distorted().new_tree(&mut runner).unwrap().current().parse().is_ok()).count();
     assert!((100..900).contains(&accepted), "{accepted} of 1000 are accepted");
 }

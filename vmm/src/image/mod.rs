@@ -72,10 +72,7 @@ pub struct Image {
 impl Image {
     /// Copies the file at `path`, seals the copy and checks it.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let read = |source| Error::Read {
-            path: path.into(),
-            source,
-        };
+        let read = |source| Error::Read { path: path.into(), source };
         let source = File::open(path).map_err(read)?;
         let len = source.metadata().map_err(read)?.len();
         if len > IMAGE_MAX - PAGE_SIZE {
@@ -113,13 +110,7 @@ impl Image {
             return Err(Error::CommandLine(cmdline.len()));
         }
         let elf = GuestElf::parse(parsed.kernel)?;
-        Ok(Self {
-            file,
-            eif,
-            kernel,
-            cmdline,
-            elf,
-        })
+        Ok(Self { file, eif, kernel, cmdline, elf })
     }
 
     /// The guest executable.
@@ -134,28 +125,14 @@ impl Image {
 
     /// Name, version and build, if the image says. Not measured, so not to be believed.
     pub fn metadata(&self) -> Option<Metadata> {
-        Metadata::parse(
-            Eif::parse(self.file.bytes().get(self.eif.clone())?)
-                .ok()?
-                .metadata?,
-        )
-        .ok()
+        Metadata::parse(Eif::parse(self.file.bytes().get(self.eif.clone())?).ok()?.metadata?).ok()
     }
 
     /// Guest address and initial bytes of each data segment.
     pub fn data(&self) -> impl Iterator<Item = (u64, &[u8])> {
         let kernel = self.file.bytes().get(self.kernel.clone()).unwrap_or_default();
-        let data = self
-            .elf
-            .segments
-            .iter()
-            .filter(|segment| segment.access == Access::Write);
-        data.map(move |segment| {
-            (
-                segment.start,
-                kernel.get(segment.file.clone()).unwrap_or_default(),
-            )
-        })
+        let data = self.elf.segments.iter().filter(|segment| segment.access == Access::Write);
+        data.map(move |segment| (segment.start, kernel.get(segment.file.clone()).unwrap_or_default()))
     }
 
     /// Where the bytes of `segment` begin in the sealed file.

@@ -30,10 +30,7 @@ pub struct Error {
 }
 
 fn failed<E: Into<std::io::Error>>(step: &'static str) -> impl FnOnce(E) -> Error {
-    move |source| Error {
-        step,
-        source: source.into(),
-    }
+    move |source| Error { step, source: source.into() }
 }
 
 /// Closes every descriptor that was open before this process opened its own: nothing of the caller's leaks in.
@@ -82,15 +79,13 @@ pub fn enter(directory: &Path) -> Result<Jailed, Error> {
     drop_privileges(directory)?;
     deny_inspection()?;
     let landlock = enter_landlock(&own)?;
+    let_go_of_code();
     Ok(Jailed { landlock })
 }
 
 fn limit_resources() -> Result<(), Error> {
     for (resource, limit) in [(Resource::Core, 0), (Resource::Nofile, OPEN_FILES)] {
-        let limit = Rlimit {
-            current: Some(limit),
-            maximum: Some(limit),
-        };
+        let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
         rustix::process::setrlimit(resource, limit).map_err(failed("limit the VMM's resources"))?;
     }
     Ok(())
@@ -109,13 +104,34 @@ fn keep_memory_on_brk() {
     }
 }
 
+/// Unmaps the pages of code and constants that the launch needed: the running VMM needs few of them, and reads those
+/// back from the page cache.
+fn let_go_of_code() {
+    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
+    for line in maps.lines() {
+        let mut fields = line.split_whitespace();
+        let (Some(range), Some(rights), Some(offset)) = (fields.next(), fields.next(), fields.next()) else {
+            continue;
+        };
+        let of_file = fields.nth(2).is_some_and(|name| name.starts_with('/') && !name.starts_with("/memfd:"));
+        // Code, and the constants at the beginning of a file. Other read-only segments hold relocated pointers, which
+        // are not in the file.
+        let unmodified = rights == "r-xp" || (rights == "r--p" && offset.bytes().all(|digit| digit == b'0'));
+        let range = range.split_once('-').and_then(|(from, to)| {
+            Some((usize::from_str_radix(from, 16).ok()?, usize::from_str_radix(to, 16).ok()?))
+        });
+        if let (true, true, Some((from, to))) = (of_file, unmodified, range) {
+            // SAFETY: the pages are private, were never written and belong to a file: what is dropped is read again from
+            // there at the next access.
+            unsafe { libc::madvise(from as *mut libc::c_void, to.saturating_sub(from), libc::MADV_DONTNEED) };
+        }
+    }
+}
+
 fn drop_privileges(directory: &Path) -> Result<(), Error> {
     if rustix::process::geteuid().is_root() {
         let id = UID_BASE + std::process::id();
-        for entry in std::fs::read_dir(directory)
-            .map_err(failed("list the guest's directory"))?
-            .flatten()
-        {
+        for entry in std::fs::read_dir(directory).map_err(failed("list the guest's directory"))?.flatten() {
             chown(entry.path(), Some(id), Some(id)).map_err(failed("give the guest's files to its user"))?;
         }
         chown(directory, Some(id), Some(id)).map_err(failed("give the guest's directory to its user"))?;
@@ -127,9 +143,7 @@ fn drop_privileges(directory: &Path) -> Result<(), Error> {
                 && libc::setresuid(id, id, id) == 0
         };
         if !changed {
-            return Err(failed("change to the guest's own user")(
-                std::io::Error::last_os_error(),
-            ));
+            return Err(failed("change to the guest's own user")(std::io::Error::last_os_error()));
         }
     }
     let none = rustix::thread::CapabilitySets {
@@ -168,9 +182,5 @@ fn enter_landlock(own: &landlock::PathFd) -> Result<u64, Error> {
         .map_err(other)?
         .restrict_self()
         .map_err(other)?;
-    Ok(if status.ruleset == RulesetStatus::NotEnforced {
-        0
-    } else {
-        offered
-    })
+    Ok(if status.ruleset == RulesetStatus::NotEnforced { 0 } else { offered })
 }

@@ -45,12 +45,7 @@ const CPUS: &[Thread] = &[Thread::Vcpu, Thread::Tracer];
 const TRACER: &[Thread] = &[Thread::Tracer];
 
 const fn allow(name: &'static str, number: i64, threads: &'static [Thread], reason: &'static str) -> Allowed {
-    Allowed {
-        name,
-        number,
-        threads,
-        reason,
-    }
+    Allowed { name, number, threads, reason }
 }
 
 const CLOCK: &str = "clock_gettime";
@@ -60,51 +55,16 @@ const CLOCK: &str = "clock_gettime";
 /// A sealed guest's VMM has the first 15; `clock_gettime` is added only where the vDSO cannot tell the time, the others on
 /// the process backend.
 pub const ALLOWED: [Allowed; 18] = [
-    allow(
-        "ioctl",
-        libc::SYS_ioctl,
-        VCPU,
-        "KVM_RUN, and no other request: run the guest",
-    ),
-    allow(
-        "epoll_wait",
-        libc::SYS_epoll_wait,
-        ALL,
-        "wait for clients, packets, the end; idle",
-    ),
-    allow(
-        "epoll_ctl",
-        libc::SYS_epoll_ctl,
-        IO,
-        "watch a client's connection",
-    ),
-    allow(
-        "accept4",
-        libc::SYS_accept4,
-        IO,
-        "take a client that connects to the guest's socket",
-    ),
+    allow("ioctl", libc::SYS_ioctl, VCPU, "KVM_RUN, and no other request: run the guest"),
+    allow("epoll_wait", libc::SYS_epoll_wait, ALL, "wait for clients, packets, the end; idle"),
+    allow("epoll_ctl", libc::SYS_epoll_ctl, IO, "watch a client's connection"),
+    allow("accept4", libc::SYS_accept4, IO, "take a client that connects to the guest's socket"),
     allow("recvfrom", libc::SYS_recvfrom, IO, "read the CONNECT line"),
     allow("read", libc::SYS_read, ALL, "read from a client; take a wake-up"),
-    allow(
-        "write",
-        libc::SYS_write,
-        ALL,
-        "write to a client; wake the other thread; say why the guest ended",
-    ),
-    allow(
-        "shutdown",
-        libc::SYS_shutdown,
-        IO,
-        "close one direction of a connection",
-    ),
+    allow("write", libc::SYS_write, ALL, "write to a client; wake the other thread; say why the guest ended"),
+    allow("shutdown", libc::SYS_shutdown, IO, "close one direction of a connection"),
     allow("close", libc::SYS_close, IO, "end a connection"),
-    allow(
-        "sched_yield",
-        libc::SYS_sched_yield,
-        IO,
-        "let clients run while polling",
-    ),
+    allow("sched_yield", libc::SYS_sched_yield, IO, "let clients run while polling"),
     allow("getrandom", libc::SYS_getrandom, CPUS, "NSM GetRandom"),
     allow("futex", libc::SYS_futex, ALL, "locks of the standard library"),
     allow("brk", libc::SYS_brk, ALL, "memory for connections"),
@@ -116,18 +76,8 @@ pub const ALLOWED: [Allowed; 18] = [
     ),
     allow("exit_group", libc::SYS_exit_group, ALL, "end"),
     allow(CLOCK, libc::SYS_clock_gettime, ALL, "time, where the vDSO cannot tell it"),
-    allow(
-        "ptrace",
-        libc::SYS_ptrace,
-        TRACER,
-        "process backend: run the child, take its doorbell",
-    ),
-    allow(
-        "wait4",
-        libc::SYS_wait4,
-        TRACER,
-        "process backend: wait for the child to stop",
-    ),
+    allow("ptrace", libc::SYS_ptrace, TRACER, "process backend: run the child, take its doorbell"),
+    allow("wait4", libc::SYS_wait4, TRACER, "process backend: wait for the child to stop"),
 ];
 
 /// What `thread` may call on this host.
@@ -157,13 +107,8 @@ pub fn filter(thread: Thread) -> Result<BpfProgram, seccompiler::BackendError> {
     // In debug builds the standard library asks whether a descriptor is open before it closes it.
     #[cfg(debug_assertions)]
     rules.insert(libc::SYS_fcntl, vec![]);
-    SeccompFilter::new(
-        rules,
-        SeccompAction::KillProcess,
-        SeccompAction::Allow,
-        TargetArch::x86_64,
-    )?
-    .try_into()
+    SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, TargetArch::x86_64)?
+        .try_into()
 }
 
 /// Both filters as bytes, for the posture: BPF instructions as the kernel takes them, that of `vcpu` first.

@@ -94,9 +94,7 @@ mod tests {
     fn the_same_attempt_succeeds_on_an_unrestricted_ring() {
         let (_reader, writer) = pipe();
         let mut ring = IoUring::new(1).expect("ring");
-        ring.submitter()
-            .register_files(&[writer.as_raw_fd()])
-            .expect("register");
+        ring.submitter().register_files(&[writer.as_raw_fd()]).expect("register");
         let fd = take(&mut ring);
         assert!(fd >= 0, "the control must be able to take the file");
         // SAFETY: the kernel just installed this descriptor for us.

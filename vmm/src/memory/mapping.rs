@@ -27,12 +27,7 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps `len` bytes of `file` from `offset`, shared, for reading and writing.
     pub fn writable(file: BorrowedFd<'_>, offset: u64, len: usize) -> Result<Self, Error> {
-        Self::map(
-            Some((file, offset)),
-            len,
-            ProtFlags::READ | ProtFlags::WRITE,
-            MapFlags::SHARED,
-        )
+        Self::map(Some((file, offset)), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED)
     }
 
     /// Maps `len` bytes of `file` from its beginning, shared, for reading only.
@@ -42,12 +37,7 @@ impl Mapping {
 
     /// Maps `len` bytes of zeroed memory that no other process has.
     pub fn anonymous(len: usize) -> Result<Self, Error> {
-        Self::map(
-            None,
-            len,
-            ProtFlags::READ | ProtFlags::WRITE,
-            MapFlags::PRIVATE | MapFlags::NORESERVE,
-        )
+        Self::map(None, len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::NORESERVE)
     }
 
     fn map(
@@ -66,16 +56,8 @@ impl Mapping {
             }
         }
         .map_err(Error::system("map memory"))?;
-        let start = NonNull::new(start.cast()).ok_or(Error::OutOfRange {
-            offset: 0,
-            len,
-            size: 0,
-        })?;
-        Ok(Self {
-            start,
-            len,
-            writable: protection.contains(ProtFlags::WRITE),
-        })
+        let start = NonNull::new(start.cast()).ok_or(Error::OutOfRange { offset: 0, len, size: 0 })?;
+        Ok(Self { start, len, writable: protection.contains(ProtFlags::WRITE) })
     }
 
     /// Address of the first byte in this process, for the kernel (KVM slots).
@@ -97,11 +79,7 @@ impl Mapping {
     pub fn write(&self, offset: usize, bytes: &[u8]) -> Result<(), Error> {
         let at = self.at(offset, bytes.len())?;
         if !self.writable {
-            return Err(Error::OutOfRange {
-                offset,
-                len: bytes.len(),
-                size: 0,
-            });
+            return Err(Error::OutOfRange { offset, len: bytes.len(), size: 0 });
         }
         // SAFETY: `at` proved that the range is mapped, `writable` that it may be written; `bytes` is a Rust
         // slice, which cannot lie in this mapping because no reference into it is ever handed out.
@@ -145,11 +123,7 @@ impl Mapping {
         match offset.checked_add(len) {
             // SAFETY: offset <= len of the mapping, so the result is inside it or one past its end.
             Some(end) if end <= self.len => Ok(unsafe { self.start.as_ptr().add(offset) }),
-            _ => Err(Error::OutOfRange {
-                offset,
-                len,
-                size: self.len,
-            }),
+            _ => Err(Error::OutOfRange { offset, len, size: self.len }),
         }
     }
 }

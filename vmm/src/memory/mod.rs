@@ -47,9 +47,6 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn system(what: &'static str) -> impl FnOnce(rustix::io::Errno) -> Self {
-        move |errno| Self::System {
-            what,
-            source: errno.into(),
-        }
+        move |errno| Self::System { what, source: errno.into() }
     }
 }

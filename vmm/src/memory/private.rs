@@ -47,11 +47,7 @@ impl PrivateMemory {
     /// Memory of `len` bytes for `vm`, the best kind that this kernel has, put into KVM slot `slot` at
     /// [`PRIVATE_BASE`].
     pub fn new(vm: &VmFd, slot: u32, len: u64) -> Result<Self, Error> {
-        let create = kvm_create_guest_memfd {
-            size: len,
-            flags: GUEST_MEMFD_FLAGS,
-            ..Default::default()
-        };
+        let create = kvm_create_guest_memfd { size: len, flags: GUEST_MEMFD_FLAGS, ..Default::default() };
         match vm.create_guest_memfd(create) {
             // SAFETY: the ioctl returned a new descriptor that nothing else owns.
             Ok(fd) => Self::guest_memfd(vm, slot, len, unsafe { OwnedFd::from_raw_fd(fd) }),
@@ -80,19 +76,13 @@ impl PrivateMemory {
             what: "give the guest its private memory",
             source: error.into(),
         })?;
-        Ok(Self {
-            len,
-            kind: Kind::GuestMemfd(fd),
-        })
+        Ok(Self { len, kind: Kind::GuestMemfd(fd) })
     }
 
     /// Ordinary memory: the fallback, and what tests of the attacks use as their control.
     pub fn anonymous(vm: &VmFd, slot: u32, len: u64) -> Result<Self, Error> {
-        let size = usize::try_from(len).map_err(|_| Error::OutOfRange {
-            offset: 0,
-            len: usize::MAX,
-            size: 0,
-        })?;
+        let size =
+            usize::try_from(len).map_err(|_| Error::OutOfRange { offset: 0, len: usize::MAX, size: 0 })?;
         let mapping = Mapping::anonymous(size)?;
         mapping.advise(rustix::mm::Advice::LinuxDontDump)?;
         let region = kvm_userspace_memory_region {
@@ -107,10 +97,7 @@ impl PrivateMemory {
             what: "give the guest its private memory",
             source: error.into(),
         })?;
-        Ok(Self {
-            len,
-            kind: Kind::Anonymous(mapping),
-        })
+        Ok(Self { len, kind: Kind::Anonymous(mapping) })
     }
 
     /// Length in bytes.
@@ -129,15 +116,10 @@ impl PrivateMemory {
             return Ok(());
         }
         let offset = address.wrapping_sub(PRIVATE_BASE);
-        let out_of_range = || Error::OutOfRange {
-            offset: offset as usize,
-            len: bytes.len(),
-            size: self.len as usize,
-        };
-        let end = offset
-            .checked_add(bytes.len() as u64)
-            .filter(|end| *end <= self.len)
-            .ok_or_else(out_of_range)?;
+        let out_of_range =
+            || Error::OutOfRange { offset: offset as usize, len: bytes.len(), size: self.len as usize };
+        let end =
+            offset.checked_add(bytes.len() as u64).filter(|end| *end <= self.len).ok_or_else(out_of_range)?;
         match &self.kind {
             Kind::GuestMemfd(fd) => {
                 // Map just the pages that get data: an untouched page costs nothing.
@@ -178,11 +160,7 @@ pub struct SealedPrivateMemory {
 impl SealedPrivateMemory {
     /// What stands in its place where nothing is sealed: the process backend.
     pub fn unsealed() -> Self {
-        Self {
-            method: SealingMethod::None,
-            reference: None,
-            _ordinary: None,
-        }
+        Self { method: SealingMethod::None, reference: None, _ordinary: None }
     }
 
     /// How it is kept from the host.

@@ -111,11 +111,7 @@ mod tests {
         assert!(rustix::fs::fcntl_add_seals(&sealed, SealFlags::FUTURE_WRITE).is_err());
         assert!(Mapping::writable(sealed.as_fd(), 0, 4096).is_err());
         assert!(sealed.mapping().write(0, b"x").is_err());
-        let memory = File::options()
-            .read(true)
-            .write(true)
-            .open("/proc/self/mem")
-            .expect("mem");
+        let memory = File::options().read(true).write(true).open("/proc/self/mem").expect("mem");
         assert!(rustix::io::pwrite(&memory, b"x", sealed.mapping().host_address()).is_err());
     }
 }

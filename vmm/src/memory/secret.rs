@@ -55,11 +55,7 @@ impl<T: Send> SecretMemory<T> {
             unsafe { place.write(value) };
             Ok::<(), E>(())
         })?;
-        Ok(Self {
-            mapping,
-            kind,
-            value: std::marker::PhantomData,
-        })
+        Ok(Self { mapping, kind, value: std::marker::PhantomData })
     }
 
     /// What the pages are made of.
@@ -96,9 +92,7 @@ fn on_stack_of<R>(mapping: &Mapping, f: impl FnOnce() -> R) -> R {
     // aligned, and stays mapped during the call. A panic ends the process (release) or is caught here (tests), so
     // no unwinding crosses the switch.
     let outcome = unsafe {
-        psm::on_stack(base, SIZE - VALUE_SIZE, || {
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(f))
-        })
+        psm::on_stack(base, SIZE - VALUE_SIZE, || std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)))
     };
     outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
@@ -107,10 +101,7 @@ fn secret_mapping() -> Result<Mapping, Error> {
     // SAFETY: memfd_secret takes a flag word and returns a descriptor or -1; it touches no memory.
     let fd = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
     let Some(fd) = i32::try_from(fd).ok().filter(|fd| *fd >= 0) else {
-        return Err(Error::System {
-            what: "create a memfd_secret",
-            source: std::io::Error::last_os_error(),
-        });
+        return Err(Error::System { what: "create a memfd_secret", source: std::io::Error::last_os_error() });
     };
     // SAFETY: the kernel just made this descriptor for us.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
@@ -144,21 +135,13 @@ mod tests {
         let mut byte = [0];
         let (value, local) = secret.run(|value| (value.as_ptr() as u64, &raw const byte as u64));
         assert!(memory.read_at(&mut byte, value).is_err());
-        assert!(
-            secret
-                .run(|_| memory.read_at(&mut [0], (&raw const value) as u64))
-                .is_ok(),
-            "control"
-        );
+        assert!(secret.run(|_| memory.read_at(&mut [0], (&raw const value) as u64)).is_ok(), "control");
         let on_stack = secret.run(|_| {
             let probe = 0_u8;
             memory.read_at(&mut [0], (&raw const probe) as u64).is_err()
         });
         assert!(on_stack, "the secret stack can be read");
-        assert!(
-            memory.read_at(&mut byte, local).is_ok(),
-            "the scan works on ordinary memory"
-        );
+        assert!(memory.read_at(&mut byte, local).is_ok(), "the scan works on ordinary memory");
         assert!(secret.run(|value| value.iter().all(|byte| *byte == 0x5a)));
     }
 }

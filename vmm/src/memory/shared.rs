@@ -31,12 +31,9 @@ impl SharedMemory {
             what: "map the shared region",
             source: std::io::Error::other(error),
         })?;
-        let host_address = memory
-            .get_host_address(GuestAddress(SHARED_BASE))
-            .map_err(|error| Error::System {
-                what: "find the shared region",
-                source: std::io::Error::other(error),
-            })? as u64;
+        let host_address = memory.get_host_address(GuestAddress(SHARED_BASE)).map_err(|error| {
+            Error::System { what: "find the shared region", source: std::io::Error::other(error) }
+        })? as u64;
         Ok(Self { memory, host_address })
     }
 
@@ -52,24 +49,17 @@ impl SharedMemory {
 
     /// The file behind the region, for the process backend.
     pub fn file(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-        self.memory
-            .find_region(GuestAddress(SHARED_BASE))?
-            .file_offset()
-            .map(|file| file.file().as_fd())
+        self.memory.find_region(GuestAddress(SHARED_BASE))?.file_offset().map(|file| file.file().as_fd())
     }
 
     /// Copies the bytes at guest address `address` out, once.
     pub fn read(&self, address: u64, out: &mut [u8]) -> Result<(), Error> {
-        self.memory
-            .read_slice(out, GuestAddress(address))
-            .map_err(|_| Self::outside(address, out.len()))
+        self.memory.read_slice(out, GuestAddress(address)).map_err(|_| Self::outside(address, out.len()))
     }
 
     /// Copies `bytes` to guest address `address`.
     pub fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Error> {
-        self.memory
-            .write_slice(bytes, GuestAddress(address))
-            .map_err(|_| Self::outside(address, bytes.len()))
+        self.memory.write_slice(bytes, GuestAddress(address)).map_err(|_| Self::outside(address, bytes.len()))
     }
 
     /// Publishes a word at guest address `address`, after everything written before it.
@@ -80,10 +70,6 @@ impl SharedMemory {
     }
 
     fn outside(address: u64, len: usize) -> Error {
-        Error::OutOfRange {
-            offset: address as usize,
-            len,
-            size: SHARED_SIZE as usize,
-        }
+        Error::OutOfRange { offset: address as usize, len, size: SHARED_SIZE as usize }
     }
 }

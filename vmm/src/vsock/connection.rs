@@ -328,8 +328,8 @@ impl Connection {
     fn drain(&mut self, now: Instant) {
         while !self.backlog.is_empty() {
             let backlog = std::mem::take(&mut self.backlog);
-            let taken = self
-                .write_to_client(|stream| write(stream, &backlog).map_err(VolatileMemoryError::IOError));
+            let taken =
+                self.write_to_client(|stream| write(stream, &backlog).map_err(VolatileMemoryError::IOError));
             let Some(taken) = taken else { break };
             self.backlog = backlog;
             self.backlog.drain(..taken.min(self.backlog.len()));
@@ -392,10 +392,7 @@ impl Connection {
                 } else if !self.write_closed {
                     self.write_closed = true;
                     // The client may have gone already; its socket's next event says so.
-                    let _ = self
-                        .stream
-                        .as_ref()
-                        .map(|stream| stream.shutdown(Shutdown::Write));
+                    let _ = self.stream.as_ref().map(|stream| stream.shutdown(Shutdown::Write));
                 }
             }
             _ => {}
@@ -404,11 +401,7 @@ impl Connection {
 
     /// [`shutdown::RECEIVE`] as far as the guest is concerned, once it knows that the client sends no more.
     fn told_down_send(&self) -> u32 {
-        if self.told_down & shutdown::SEND != 0 {
-            shutdown::RECEIVE
-        } else {
-            0
-        }
+        if self.told_down & shutdown::SEND != 0 { shutdown::RECEIVE } else { 0 }
     }
 
     /// The client neither reads nor writes any more.
@@ -426,11 +419,7 @@ impl Connection {
         self.stream = None;
         self.backlog = Vec::new();
         self.deadline = None;
-        self.state = if self.guest_knows {
-            State::Reset
-        } else {
-            State::Gone
-        };
+        self.state = if self.guest_knows { State::Reset } else { State::Gone };
     }
 }
 

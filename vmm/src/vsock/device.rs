@@ -93,20 +93,11 @@ pub struct VsockDevice<W> {
 impl<W: Fn()> VsockDevice<W> {
     /// Sets the virtqueues up in `config.memory` and registers what has to be listened to.
     pub fn new(config: Config<W>) -> Result<Self, Error> {
-        let Config {
-            memory,
-            guest_cid,
-            listener,
-            kick,
-            wake,
-            stop,
-        } = config;
+        let Config { memory, guest_cid, listener, kick, wake, stop } = config;
         let rx = Ring::new("rx", shared::RX_QUEUE, &memory)?;
         let tx = Ring::new("tx", shared::TX_QUEUE, &memory)?;
         let host = |action| move |source| Error::Host { action, source };
-        listener
-            .set_nonblocking(true)
-            .map_err(host("make the listener non-blocking"))?;
+        listener.set_nonblocking(true).map_err(host("make the listener non-blocking"))?;
         let epoll = Arc::new(Epoll::new().map_err(host("create an epoll instance"))?);
         let device = Self {
             memory,
@@ -118,32 +109,14 @@ impl<W: Fn()> VsockDevice<W> {
             listener,
             accepting: false,
             retry_accept: None,
-            notifier: Notifier {
-                kick: Arc::new(kick),
-                ready: Arc::new(AtomicBool::new(false)),
-            },
+            notifier: Notifier { kick: Arc::new(kick), ready: Arc::new(AtomicBool::new(false)) },
             wake,
             _stop: stop,
         };
-        device.watch(
-            ControlOperation::Add,
-            device._stop.as_raw_fd(),
-            EventSet::IN,
-            STOP,
-        )?;
+        device.watch(ControlOperation::Add, device._stop.as_raw_fd(), EventSet::IN, STOP)?;
         let edge = EventSet::IN | EventSet::EDGE_TRIGGERED;
-        device.watch(
-            ControlOperation::Add,
-            device.notifier.kick.as_raw_fd(),
-            edge,
-            KICK,
-        )?;
-        device.watch(
-            ControlOperation::Add,
-            device.listener.as_raw_fd(),
-            EventSet::empty(),
-            LISTENER,
-        )?;
+        device.watch(ControlOperation::Add, device.notifier.kick.as_raw_fd(), edge, KICK)?;
+        device.watch(ControlOperation::Add, device.listener.as_raw_fd(), EventSet::empty(), LISTENER)?;
         Ok(device)
     }
 
@@ -170,11 +143,7 @@ impl<W: Fn()> VsockDevice<W> {
             }
             self.tend_listener(now)?;
             let spinning = now.duration_since(last_activity) < SPIN;
-            let timeout = if spinning {
-                Some(Duration::ZERO)
-            } else {
-                self.prepare_sleep(now)?
-            };
+            let timeout = if spinning { Some(Duration::ZERO) } else { self.prepare_sleep(now)? };
             let events = self.wait(timeout)?;
             if !spinning {
                 self.silence()?;
@@ -282,16 +251,11 @@ impl<W: Fn()> VsockDevice<W> {
 
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> Result<usize, Error> {
         // Rounded up: a millisecond late is better than spinning through the last one.
-        let millis = timeout.map_or(-1, |timeout| {
-            timeout.as_micros().div_ceil(1000).min(60_000) as i32
-        });
+        let millis = timeout.map_or(-1, |timeout| timeout.as_micros().div_ceil(1000).min(60_000) as i32);
         match self.epoll.wait(millis, &mut self.events) {
             Ok(count) => Ok(count),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
-            Err(source) => Err(Error::Host {
-                action: "wait for events",
-                source,
-            }),
+            Err(source) => Err(Error::Host { action: "wait for events", source }),
         }
     }
 
@@ -309,8 +273,7 @@ impl<W: Fn()> VsockDevice<W> {
                 port => {
                     let readable = set.intersects(EventSet::IN | EventSet::READ_HANG_UP);
                     let hung_up = set.intersects(EventSet::HANG_UP | EventSet::ERROR);
-                    self.muxer
-                        .on_event(port as u32, readable, set.contains(EventSet::OUT), hung_up, now);
+                    self.muxer.on_event(port as u32, readable, set.contains(EventSet::OUT), hung_up, now);
                 }
             }
         }
@@ -356,9 +319,6 @@ impl<W: Fn()> VsockDevice<W> {
     fn watch(&self, operation: ControlOperation, fd: RawFd, set: EventSet, data: u64) -> Result<(), Error> {
         self.epoll
             .ctl(operation, fd, EpollEvent::new(set, data))
-            .map_err(|source| Error::Host {
-                action: "register a file descriptor for events",
-                source,
-            })
+            .map_err(|source| Error::Host { action: "register a file descriptor for events", source })
     }
 }

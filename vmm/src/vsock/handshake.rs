@@ -38,11 +38,7 @@ pub fn advance(stream: &UnixStream) -> Progress {
     };
     let Some(end) = seen.iter().position(|&byte| byte == b'\n') else {
         let plausible = available < LINE_MAX && is_prefix(seen);
-        return if plausible {
-            Progress::Waiting
-        } else {
-            Progress::Refused
-        };
+        return if plausible { Progress::Waiting } else { Progress::Refused };
     };
     let Some(port) = seen.get(..end).and_then(parse) else {
         return Progress::Refused;
@@ -58,9 +54,7 @@ pub fn advance(stream: &UnixStream) -> Progress {
 
 /// Whether `seen` can still become a CONNECT line: garbage is refused at once, not after the time-out.
 fn is_prefix(seen: &[u8]) -> bool {
-    seen.iter()
-        .zip(b"CONNECT ")
-        .all(|(byte, expected)| byte.eq_ignore_ascii_case(expected))
+    seen.iter().zip(b"CONNECT ").all(|(byte, expected)| byte.eq_ignore_ascii_case(expected))
 }
 
 /// The port in `CONNECT <port>`; the keyword in any case, as Firecracker takes it.
@@ -113,20 +107,13 @@ mod tests {
         client.write_all(b"ECT 17\nhello").expect("write");
         assert_eq!(advance(&server), Progress::Connect(17));
         let mut rest = [0; 5];
-        server
-            .read_exact(&mut rest)
-            .expect("data after the line stays in the socket");
+        server.read_exact(&mut rest).expect("data after the line stays in the socket");
         assert_eq!(&rest, b"hello");
     }
 
     #[test]
     fn garbage_and_endless_lines_are_refused() {
-        for bad in [
-            &b"GET / HTTP/1.1\r\n"[..],
-            b"X",
-            b"CONNECT 1                              ",
-            b"\n",
-        ] {
+        for bad in [&b"GET / HTTP/1.1\r\n"[..], b"X", b"CONNECT 1                              ", b"\n"] {
             let (mut client, server) = UnixStream::pair().expect("socket pair");
             client.write_all(bad).expect("write");
             assert_eq!(advance(&server), Progress::Refused, "{bad:?}");

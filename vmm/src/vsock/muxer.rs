@@ -90,13 +90,7 @@ impl Muxer {
         let host_port = PORT_PREFIX | slot.generation << SLOT_BITS | index as u32;
         let fd = stream.as_raw_fd();
         slot.connection = Some(Connection::new(stream, host_port, now));
-        match watch(
-            &self.epoll,
-            ControlOperation::Add,
-            fd,
-            EventSet::empty(),
-            host_port,
-        ) {
+        match watch(&self.epoll, ControlOperation::Add, fd, EventSet::empty(), host_port) {
             Ok(()) => self.after(index, now),
             Err(_) => self.release(index),
         }
@@ -118,10 +112,7 @@ impl Muxer {
         }
         let index = self.find(header.dst_port).filter(|_| header.kind == TYPE_STREAM);
         let connection = index.and_then(|index| self.connection(index));
-        match (
-            index,
-            connection.filter(|connection| connection.is_with(header.src_port)),
-        ) {
+        match (index, connection.filter(|connection| connection.is_with(header.src_port))) {
             (Some(index), Some(connection)) => {
                 connection.on_packet(header, data, now);
                 self.after(index, now);
@@ -154,9 +145,8 @@ impl Muxer {
             if let Some(slot) = self.slots.get_mut(index) {
                 slot.queued = false;
             }
-            let header = self
-                .connection(index)
-                .and_then(|connection| take_turn(connection, packet, guest_cid, now));
+            let header =
+                self.connection(index).and_then(|connection| take_turn(connection, packet, guest_cid, now));
             self.after(index, now);
             if let Some(header) = header {
                 return finish(packet, header);
@@ -186,9 +176,7 @@ impl Muxer {
 
     fn find(&mut self, host_port: u32) -> Option<usize> {
         let index = (host_port & ((1 << SLOT_BITS) - 1)) as usize;
-        self.connection(index)
-            .filter(|connection| connection.host_port() == host_port)
-            .map(|_| index)
+        self.connection(index).filter(|connection| connection.host_port() == host_port).map(|_| index)
     }
 
     fn connection(&mut self, index: usize) -> Option<&mut Connection> {
@@ -213,14 +201,7 @@ impl Muxer {
             slot.watches_writable = true;
             let host_port = connection.host_port();
             if let Some(fd) = connection.fd()
-                && watch(
-                    &self.epoll,
-                    ControlOperation::Modify,
-                    fd,
-                    EventSet::OUT,
-                    host_port,
-                )
-                .is_err()
+                && watch(&self.epoll, ControlOperation::Modify, fd, EventSet::OUT, host_port).is_err()
             {
                 return self.release(index);
             }

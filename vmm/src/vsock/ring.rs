@@ -33,15 +33,9 @@ impl Ring {
         let table = avail - DESCRIPTOR_SIZE * u64::from(shared::QUEUE_SIZE);
         let bad = |source| Error::Ring { name, source };
         let mut queue = Queue::new(shared::QUEUE_SIZE).map_err(bad)?;
-        queue
-            .try_set_desc_table_address(GuestAddress(table))
-            .map_err(bad)?;
-        queue
-            .try_set_avail_ring_address(GuestAddress(avail))
-            .map_err(bad)?;
-        queue
-            .try_set_used_ring_address(GuestAddress(base + shared::USED_OFFSET))
-            .map_err(bad)?;
+        queue.try_set_desc_table_address(GuestAddress(table)).map_err(bad)?;
+        queue.try_set_avail_ring_address(GuestAddress(avail)).map_err(bad)?;
+        queue.try_set_used_ring_address(GuestAddress(base + shared::USED_OFFSET)).map_err(bad)?;
         queue.set_ready(true);
         if !queue.is_valid(memory) {
             return Err(Error::Layout { name });
@@ -52,10 +46,7 @@ impl Ring {
     /// Takes the next buffer that the driver made available.
     pub fn pop<'m>(&mut self, memory: &'m Memory) -> Result<Option<DescriptorChain<&'m Memory>>, Error> {
         let name = self.name;
-        let mut chains = self
-            .queue
-            .iter(memory)
-            .map_err(|source| Error::Ring { name, source })?;
+        let mut chains = self.queue.iter(memory).map_err(|source| Error::Ring { name, source })?;
         Ok(chains.next())
     }
 
@@ -74,9 +65,7 @@ impl Ring {
     /// Returns a buffer, with `len` bytes written, to the driver.
     pub fn put_used(&mut self, memory: &Memory, head: u16, len: u32) -> Result<(), Error> {
         let name = self.name;
-        self.queue
-            .add_used(memory, head, len)
-            .map_err(|source| Error::Ring { name, source })
+        self.queue.add_used(memory, head, len).map_err(|source| Error::Ring { name, source })
     }
 
     /// Whether the driver wants to be woken after [`Ring::put_used`] (virtio 1.2, 2.7.7.2).
@@ -87,25 +76,18 @@ impl Ring {
         memory
             .load::<u16>(GuestAddress(self.avail), Ordering::Relaxed)
             .map(|flags| u16::from_le(flags) & NO_INTERRUPT == 0)
-            .map_err(|source| Error::Memory {
-                name: self.name,
-                source,
-            })
+            .map_err(|source| Error::Memory { name: self.name, source })
     }
 
     /// Tells the driver that it need not ring the doorbell, because the device is polling.
     pub fn silence(&mut self, memory: &Memory) -> Result<(), Error> {
         let name = self.name;
-        self.queue
-            .disable_notification(memory)
-            .map_err(|source| Error::Ring { name, source })
+        self.queue.disable_notification(memory).map_err(|source| Error::Ring { name, source })
     }
 
     /// Asks the driver to ring the doorbell from now on. Returns true if buffers arrived before it could know.
     pub fn listen(&mut self, memory: &Memory) -> Result<bool, Error> {
         let name = self.name;
-        self.queue
-            .enable_notification(memory)
-            .map_err(|source| Error::Ring { name, source })
+        self.queue.enable_notification(memory).map_err(|source| Error::Ring { name, source })
     }
 }

@@ -48,10 +48,7 @@ impl Scratch {
     /// With a target folder that is kept between runs, for builds.
     pub fn casemate_in_target(&self, arguments: &[&str]) -> Run {
         let mut command = self.command(arguments);
-        command.env(
-            "CARGO_TARGET_DIR",
-            concat!(env!("CARGO_TARGET_TMPDIR"), "/guests"),
-        );
+        command.env("CARGO_TARGET_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/guests"));
         self.run(command)
     }
 
@@ -95,11 +92,7 @@ impl Scratch {
     }
 
     pub fn openssl(&self, arguments: &[&str]) -> Vec<u8> {
-        let output = Command::new("openssl")
-            .args(arguments)
-            .current_dir(&self.0)
-            .output()
-            .unwrap();
+        let output = Command::new("openssl").args(arguments).current_dir(&self.0).output().unwrap();
         assert!(
             output.status.success(),
             "openssl {arguments:?}: {}",

@@ -53,13 +53,7 @@ pub fn elf(code: &[u8], data: &[u8], bss: u64) -> Vec<u8> {
     let data_len = data.len() as u64;
     let segments = [
         (5_u32, PAGE, text, text_len as u64, text_len as u64),
-        (
-            6,
-            PAGE + text_len as u64,
-            casemate_abi::DATA_BASE,
-            data_len,
-            data_len + bss,
-        ),
+        (6, PAGE + text_len as u64, casemate_abi::DATA_BASE, data_len, data_len + bss),
     ];
     for (flags, offset, address, file_size, memory_size) in segments {
         file.extend(1_u32.to_le_bytes());

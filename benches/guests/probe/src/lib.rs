@@ -155,9 +155,7 @@ fn rsa(size: KeySize, verify: bool) -> Result<Repeated, Unspecified> {
     let random = SystemRandom::new();
     let mut signature = vec![0; pair.public_modulus_len()];
     if !verify {
-        return Ok(Box::new(move || {
-            pair.sign(&RSA_PKCS1_SHA256, &random, &MESSAGE, &mut signature)
-        }));
+        return Ok(Box::new(move || pair.sign(&RSA_PKCS1_SHA256, &random, &MESSAGE, &mut signature)));
     }
     pair.sign(&RSA_PKCS1_SHA256, &random, &MESSAGE, &mut signature)?;
     verifier(&RSA_PKCS1_2048_8192_SHA256, pair.public_key().as_ref(), signature)

@@ -68,9 +68,7 @@ async fn answer(mut stream: VsockStream) -> io::Result<()> {
         stream.read_exact(&mut request).await?;
         let [number, count @ ..] = request;
         let nanoseconds = time(&mut tasks, number, u32::from_le_bytes(count));
-        stream
-            .write_all(&nanoseconds.unwrap_or(u64::MAX).to_le_bytes())
-            .await?;
+        stream.write_all(&nanoseconds.unwrap_or(u64::MAX).to_le_bytes()).await?;
     }
 }
 

@@ -3,8 +3,5 @@
 use casemate_guest as _;
 
 fn main() {
-    println!(
-        "Hello from a sealed guest. Its measured command line: {:?}",
-        casemate_guest::cmdline()
-    );
+    println!("Hello from a sealed guest. Its measured command line: {:?}", casemate_guest::cmdline());
 }

@@ -20,9 +20,7 @@ async fn serve() -> std::io::Result<()> {
         let service = TowerToHyperService::new(app.clone());
         tokio::spawn(async move {
             // An error here is the client's: it has gone, or does not speak HTTP.
-            let _ = http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }

@@ -60,8 +60,7 @@ pub unsafe extern "C" fn vsnprintf(
             buffer.add(length).write(0);
         }
     }
-    text.and_then(|text| c_int::try_from(text.len()).ok())
-        .unwrap_or(-1)
+    text.and_then(|text| c_int::try_from(text.len()).ok()).unwrap_or(-1)
 }
 
 /// C's `snprintf`: saves the argument registers as the ABI has it, and goes on in [`vsnprintf`].
@@ -136,10 +135,7 @@ impl Spec {
     /// # Safety
     /// As for [`expand`].
     unsafe fn parse(rest: &mut Rest<'_>, arguments: &mut VaList) -> Option<Self> {
-        let mut spec = Self {
-            size: 4,
-            ..Self::default()
-        };
+        let mut spec = Self { size: 4, ..Self::default() };
         while let Some(flag) = rest.next_if(|byte| b"-0+ #".contains(byte)) {
             match flag {
                 b'-' => spec.left = true,
@@ -152,9 +148,7 @@ impl Spec {
         // SAFETY: the caller's promise, here and below.
         let width = unsafe { number(rest, arguments)? };
         spec.left |= width < 0;
-        spec.width = usize::try_from(width.unsigned_abs())
-            .ok()
-            .filter(|width| *width <= WIDEST)?;
+        spec.width = usize::try_from(width.unsigned_abs()).ok().filter(|width| *width <= WIDEST)?;
         if rest.next_if_eq(&b'.').is_some() {
             // SAFETY: as above. A negative precision counts as none.
             spec.precision = usize::try_from(unsafe { number(rest, arguments)? }).ok();
@@ -208,11 +202,7 @@ impl Spec {
                     b'o' => (b"0", format!("{value:o}")),
                     _ => (b"", value.to_string()),
                 };
-                self.integer(
-                    if self.alternate && value != 0 { prefix } else { b"" },
-                    digits,
-                    output,
-                );
+                self.integer(if self.alternate && value != 0 { prefix } else { b"" }, digits, output);
             }
         }
         Some(())
@@ -225,12 +215,7 @@ impl Spec {
             Some(least) => format!("{digits:0>least$}"),
             None => digits,
         };
-        self.pad(
-            prefix,
-            digits.as_bytes(),
-            self.zero && self.precision.is_none(),
-            output,
-        );
+        self.pad(prefix, digits.as_bytes(), self.zero && self.precision.is_none(), output);
     }
 
     /// Prefix and body, filled up to the width.

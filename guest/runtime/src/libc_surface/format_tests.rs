@@ -37,24 +37,8 @@ fn integers_strings_and_characters_are_those_of_the_host() {
     same!(64, c"%d %i %u", -5_i32, 7_i32, u32::MAX);
     same!(64, c"%ld %lu %zu", i64::MIN, u64::MAX, 3_usize);
     same!(64, c"%hd %hhu", 70_000_i32, 300_i32);
-    same!(
-        64,
-        c"%x %X %#x %o %08lX",
-        255_i32,
-        255_i32,
-        255_i32,
-        8_i32,
-        0xABCD_u64
-    );
-    same!(
-        64,
-        c"[%5d|%-5d|%05d|%+d|% d]",
-        42_i32,
-        42_i32,
-        -42_i32,
-        42_i32,
-        42_i32
-    );
+    same!(64, c"%x %X %#x %o %08lX", 255_i32, 255_i32, 255_i32, 8_i32, 0xABCD_u64);
+    same!(64, c"[%5d|%-5d|%05d|%+d|% d]", 42_i32, 42_i32, -42_i32, 42_i32, 42_i32);
     same!(64, c"[%.3d|%8.3d|%.0d]", 7_i32, 7_i32, 0_i32);
     same!(
         64,
@@ -67,14 +51,7 @@ fn integers_strings_and_characters_are_those_of_the_host() {
         c"x".as_ptr()
     );
     same!(64, c"%c%c", 65_i32, 66_i32);
-    same!(
-        64,
-        c"error:%08lX:%s:%s:%s",
-        0x1234_u64,
-        c"lib".as_ptr(),
-        c"func".as_ptr(),
-        c"reason".as_ptr()
-    );
+    same!(64, c"error:%08lX:%s:%s:%s", 0x1234_u64, c"lib".as_ptr(), c"func".as_ptr(), c"reason".as_ptr());
 }
 
 #[test]

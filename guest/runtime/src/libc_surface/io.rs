@@ -103,14 +103,7 @@ const IGNORED: usize = 1;
 pub unsafe extern "C" fn sigaction(_signal: c_int, _new: *const SigAction, old: *mut SigAction) -> c_int {
     if !old.is_null() {
         // SAFETY: the caller's promise.
-        unsafe {
-            old.write(SigAction {
-                handler: IGNORED,
-                mask: [0; 16],
-                flags: 0,
-                restorer: 0,
-            })
-        };
+        unsafe { old.write(SigAction { handler: IGNORED, mask: [0; 16], flags: 0, restorer: 0 }) };
     }
     0
 }
@@ -153,11 +146,7 @@ pub extern "C" fn getpid() -> c_int {
 #[cfg_attr(casemate_guest, unsafe(no_mangle))]
 pub unsafe extern "C" fn getentropy(buffer: *mut c_void, length: usize) -> c_int {
     // SAFETY: the caller's promise.
-    if unsafe { getrandom(buffer, length, 0) } < 0 {
-        -1
-    } else {
-        0
-    }
+    if unsafe { getrandom(buffer, length, 0) } < 0 { -1 } else { 0 }
 }
 
 /// Linux's `getrandom`: never blocks, never falls short. Without entropy the guest ends.

@@ -137,11 +137,7 @@ pub extern "C" fn mprotect(_pages: *mut c_void, _length: usize, _protection: c_i
 pub extern "C" fn madvise(_pages: *mut c_void, _length: usize, advice: c_int) -> c_int {
     /// MADV_NORMAL to MADV_COLLAPSE, `asm-generic/mman-common.h`.
     const KNOWN: core::ops::RangeInclusive<c_int> = 0..=25;
-    if KNOWN.contains(&advice) {
-        0
-    } else {
-        fail(errno::EINVAL)
-    }
+    if KNOWN.contains(&advice) { 0 } else { fail(errno::EINVAL) }
 }
 
 /// `mlock`: sealed memory is never paged out.

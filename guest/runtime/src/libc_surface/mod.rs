@@ -99,9 +99,5 @@ pub const ABORTED: u8 = 134;
 /// `abort`: ends the guest, and tells a panic from other reasons.
 #[cfg_attr(casemate_guest, unsafe(no_mangle))]
 pub extern "C" fn abort() -> ! {
-    crate::doorbell::exit(if std::thread::panicking() {
-        PANICKED
-    } else {
-        ABORTED
-    })
+    crate::doorbell::exit(if std::thread::panicking() { PANICKED } else { ABORTED })
 }

@@ -434,11 +434,7 @@ pub unsafe extern "C" fn strcmp(left: *const c_char, right: *const c_char) -> c_
 pub unsafe extern "C" fn strnlen(text: *const c_char, most: usize) -> usize {
     // SAFETY: the caller's promise: memchr reads no further than the block of the byte that it finds.
     let end = unsafe { memchr(text.cast(), 0, most) };
-    if end.is_null() {
-        most
-    } else {
-        end.addr() - text.addr()
-    }
+    if end.is_null() { most } else { end.addr() - text.addr() }
 }
 
 /// C's `strncmp`.
@@ -473,9 +469,7 @@ pub unsafe extern "C" fn strcasecmp(left: *const c_char, right: *const c_char) -
 pub unsafe extern "C" fn strncasecmp(left: *const c_char, right: *const c_char, most: usize) -> c_int {
     // SAFETY: the caller's promise; `strnlen` finds how much of each there is.
     let [left, right] = [left, right].map(|text| unsafe {
-        core::slice::from_raw_parts(text.cast::<u8>(), strnlen(text, most))
-            .iter()
-            .map(u8::to_ascii_lowercase)
+        core::slice::from_raw_parts(text.cast::<u8>(), strnlen(text, most)).iter().map(u8::to_ascii_lowercase)
     });
     left.cmp(right) as c_int
 }

@@ -2,9 +2,8 @@
 
 use super::*;
 
-const LENGTHS: [usize; 24] = [
-    0, 1, 2, 3, 4, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 200, 1000, 4095, 4096, 5000,
-];
+const LENGTHS: [usize; 24] =
+    [0, 1, 2, 3, 4, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 200, 1000, 4095, 4096, 5000];
 
 fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at * 7 + at / 256 * 13 + 1) as u8).collect()
@@ -13,17 +12,9 @@ fn pattern(length: usize) -> Vec<u8> {
 #[test]
 fn memmove_moves_any_length_at_any_distance() {
     for length in LENGTHS.into_iter().chain(0..300) {
-        for (from, to) in [
-            (64, 64),
-            (64, 65),
-            (64, 79),
-            (64, 80),
-            (64, 144),
-            (65, 64),
-            (80, 64),
-            (99, 64),
-            (64, 0),
-        ] {
+        for (from, to) in
+            [(64, 64), (64, 65), (64, 79), (64, 80), (64, 144), (65, 64), (80, 64), (99, 64), (64, 0)]
+        {
             let mut memory = pattern(length + 256);
             let mut expected = memory.clone();
             expected.copy_within(from..from + length, to);
@@ -43,20 +34,9 @@ fn memcpy_copies_between_buffers_and_writes_nothing_else() {
             let source = pattern(length + 32);
             let mut target = vec![0xEE; length + 64];
             // SAFETY: both buffers are longer than offset + length.
-            unsafe {
-                memcpy(
-                    target.as_mut_ptr().add(offset).cast(),
-                    source.as_ptr().add(3).cast(),
-                    length,
-                )
-            };
+            unsafe { memcpy(target.as_mut_ptr().add(offset).cast(), source.as_ptr().add(3).cast(), length) };
             assert_eq!(target[offset..offset + length], source[3..3 + length]);
-            assert!(
-                target[..offset]
-                    .iter()
-                    .chain(&target[offset + length..])
-                    .all(|byte| *byte == 0xEE)
-            );
+            assert!(target[..offset].iter().chain(&target[offset + length..]).all(|byte| *byte == 0xEE));
         }
     }
 }
@@ -68,21 +48,9 @@ fn memset_fills_exactly() {
             let mut target = vec![0xEE_u8; length + 64];
             // SAFETY: the buffer is longer than offset + length. C passes any int; its low byte counts.
             let result = unsafe { memset(target.as_mut_ptr().add(offset).cast(), 0x15A, length) };
-            assert_eq!(
-                result.addr(),
-                target.as_ptr().addr() + offset,
-                "{length} bytes at {offset}"
-            );
-            assert!(
-                target[offset..offset + length].iter().all(|byte| *byte == 0x5A),
-                "{length}"
-            );
-            assert!(
-                target[..offset]
-                    .iter()
-                    .chain(&target[offset + length..])
-                    .all(|byte| *byte == 0xEE)
-            );
+            assert_eq!(result.addr(), target.as_ptr().addr() + offset, "{length} bytes at {offset}");
+            assert!(target[offset..offset + length].iter().all(|byte| *byte == 0x5A), "{length}");
+            assert!(target[..offset].iter().chain(&target[offset + length..]).all(|byte| *byte == 0xEE));
         }
     }
 }
@@ -108,10 +76,7 @@ fn memcmp_orders_by_the_first_difference() {
                 expected,
                 "{length} at {at}"
             );
-            assert_eq!(
-                compare(&right[range.clone()], &left[range.clone()]).signum(),
-                -expected
-            );
+            assert_eq!(compare(&right[range.clone()], &left[range.clone()]).signum(), -expected);
         }
     }
 }
@@ -130,10 +95,7 @@ fn searches_agree_with_rust() {
                 assert_eq!(memchr(start.cast(), 0, length), core::ptr::null_mut());
                 assert_eq!(memchr(start.cast(), 0, length + 3).addr(), start.addr() + length);
                 assert_eq!(memchr(start.cast(), 0, usize::MAX).addr(), start.addr() + length);
-                assert_eq!(
-                    memchr(start.cast(), c_int::from(b'x'), length),
-                    core::ptr::null_mut()
-                );
+                assert_eq!(memchr(start.cast(), c_int::from(b'x'), length), core::ptr::null_mut());
                 assert_eq!(
                     memrchr(start.cast(), c_int::from(b'x'), length + 3).addr(),
                     start.addr() + length + 2
@@ -146,12 +108,7 @@ fn searches_agree_with_rust() {
 
 #[test]
 fn strings_compare_as_in_c() {
-    let pairs = [
-        (c"abc", c"abd", -1),
-        (c"abc", c"ab", 1),
-        (c"", c"", 0),
-        (c"a\xff", c"a\x01", 1),
-    ];
+    let pairs = [(c"abc", c"abd", -1), (c"abc", c"ab", 1), (c"", c"", 0), (c"a\xff", c"a\x01", 1)];
     for (left, right, expected) in pairs {
         // SAFETY: C string literals.
         unsafe {
@@ -163,18 +120,9 @@ fn strings_compare_as_in_c() {
     let text = c"one two one";
     // SAFETY: C string literals.
     unsafe {
-        assert_eq!(
-            strchr(text.as_ptr(), c_int::from(b' ')).addr(),
-            text.as_ptr().addr() + 3
-        );
-        assert_eq!(
-            strrchr(text.as_ptr(), c_int::from(b'o')).addr(),
-            text.as_ptr().addr() + 8
-        );
-        assert_eq!(
-            strstr(text.as_ptr(), c"two".as_ptr()).addr(),
-            text.as_ptr().addr() + 4
-        );
+        assert_eq!(strchr(text.as_ptr(), c_int::from(b' ')).addr(), text.as_ptr().addr() + 3);
+        assert_eq!(strrchr(text.as_ptr(), c_int::from(b'o')).addr(), text.as_ptr().addr() + 8);
+        assert_eq!(strstr(text.as_ptr(), c"two".as_ptr()).addr(), text.as_ptr().addr() + 4);
         assert!(strstr(text.as_ptr(), c"three".as_ptr()).is_null());
     }
 }

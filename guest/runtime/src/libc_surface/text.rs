@@ -13,11 +13,7 @@ use crate::log;
 pub unsafe extern "C" fn strtol(text: *const c_char, end: *mut *mut c_char, base: c_int) -> c_long {
     // SAFETY: the caller's promise.
     let (negative, magnitude) = unsafe { parse(text, end, base) };
-    let value = if negative {
-        -i128::from(magnitude)
-    } else {
-        i128::from(magnitude)
-    };
+    let value = if negative { -i128::from(magnitude) } else { i128::from(magnitude) };
     c_long::try_from(value).unwrap_or_else(|_| {
         fail(errno::ERANGE);
         if negative { c_long::MIN } else { c_long::MAX }
@@ -32,11 +28,7 @@ pub unsafe extern "C" fn strtol(text: *const c_char, end: *mut *mut c_char, base
 pub unsafe extern "C" fn strtoul(text: *const c_char, end: *mut *mut c_char, base: c_int) -> c_ulong {
     // SAFETY: the caller's promise.
     let (negative, magnitude) = unsafe { parse(text, end, base) };
-    if negative {
-        magnitude.wrapping_neg()
-    } else {
-        magnitude
-    }
+    if negative { magnitude.wrapping_neg() } else { magnitude }
 }
 
 /// What newer headers call [`strtol`].
@@ -81,10 +73,7 @@ unsafe fn parse(text: *const c_char, end: *mut *mut c_char, base: c_int) -> (boo
 
 /// Sign, magnitude and length of the number that `text` begins with; all zero if there is none.
 fn number(text: &[u8], base: c_int) -> (bool, u64, usize) {
-    let blank = text
-        .iter()
-        .take_while(|byte| matches!(byte, b' ' | b'\t'..=b'\r'))
-        .count();
+    let blank = text.iter().take_while(|byte| matches!(byte, b' ' | b'\t'..=b'\r')).count();
     let body = text.get(blank..).unwrap_or_default();
     let negative = body.first() == Some(&b'-');
     let signed = usize::from(matches!(body.first(), Some(b'-' | b'+')));
@@ -106,9 +95,9 @@ fn number(text: &[u8], base: c_int) -> (bool, u64, usize) {
     if count == 0 {
         return (false, 0, 0);
     }
-    let magnitude = digits.map(u64::from).try_fold(0_u64, |number, digit| {
-        number.checked_mul(u64::from(base))?.checked_add(digit)
-    });
+    let magnitude = digits
+        .map(u64::from)
+        .try_fold(0_u64, |number, digit| number.checked_mul(u64::from(base))?.checked_add(digit));
     let magnitude = magnitude.unwrap_or_else(|| {
         fail(errno::ERANGE);
         u64::MAX
@@ -169,16 +158,8 @@ pub unsafe extern "C" fn qsort(
         }
     };
     let sift = |mut root: usize, end: usize| {
-        while let Some(left) = root
-            .checked_mul(2)
-            .map(|twice| twice + 1)
-            .filter(|left| *left < end)
-        {
-            let larger = if left + 1 < end && less(left, left + 1) {
-                left + 1
-            } else {
-                left
-            };
+        while let Some(left) = root.checked_mul(2).map(|twice| twice + 1).filter(|left| *left < end) {
+            let larger = if left + 1 < end && less(left, left + 1) { left + 1 } else { left };
             if !less(root, larger) {
                 return;
             }

@@ -87,11 +87,7 @@ fn to_read(word: u32) -> Option<u32> {
 }
 
 fn to_released(word: u32) -> Option<u32> {
-    if word == WRITER {
-        Some(0)
-    } else {
-        word.checked_sub(1)
-    }
+    if word == WRITER { Some(0) } else { word.checked_sub(1) }
 }
 
 /// A lock in C's memory: its first word, which `*_INITIALIZER` sets to zero, as `*_init` does.
@@ -221,11 +217,7 @@ pub extern "C" fn pthread_setspecific(key: c_uint, value: *const c_void) -> c_in
 /// POSIX's `pthread_getspecific`.
 #[cfg_attr(casemate_guest, unsafe(no_mangle))]
 pub extern "C" fn pthread_getspecific(key: c_uint) -> *mut c_void {
-    SPECIFIC.with(|slots| {
-        slots
-            .get(key as usize)
-            .map_or(core::ptr::null_mut(), |slot| slot.get().cast_mut())
-    })
+    SPECIFIC.with(|slots| slots.get(key as usize).map_or(core::ptr::null_mut(), |slot| slot.get().cast_mut()))
 }
 
 /// Registers a destructor of a thread-local value: accepted, and never run, because a guest's thread ends with it.
@@ -247,15 +239,9 @@ mod tests {
         let lock = AtomicU32::new(0);
         // SAFETY: a live lock.
         unsafe {
-            assert_eq!(
-                (pthread_rwlock_rdlock(&lock), pthread_rwlock_rdlock(&lock)),
-                (0, 0)
-            );
+            assert_eq!((pthread_rwlock_rdlock(&lock), pthread_rwlock_rdlock(&lock)), (0, 0));
             assert_eq!(pthread_mutex_trylock(&lock), errno::EBUSY);
-            assert_eq!(
-                (pthread_rwlock_unlock(&lock), pthread_rwlock_unlock(&lock)),
-                (0, 0)
-            );
+            assert_eq!((pthread_rwlock_unlock(&lock), pthread_rwlock_unlock(&lock)), (0, 0));
             assert_eq!(pthread_rwlock_wrlock(&lock), 0);
             assert_eq!(pthread_mutex_trylock(&lock), errno::EBUSY);
             assert_eq!(pthread_rwlock_unlock(&lock), 0);
@@ -268,10 +254,7 @@ mod tests {
         let mut key = 0;
         // SAFETY: points to an integer.
         while unsafe { pthread_key_create(&mut key, core::ptr::null()) } == 0 {
-            assert_eq!(
-                pthread_setspecific(key, core::ptr::without_provenance(usize::MAX)),
-                0
-            );
+            assert_eq!(pthread_setspecific(key, core::ptr::without_provenance(usize::MAX)), 0);
             assert_eq!(pthread_getspecific(key).addr(), usize::MAX);
         }
         assert_eq!(key as usize, KEYS - 1);

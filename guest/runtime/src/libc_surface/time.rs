@@ -34,23 +34,13 @@ pub struct Timeval {
 
 impl Timespec {
     fn from_nanos(nanos: u64) -> Self {
-        Self {
-            seconds: (nanos / NANOS_PER_SECOND) as i64,
-            nanos: (nanos % NANOS_PER_SECOND) as c_long,
-        }
+        Self { seconds: (nanos / NANOS_PER_SECOND) as i64, nanos: (nanos % NANOS_PER_SECOND) as c_long }
     }
 
     /// Nanoseconds; `None` for what is not a time span.
     pub(crate) fn to_nanos(self) -> Option<u64> {
-        let nanos = u64::try_from(self.nanos)
-            .ok()
-            .filter(|nanos| *nanos < NANOS_PER_SECOND)?;
-        Some(
-            u64::try_from(self.seconds)
-                .ok()?
-                .saturating_mul(NANOS_PER_SECOND)
-                .saturating_add(nanos),
-        )
+        let nanos = u64::try_from(self.nanos).ok().filter(|nanos| *nanos < NANOS_PER_SECOND)?;
+        Some(u64::try_from(self.seconds).ok()?.saturating_mul(NANOS_PER_SECOND).saturating_add(nanos))
     }
 }
 
@@ -64,11 +54,7 @@ fn is_wall_clock(clock: c_int) -> bool {
 /// `time` points to a timespec.
 #[cfg_attr(casemate_guest, unsafe(no_mangle))]
 pub unsafe extern "C" fn clock_gettime(clock: c_int, time: *mut Timespec) -> c_int {
-    let nanos = if is_wall_clock(clock) {
-        clock::unix_ns()
-    } else {
-        clock::monotonic_ns()
-    };
+    let nanos = if is_wall_clock(clock) { clock::unix_ns() } else { clock::monotonic_ns() };
     // SAFETY: the caller's promise.
     unsafe { *time = Timespec::from_nanos(nanos) };
     0
@@ -98,10 +84,7 @@ pub unsafe extern "C" fn gettimeofday(time: *mut Timeval, _zone: *mut u8) -> c_i
     if !time.is_null() {
         // SAFETY: the caller's promise.
         unsafe {
-            *time = Timeval {
-                seconds: (micros / 1_000_000) as i64,
-                micros: (micros % 1_000_000) as c_long,
-            }
+            *time = Timeval { seconds: (micros / 1_000_000) as i64, micros: (micros % 1_000_000) as c_long }
         };
     }
     0
@@ -158,34 +141,10 @@ mod tests {
 
     #[test]
     fn time_spans_round_trip_and_nonsense_is_refused() {
-        let span = Timespec {
-            seconds: 3,
-            nanos: 999_999_999,
-        };
+        let span = Timespec { seconds: 3, nanos: 999_999_999 };
         assert_eq!(span.to_nanos().map(Timespec::from_nanos), Some(span));
-        assert_eq!(
-            Timespec {
-                seconds: -1,
-                nanos: 0
-            }
-            .to_nanos(),
-            None
-        );
-        assert_eq!(
-            Timespec {
-                seconds: 0,
-                nanos: 1_000_000_000
-            }
-            .to_nanos(),
-            None
-        );
-        assert_eq!(
-            Timespec {
-                seconds: i64::MAX,
-                nanos: 0
-            }
-            .to_nanos(),
-            Some(u64::MAX)
-        );
+        assert_eq!(Timespec { seconds: -1, nanos: 0 }.to_nanos(), None);
+        assert_eq!(Timespec { seconds: 0, nanos: 1_000_000_000 }.to_nanos(), None);
+        assert_eq!(Timespec { seconds: i64::MAX, nanos: 0 }.to_nanos(), Some(u64::MAX));
     }
 }

@@ -223,10 +223,7 @@ impl Driver {
         if header.src_cid != HOST_CID || header.dst_cid != self.guest_cid || !fits {
             return;
         }
-        let key = Key {
-            host_port: header.src_port,
-            guest_port: header.dst_port,
-        };
+        let key = Key { host_port: header.src_port, guest_port: header.dst_port };
         let known = header.kind == TYPE_STREAM && self.connections.get(&key).is_some_and(|known| !known.over);
         match (header.op, known) {
             (_, true) => self.on_connection_packet(key, &header, address + HEADER_SIZE as u64),
@@ -300,8 +297,7 @@ impl Driver {
             && !connection.owned
             && let Some(connection) = self.connections.remove(&key)
         {
-            self.wakes
-                .extend([connection.reader, connection.writer].into_iter().flatten());
+            self.wakes.extend([connection.reader, connection.writer].into_iter().flatten());
         }
     }
 

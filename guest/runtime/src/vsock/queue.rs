@@ -82,15 +82,8 @@ impl Queue {
         let mut transport = FixedTransport { doorbell };
         let inner = VirtQueue::new(&mut transport, direction.index(), false, false)?;
         let free = (0..shared::QUEUE_SIZE).rev().collect();
-        let mut queue = Self {
-            direction,
-            region,
-            inner,
-            transport,
-            held: [None; SIZE],
-            free,
-            listening: true,
-        };
+        let mut queue =
+            Self { direction, region, inner, transport, held: [None; SIZE], free, listening: true };
         queue.set_listening(false);
         Ok(queue)
     }
@@ -122,9 +115,7 @@ impl Queue {
                 Direction::Tx => self.inner.add(&[data], &mut []),
             }
         }?;
-        let held = self.held.get_mut(usize::from(token)).ok_or(Error::Corrupt {
-            queue: self.direction,
-        })?;
+        let held = self.held.get_mut(usize::from(token)).ok_or(Error::Corrupt { queue: self.direction })?;
         *held = Some(buffer);
         Ok(())
     }
@@ -132,9 +123,7 @@ impl Queue {
     /// Takes back the next buffer that the device is done with: which, where, and how many bytes the device claims
     /// to have written, at most the size of the buffer.
     pub fn retire(&mut self) -> Result<Option<(u16, u64, usize)>, Error> {
-        let corrupt = Error::Corrupt {
-            queue: self.direction,
-        };
+        let corrupt = Error::Corrupt { queue: self.direction };
         let Some(token) = self.inner.peek_used() else {
             return Ok(None);
         };
@@ -152,11 +141,7 @@ impl Queue {
             }
         };
         let written = written.map_err(|_| corrupt)? as usize;
-        Ok(Some((
-            buffer,
-            self.direction.buffer_address(buffer),
-            written.min(BUFFER_SIZE),
-        )))
+        Ok(Some((buffer, self.direction.buffer_address(buffer), written.min(BUFFER_SIZE))))
     }
 
     /// Puts a buffer that came from [`Queue::retire`] or [`Queue::take_free`] among the free ones.
@@ -189,9 +174,7 @@ impl Queue {
 
     fn buffer<'a>(&self, buffer: u16, len: usize) -> Result<&'a mut [u8], Error> {
         let address = self.direction.buffer_address(buffer);
-        let pointer = self.region.pointer(address, len).ok_or(Error::Corrupt {
-            queue: self.direction,
-        })?;
+        let pointer = self.region.pointer(address, len).ok_or(Error::Corrupt { queue: self.direction })?;
         // SAFETY: the bytes are mapped (`Region`), and the slice only carries the address through `VirtQueue` to
         // `FixedHal`: neither reads or writes through it.
         Ok(unsafe { slice::from_raw_parts_mut(pointer.as_ptr(), len) })
@@ -244,9 +227,7 @@ unsafe impl Hal for FixedHal {
 
     unsafe fn share(buffer: NonNull<[u8]>, _direction: BufferDirection) -> PhysAddr {
         // An address outside the region becomes 0, which the device refuses.
-        region()
-            .and_then(|region| region.address(buffer.cast()))
-            .unwrap_or(0)
+        region().and_then(|region| region.address(buffer.cast())).unwrap_or(0)
     }
 
     unsafe fn unshare(_paddr: PhysAddr, _buffer: NonNull<[u8]>, _direction: BufferDirection) {}
@@ -273,11 +254,7 @@ impl Transport for FixedTransport {
     }
 
     fn notify(&mut self, queue: u16) {
-        let request = if queue == 0 {
-            Doorbell::VsockRx
-        } else {
-            Doorbell::VsockTx
-        };
+        let request = if queue == 0 { Doorbell::VsockRx } else { Doorbell::VsockTx };
         (self.doorbell)(request.value(0));
     }
 
@@ -294,31 +271,11 @@ impl Transport for FixedTransport {
     }
 
     fn queue_set(&mut self, queue: u16, size: u32, table: PhysAddr, available: PhysAddr, used: PhysAddr) {
-        let base = if queue == 0 {
-            shared::RX_QUEUE
-        } else {
-            shared::TX_QUEUE
-        };
-        assert_eq!(
-            size,
-            u32::from(shared::QUEUE_SIZE),
-            "queue size differs from the ABI"
-        );
-        assert_eq!(
-            available,
-            base + shared::AVAIL_OFFSET,
-            "available ring lies elsewhere than the ABI says"
-        );
-        assert_eq!(
-            table + DESCRIPTOR_SIZE * u64::from(size),
-            available,
-            "descriptor table lies elsewhere"
-        );
-        assert_eq!(
-            used,
-            base + shared::USED_OFFSET,
-            "used ring lies elsewhere than the ABI says"
-        );
+        let base = if queue == 0 { shared::RX_QUEUE } else { shared::TX_QUEUE };
+        assert_eq!(size, u32::from(shared::QUEUE_SIZE), "queue size differs from the ABI");
+        assert_eq!(available, base + shared::AVAIL_OFFSET, "available ring lies elsewhere than the ABI says");
+        assert_eq!(table + DESCRIPTOR_SIZE * u64::from(size), available, "descriptor table lies elsewhere");
+        assert_eq!(used, base + shared::USED_OFFSET, "used ring lies elsewhere than the ABI says");
     }
 
     fn queue_unset(&mut self, _queue: u16) {}

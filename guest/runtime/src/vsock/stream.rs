@@ -51,15 +51,7 @@ impl VsockListener {
     /// [`VsockListener::accept`] for those who write their own futures.
     pub fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<(VsockStream, VsockAddr)>> {
         let accepted = with(|driver| driver.poll_accept(self.port, context.waker()))?;
-        accepted.map_ok(|key| {
-            (
-                VsockStream { key },
-                VsockAddr {
-                    cid: HOST_CID,
-                    port: key.host_port,
-                },
-            )
-        })
+        accepted.map_ok(|key| (VsockStream { key }, VsockAddr { cid: HOST_CID, port: key.host_port }))
     }
 }
 
@@ -83,10 +75,7 @@ impl VsockStream {
 
     /// The other end.
     pub fn peer_addr(&self) -> VsockAddr {
-        VsockAddr {
-            cid: HOST_CID,
-            port: self.key.host_port,
-        }
+        VsockAddr { cid: HOST_CID, port: self.key.host_port }
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Driver, Key) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -96,11 +85,7 @@ impl VsockStream {
 
 impl fmt::Debug for VsockStream {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "VsockStream({} <- {}:{})",
-            self.key.guest_port, HOST_CID, self.key.host_port
-        )
+        write!(formatter, "VsockStream({} <- {}:{})", self.key.guest_port, HOST_CID, self.key.host_port)
     }
 }
 

@@ -46,12 +46,7 @@ impl Host {
         let base = NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap();
         // SAFETY: the memory was just allocated for this, and is never freed.
         unsafe { init(base, DEFAULT_GUEST_CID, doorbell) }.unwrap();
-        Self {
-            base,
-            sent: 0,
-            seen: 0,
-            _turn: turn,
-        }
+        Self { base, sent: 0, seen: 0, _turn: turn }
     }
 
     fn at(&self, address: u64, len: usize) -> *mut u8 {
@@ -63,20 +58,13 @@ impl Host {
 
     fn write(&self, address: u64, bytes: &[u8]) {
         // SAFETY: `at` checks the range, and the driver holds no references into it.
-        unsafe {
-            self.at(address, bytes.len())
-                .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len())
-        };
+        unsafe { self.at(address, bytes.len()).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
     }
 
     fn read<const N: usize>(&self, address: u64) -> [u8; N] {
         let mut bytes = [0; N];
         // SAFETY: `at` checks the range, and the driver holds no references into it.
-        unsafe {
-            bytes
-                .as_mut_ptr()
-                .copy_from_nonoverlapping(self.at(address, N), N)
-        };
+        unsafe { bytes.as_mut_ptr().copy_from_nonoverlapping(self.at(address, N), N) };
         bytes
     }
 
@@ -154,19 +142,13 @@ fn header(host_port: u32, op: u16) -> Header {
 }
 
 fn data(host_port: u32, len: u32) -> Header {
-    Header {
-        len,
-        ..header(host_port, op::RW)
-    }
+    Header { len, ..header(host_port, op::RW) }
 }
 
 fn read(stream: &mut VsockStream) -> Poll<std::io::Result<Vec<u8>>> {
     let mut bytes = vec![0; 20_000];
     let mut into = ReadBuf::new(&mut bytes);
-    pin!(stream)
-        .as_mut()
-        .poll_read(&mut context(), &mut into)
-        .map_ok(|()| into.filled().to_vec())
+    pin!(stream).as_mut().poll_read(&mut context(), &mut into).map_ok(|()| into.filled().to_vec())
 }
 
 fn write(stream: &mut VsockStream, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
@@ -223,10 +205,7 @@ fn what_is_changed_after_it_was_received_stays_as_it_was() {
     let mut stream = host.open(&mut listener, 1, 100);
     host.packet(&data(1, 5), b"hello");
     poll();
-    host.write(
-        shared::RX_BUFFERS,
-        &vec![0xee; (shared::BUFFER_SIZE * 64) as usize],
-    );
+    host.write(shared::RX_BUFFERS, &vec![0xee; (shared::BUFFER_SIZE * 64) as usize]);
     assert!(matches!(read(&mut stream), Poll::Ready(Ok(bytes)) if bytes == b"hello"));
 }
 
@@ -235,21 +214,12 @@ fn lengths_that_lie_are_dropped() {
     let mut host = Host::new();
     let mut listener = VsockListener::bind(PORT).unwrap();
     let mut stream = host.open(&mut listener, 1, 100);
-    for (len, written) in [
-        (5, 44),
-        (5, 48),
-        (u32::MAX, 49),
-        (12_245, 12_289),
-        (5, 0),
-        (5, 43),
-        (u32::MAX, u32::MAX),
-    ] {
+    for (len, written) in
+        [(5, 44), (5, 48), (u32::MAX, 49), (12_245, 12_289), (5, 0), (5, 43), (u32::MAX, u32::MAX)]
+    {
         host.send(&data(1, len), b"hello", written);
         poll();
-        assert!(
-            read(&mut stream).is_pending(),
-            "{len} bytes in a packet of {written}"
-        );
+        assert!(read(&mut stream).is_pending(), "{len} bytes in a packet of {written}");
     }
     // More than the buffer holds is as much as the buffer holds.
     host.send(&data(1, 5), b"right", u32::MAX);
@@ -261,26 +231,11 @@ fn lengths_that_lie_are_dropped() {
 fn a_full_ring_makes_writers_wait_and_nothing_is_lost() {
     let mut host = Host::new();
     let mut listener = VsockListener::bind(PORT).unwrap();
-    let mut streams: Vec<_> = (0..100)
-        .map(|port| host.open(&mut listener, port, 65_536))
-        .collect();
-    let accepted: Vec<_> = streams
-        .iter_mut()
-        .map(|stream| write(stream, b"x").is_ready())
-        .collect();
-    assert_eq!(
-        accepted.iter().filter(|accepted| **accepted).count(),
-        shared::QUEUE_SIZE as usize
-    );
-    assert!(
-        prepare_idle(),
-        "there is nothing to do until the host returns a buffer"
-    );
-    assert_eq!(
-        host.read::<2>(shared::TX_QUEUE + shared::AVAIL_OFFSET),
-        [0, 0],
-        "asks to be woken"
-    );
+    let mut streams: Vec<_> = (0..100).map(|port| host.open(&mut listener, port, 65_536)).collect();
+    let accepted: Vec<_> = streams.iter_mut().map(|stream| write(stream, b"x").is_ready()).collect();
+    assert_eq!(accepted.iter().filter(|accepted| **accepted).count(), shared::QUEUE_SIZE as usize);
+    assert!(prepare_idle(), "there is nothing to do until the host returns a buffer");
+    assert_eq!(host.read::<2>(shared::TX_QUEUE + shared::AVAIL_OFFSET), [0, 0], "asks to be woken");
     assert_eq!(host.receive().unwrap().op, op::RW);
     assert!(!prepare_idle(), "a buffer came back");
     // Streams are dropped while the ring is full: the host hears of all of them in the end.
@@ -298,15 +253,9 @@ fn a_full_ring_makes_writers_wait_and_nothing_is_lost() {
 #[test]
 fn a_corrupt_ring_closes_the_channel_with_an_error() {
     let corruptions: [(Direction, Corruption); 3] = [
-        (Direction::Rx, |host| {
-            host.put_used(shared::RX_QUEUE, host.sent, 64, 100)
-        }),
-        (Direction::Rx, |host| {
-            host.put_used(shared::RX_QUEUE, host.sent, 0xffff, 100)
-        }),
-        (Direction::Tx, |host| {
-            host.put_used(shared::TX_QUEUE, host.seen, 3, 0)
-        }),
+        (Direction::Rx, |host| host.put_used(shared::RX_QUEUE, host.sent, 64, 100)),
+        (Direction::Rx, |host| host.put_used(shared::RX_QUEUE, host.sent, 0xffff, 100)),
+        (Direction::Tx, |host| host.put_used(shared::TX_QUEUE, host.seen, 3, 0)),
     ];
     for (number, (queue, corrupt)) in corruptions.into_iter().enumerate() {
         let mut host = Host::new();
@@ -314,16 +263,11 @@ fn a_corrupt_ring_closes_the_channel_with_an_error() {
         let mut stream = host.open(&mut listener, 1, 100);
         corrupt(&mut host);
         assert!(poll(), "there is an error to be told");
-        let Poll::Ready(Err(error)) = write(&mut stream, b"x") else {
-            panic!("{number}: went unnoticed")
-        };
+        let Poll::Ready(Err(error)) = write(&mut stream, b"x") else { panic!("{number}: went unnoticed") };
         let inner = error.get_ref().unwrap().downcast_ref::<Error>().unwrap();
         assert_eq!(*inner, Error::Corrupt { queue }, "{number}");
         assert!(matches!(read(&mut stream), Poll::Ready(Err(_))));
-        assert!(matches!(
-            listener.poll_accept(&mut context()),
-            Poll::Ready(Err(_))
-        ));
+        assert!(matches!(listener.poll_accept(&mut context()), Poll::Ready(Err(_))));
         assert!(VsockListener::bind(99).is_err());
         assert!(prepare_idle());
     }
@@ -352,10 +296,7 @@ fn forty_thousand_packets_that_are_nearly_right() {
     for _ in 0..400 {
         let mut host = Host::new();
         let mut listener = VsockListener::bind(PORT).unwrap();
-        let mut streams = vec![
-            host.open(&mut listener, 1, 100),
-            host.open(&mut listener, 2, 65_536),
-        ];
+        let mut streams = vec![host.open(&mut listener, 1, 100), host.open(&mut listener, 2, 65_536)];
         for _ in 0..100 {
             let mut header = header(dice.roll(6) as u32, dice.roll(9) as u16);
             header.flags = dice.roll(4) as u32;
@@ -388,14 +329,8 @@ fn forty_thousand_packets_that_are_nearly_right() {
         }
         failed += u32::from(VsockListener::bind(1000).is_err());
     }
-    assert!(
-        failed > 10 && failed < 390,
-        "{failed} of 400 were found to be corrupt"
-    );
-    assert!(
-        delivered > 100_000,
-        "hardly anything got through: {delivered} bytes"
-    );
+    assert!(failed > 10 && failed < 390, "{failed} of 400 were found to be corrupt");
+    assert!(delivered > 100_000, "hardly anything got through: {delivered} bytes");
 }
 
 #[test]

@@ -90,9 +90,7 @@ async fn greet(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
             break;
         }
     }
-    let port = line
-        .strip_prefix(HANDSHAKE)
-        .and_then(|rest| rest.strip_suffix(b"\n"));
+    let port = line.strip_prefix(HANDSHAKE).and_then(|rest| rest.strip_suffix(b"\n"));
     let port = port.and_then(|port| std::str::from_utf8(port).ok()?.trim_end().parse::<u32>().ok());
     match port {
         Some(_) => {

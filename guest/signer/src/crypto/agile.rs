@@ -28,9 +28,7 @@ pub fn digest_of<'a>(
     }
     match (algorithm.hash(), message_type) {
         (Some(hash), MessageType::Raw) => Ok(Digested::Digest(digest(hash, message))),
-        (Some(hash), _) => Digest::import_less_safe(message, hash)
-            .map(Digested::Digest)
-            .map_err(|_| wrong()),
+        (Some(hash), _) => Digest::import_less_safe(message, hash).map(Digested::Digest).map_err(|_| wrong()),
         (None, MessageType::ExternalMu) => message.try_into().map(Digested::Mu).map_err(|_| wrong()),
         (None, _) => Ok(Digested::Whole(message)),
     }

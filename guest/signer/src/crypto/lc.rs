@@ -14,9 +14,7 @@ use super::{CryptoError, NotGenuine};
 
 const SIGNATURE_LEN: usize = 64;
 /// DER of an Ed25519 SubjectPublicKeyInfo before the 32 bytes of the key (RFC 8410, section 4).
-const ED25519_SPKI: [u8; 12] = [
-    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
-];
+const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// Ed25519ph with an empty context (RFC 8032, section 5.1).
 pub(super) fn ed25519ph_sign(pair: &Ed25519KeyPair, message: &[u8]) -> Result<Vec<u8>, CryptoError> {
@@ -25,10 +23,7 @@ pub(super) fn ed25519ph_sign(pair: &Ed25519KeyPair, message: &[u8]) -> Result<Ve
     let seed: Curve25519SeedBin<'_> = seed.as_be_bytes().map_err(failed)?;
     // aws-lc's private key is seed and public key in a row.
     let mut private = Zeroizing::new([0u8; 64]);
-    for (to, from) in private
-        .iter_mut()
-        .zip(seed.as_ref().iter().chain(pair.public_key().as_ref()))
-    {
+    for (to, from) in private.iter_mut().zip(seed.as_ref().iter().chain(pair.public_key().as_ref())) {
         *to = *from;
     }
     let mut signature = [0u8; SIGNATURE_LEN];
@@ -44,19 +39,13 @@ pub(super) fn ed25519ph_sign(pair: &Ed25519KeyPair, message: &[u8]) -> Result<Ve
             0,
         )
     };
-    if done == 1 {
-        Ok(signature.to_vec())
-    } else {
-        Err(CryptoError::Library("Ed25519ph signing"))
-    }
+    if done == 1 { Ok(signature.to_vec()) } else { Err(CryptoError::Library("Ed25519ph signing")) }
 }
 
 /// Verifies Ed25519ph with an empty context against a SubjectPublicKeyInfo.
 pub(super) fn ed25519ph_verify(spki: &[u8], message: &[u8], signature: &[u8]) -> Result<(), NotGenuine> {
-    let public: &[u8; 32] = spki
-        .strip_prefix(&ED25519_SPKI)
-        .and_then(|key| key.try_into().ok())
-        .ok_or(NotGenuine)?;
+    let public: &[u8; 32] =
+        spki.strip_prefix(&ED25519_SPKI).and_then(|key| key.try_into().ok()).ok_or(NotGenuine)?;
     let signature: &[u8; SIGNATURE_LEN] = signature.try_into().map_err(|_| NotGenuine)?;
     // SAFETY: `signature` and `public` are references to arrays of the 64 and 32 bytes that are read, `message` is
     // read for its own length, and a null context is allowed with length 0.
@@ -130,10 +119,7 @@ impl Key {
     }
 
     fn parse(der: &[u8], parser: unsafe extern "C" fn(*mut sys::CBS) -> *mut sys::EVP_PKEY) -> Option<Self> {
-        let mut cbs = sys::CBS {
-            data: der.as_ptr(),
-            len: der.len(),
-        };
+        let mut cbs = sys::CBS { data: der.as_ptr(), len: der.len() };
         // SAFETY: `cbs` describes `der`, which outlives the call; a CBS is only ever read within its bounds. The
         // parser returns null or a key that is ours to free.
         let key = unsafe { parser(&raw mut cbs) };

@@ -22,10 +22,7 @@ impl MacKey {
     /// A key of these bytes, for known answers.
     #[cfg(feature = "selftest")]
     pub(crate) fn from_bytes(algorithm: MacAlgorithm, secret: &[u8]) -> Self {
-        Self {
-            algorithm,
-            secret: Zeroizing::new(secret.to_vec()),
-        }
+        Self { algorithm, secret: Zeroizing::new(secret.to_vec()) }
     }
 
     /// The MAC of the message.

@@ -53,7 +53,5 @@ pub struct NotGenuine;
 
 /// Fills `out` from the signer's only generator.
 pub fn random(out: &mut [u8]) -> Result<(), CryptoError> {
-    SystemRandom::new()
-        .fill(out)
-        .map_err(|_| CryptoError::Library("random number generation"))
+    SystemRandom::new().fill(out).map_err(|_| CryptoError::Library("random number generation"))
 }

@@ -41,11 +41,7 @@ impl OaepKey {
         let spki = public.as_der().map_err(failed)?.as_ref().to_vec();
         let encrypting = OaepPublicEncryptingKey::new(public).map_err(failed)?;
         let decrypting = OaepPrivateDecryptingKey::new(key).map_err(failed)?;
-        Ok(Self {
-            decrypting,
-            encrypting,
-            spki,
-        })
+        Ok(Self { decrypting, encrypting, spki })
     }
 
     /// The SubjectPublicKeyInfo.
@@ -79,11 +75,8 @@ impl OaepKey {
     ) -> Result<Zeroizing<Vec<u8>>, NotGenuine> {
         let padding = padding(algorithm).ok_or(NotGenuine)?;
         let mut plaintext = Zeroizing::new(vec![0; self.decrypting.min_output_size()]);
-        let length = self
-            .decrypting
-            .decrypt(padding, ciphertext, &mut plaintext, None)
-            .map_err(|_| NotGenuine)?
-            .len();
+        let length =
+            self.decrypting.decrypt(padding, ciphertext, &mut plaintext, None).map_err(|_| NotGenuine)?.len();
         plaintext.truncate(length);
         Ok(plaintext)
     }

@@ -28,8 +28,7 @@ impl SigningKey {
 
     pub(super) fn spki(&self) -> Result<Vec<u8>, CryptoError> {
         let der = self.0.verifying_key().to_public_key_der();
-        der.map(|der| der.into_vec())
-            .map_err(|_| CryptoError::Library("public key encoding"))
+        der.map(|der| der.into_vec()).map_err(|_| CryptoError::Library("public key encoding"))
     }
 
     pub(super) fn sign_digest(&self, digest: &[u8]) -> Result<Vec<u8>, CryptoError> {
@@ -43,8 +42,6 @@ impl SigningKey {
 
 pub(super) fn verify_digest(spki: &[u8], digest: &[u8], signature: &[u8]) -> Result<(), NotGenuine> {
     let key = k256::ecdsa::VerifyingKey::from_public_key_der(spki).map_err(|_| NotGenuine)?;
-    let signature = Signature::from_der(signature)
-        .map_err(|_| NotGenuine)?
-        .normalize_s();
+    let signature = Signature::from_der(signature).map_err(|_| NotGenuine)?.normalize_s();
     key.verify_prehash(digest, &signature).map_err(|_| NotGenuine)
 }

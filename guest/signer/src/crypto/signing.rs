@@ -49,10 +49,7 @@ impl SigningKey {
     pub(crate) fn ml_dsa_from_seed(spec: KeySpec, seed: &[u8]) -> Result<Self, CryptoError> {
         let wrong = || CryptoError::Key(spec.name());
         let pair = PqdsaKeyPair::from_seed(ml_dsa(spec).ok_or_else(wrong)?, seed).map_err(|_| wrong())?;
-        Ok(Self {
-            spec,
-            secret: Secret::MlDsa(pair),
-        })
+        Ok(Self { spec, secret: Secret::MlDsa(pair) })
     }
 
     /// The Ed25519 key of a 32-byte seed (RFC 8032), for known answers.
@@ -60,10 +57,7 @@ impl SigningKey {
     pub(crate) fn ed25519_from_seed(seed: &[u8]) -> Result<Self, CryptoError> {
         let wrong = |_| CryptoError::Key(KeySpec::Ed25519.name());
         let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(wrong)?;
-        Ok(Self {
-            spec: KeySpec::Ed25519,
-            secret: Secret::Ed25519(pair),
-        })
+        Ok(Self { spec: KeySpec::Ed25519, secret: Secret::Ed25519(pair) })
     }
 
     /// The public half, as SubjectPublicKeyInfo.
@@ -90,21 +84,16 @@ impl SigningKey {
             (Secret::Rsa(key), Digested::Digest(digest)) => {
                 let mut signature = vec![0; key.public_modulus_len()];
                 let encoding = rsa_encoding(algorithm).ok_or(mismatch)?;
-                key.sign_digest(encoding, digest, &mut signature)
-                    .map_err(failed)?;
+                key.sign_digest(encoding, digest, &mut signature).map_err(failed)?;
                 Ok(signature)
             }
-            (Secret::Ecdsa(key), Digested::Digest(digest)) => key
-                .sign_digest(digest)
-                .map(|signature| signature.as_ref().to_vec())
-                .map_err(failed),
+            (Secret::Ecdsa(key), Digested::Digest(digest)) => {
+                key.sign_digest(digest).map(|signature| signature.as_ref().to_vec()).map_err(failed)
+            }
             (Secret::Secp256k1(key), Digested::Digest(digest)) => key.sign_digest(digest.as_ref()),
             (Secret::Ed25519(key), Digested::Whole(message)) => match algorithm {
                 SigningAlgorithm::Ed25519ph => lc::ed25519ph_sign(key, message),
-                _ => key
-                    .try_sign(message)
-                    .map(|signature| signature.as_ref().to_vec())
-                    .map_err(failed),
+                _ => key.try_sign(message).map(|signature| signature.as_ref().to_vec()).map_err(failed),
             },
             (Secret::MlDsa(key), Digested::Whole(message)) => {
                 let mut signature = vec![0; key.algorithm().signature_len()];

@@ -173,14 +173,9 @@ impl KeySpec {
     pub const fn signing_algorithms(self) -> &'static [SigningAlgorithm] {
         use SigningAlgorithm as A;
         match self {
-            Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => &[
-                A::Pkcs1Sha256,
-                A::Pkcs1Sha384,
-                A::Pkcs1Sha512,
-                A::PssSha256,
-                A::PssSha384,
-                A::PssSha512,
-            ],
+            Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => {
+                &[A::Pkcs1Sha256, A::Pkcs1Sha384, A::Pkcs1Sha512, A::PssSha256, A::PssSha384, A::PssSha512]
+            }
             Self::P256 | Self::Secp256k1 => &[A::EcdsaSha256],
             Self::P384 => &[A::EcdsaSha384],
             Self::P521 => &[A::EcdsaSha512],

@@ -39,18 +39,14 @@ impl SymmetricKey {
     pub fn seal(&self, salt: &[u8; SALT_LEN], aad: &[u8], text: &mut Vec<u8>) -> Result<(), CryptoError> {
         let failed = |_| CryptoError::Library("encryption");
         let (key, nonce) = self.message_key(salt).map_err(failed)?;
-        key.seal_in_place_append_tag(nonce, Aad::from(aad), text)
-            .map_err(failed)
+        key.seal_in_place_append_tag(nonce, Aad::from(aad), text).map_err(failed)
     }
 
     /// Decrypts a ciphertext with its tag.
     pub fn open(&self, salt: &[u8; SALT_LEN], aad: &[u8], sealed: &[u8]) -> Result<Opened, NotGenuine> {
         let (key, nonce) = self.message_key(salt).map_err(|_| NotGenuine)?;
         let mut text = Zeroizing::new(sealed.to_vec());
-        let length = key
-            .open_in_place(nonce, Aad::from(aad), &mut text)
-            .map_err(|_| NotGenuine)?
-            .len();
+        let length = key.open_in_place(nonce, Aad::from(aad), &mut text).map_err(|_| NotGenuine)?.len();
         text.truncate(length);
         Ok(text)
     }
@@ -68,10 +64,7 @@ impl SymmetricKey {
         }
         let (key, rest) = derived.split_at(KEY_LEN);
         let (nonce, _) = rest.split_at(NONCE_LEN);
-        Ok((
-            LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key)?),
-            Nonce::try_assume_unique_for_key(nonce)?,
-        ))
+        Ok((LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key)?), Nonce::try_assume_unique_for_key(nonce)?))
     }
 }
 
@@ -86,10 +79,7 @@ pub(crate) fn aes_256_gcm_open(
     let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).map_err(|_| NotGenuine)?);
     let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| NotGenuine)?;
     let mut text = Zeroizing::new(sealed.to_vec());
-    let length = key
-        .open_in_place(nonce, Aad::from(aad), &mut text)
-        .map_err(|_| NotGenuine)?
-        .len();
+    let length = key.open_in_place(nonce, Aad::from(aad), &mut text).map_err(|_| NotGenuine)?.len();
     text.truncate(length);
     Ok(text)
 }

@@ -37,29 +37,21 @@ pub(super) async fn attest(signer: &Signer, request: Request<Incoming>) -> Resul
     let body = body::receive(signer, request).await?;
     let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
     let request: AttestationRequest = serde_json::from_slice(body).map_err(|error| {
-        KmsError::new(
-            ErrorKind::Serialization,
-            format!("The request is malformed: {error}"),
-        )
+        KmsError::new(ErrorKind::Serialization, format!("The request is malformed: {error}"))
     })?;
     check(&request)?;
     let bytes = |blob: &'_ Option<Blob>| blob.as_ref().map(|blob| blob.0.clone());
-    let (user_data, nonce, key) = (
-        bytes(&request.user_data),
-        bytes(&request.nonce),
-        bytes(&request.public_key),
-    );
-    let document = signer
-        .platform
-        .attest(user_data.as_deref(), nonce.as_deref(), key.as_deref())
-        .map_err(|error| match error {
-            AttestError::NotSealed => KmsError::unsupported(error.to_string()),
-            AttestError::Refused(_) => KmsError::new(ErrorKind::Internal, error.to_string()),
+    let (user_data, nonce, key) =
+        (bytes(&request.user_data), bytes(&request.nonce), bytes(&request.public_key));
+    let document =
+        signer.platform.attest(user_data.as_deref(), nonce.as_deref(), key.as_deref()).map_err(|error| {
+            match error {
+                AttestError::NotSealed => KmsError::unsupported(error.to_string()),
+                AttestError::Refused(_) => KmsError::new(ErrorKind::Internal, error.to_string()),
+            }
         })?;
-    let json = serde_json::to_vec(&AttestationResponse {
-        document: Blob(document),
-    })
-    .map_err(|_| KmsError::internal("Encoding the response"))?;
+    let json = serde_json::to_vec(&AttestationResponse { document: Blob(document) })
+        .map_err(|_| KmsError::internal("Encoding the response"))?;
     Ok(Reply::json(json))
 }
 
@@ -70,11 +62,7 @@ fn check(request: &AttestationRequest) -> Result<(), KmsError> {
     check.blob("user_data", &request.user_data, 0, 512);
     check.blob("public_key", &request.public_key, 0, 1024);
     check.done()?;
-    if request
-        .user_data
-        .as_ref()
-        .is_some_and(|data| data.0.starts_with(RESERVED))
-    {
+    if request.user_data.as_ref().is_some_and(|data| data.0.starts_with(RESERVED)) {
         return Err(KmsError::validation(
             "user_data must not begin with \"casemate:\": that prefix marks statements of the guest itself.",
         ));

@@ -57,11 +57,7 @@ pub(super) async fn receive(
 
 async fn collect(signer: &Signer, mut body: Incoming) -> Result<Zeroizing<Vec<u8>>, Reply> {
     let limits = &signer.limits;
-    let mut share = Share {
-        used: &signer.in_flight,
-        limit: limits.bodies_in_flight,
-        held: 0,
-    };
+    let mut share = Share { used: &signer.in_flight, limit: limits.bodies_in_flight, held: 0 };
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > limits.body_bytes {
         return Err(too_large(limits.body_bytes));

@@ -26,33 +26,18 @@ impl Reply {
     /// The response of a KMS operation. The JSON is erased once hyper has let go of it.
     pub(super) fn kms(json: Zeroizing<Vec<u8>>) -> Self {
         let body = Bytes::from_owner(Erased(json));
-        Self {
-            status: StatusCode::OK,
-            content_type: AWS_JSON,
-            body,
-            close: false,
-        }
+        Self { status: StatusCode::OK, content_type: AWS_JSON, body, close: false }
     }
 
     /// Plain JSON.
     pub(super) fn json(json: Vec<u8>) -> Self {
-        Self {
-            status: StatusCode::OK,
-            content_type: JSON,
-            body: json.into(),
-            close: false,
-        }
+        Self { status: StatusCode::OK, content_type: JSON, body: json.into(), close: false }
     }
 
     /// An error with a status of its own.
     pub(super) fn error(status: u16, error: &KmsError) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self {
-            status,
-            content_type: AWS_JSON,
-            body: error.to_json().into(),
-            close: false,
-        }
+        Self { status, content_type: AWS_JSON, body: error.to_json().into(), close: false }
     }
 
     /// The connection ends after this: the rest of the request has not been read.
@@ -66,10 +51,8 @@ impl Reply {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, self.content_type);
-        headers.insert(
-            CACHE_CONTROL,
-            HeaderValue::from_static("no-cache, no-store, must-revalidate, private"),
-        );
+        headers
+            .insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate, private"));
         if let Ok(id) = HeaderValue::from_str(request_id) {
             headers.insert("x-amzn-requestid", id);
         }

@@ -19,11 +19,7 @@ pub(super) struct Stall<IO> {
 
 impl<IO> Stall<IO> {
     pub(super) fn new(io: IO, limit: Duration) -> Self {
-        Self {
-            io,
-            limit,
-            waiting: None,
-        }
+        Self { io, limit, waiting: None }
     }
 
     /// Starts the clock when a write has to wait, stops it when one gets through.
@@ -35,10 +31,9 @@ impl<IO> Stall<IO> {
         let limit = self.limit;
         let clock = self.waiting.get_or_insert_with(|| Box::pin(sleep(limit)));
         match clock.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "the client does not read",
-            ))),
+            Poll::Ready(()) => {
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
+            }
             Poll::Pending => Poll::Pending,
         }
     }

@@ -27,20 +27,11 @@ pub(super) fn encrypt(signer: &Signer, request: EncryptRequest) -> Result<Encryp
     let key_id = request.key_id.unwrap_or_default();
     let key = resolve::usable(signer, &key_id, KeyUsage::EncryptDecrypt, "Encrypt")?;
     suits(&key, algorithm, &request.encryption_context)?;
-    let plaintext = request
-        .plaintext
-        .as_ref()
-        .map(SecretBlob::as_ref)
-        .unwrap_or_default();
+    let plaintext = request.plaintext.as_ref().map(SecretBlob::as_ref).unwrap_or_default();
     let ciphertext = match &key.material {
         Material::Symmetric(secret) => {
             dry_run(request.dry_run)?;
-            ciphertext::seal(
-                secret,
-                &key.id,
-                &request.encryption_context.unwrap_or_default(),
-                plaintext,
-            )?
+            ciphertext::seal(secret, &key.id, &request.encryption_context.unwrap_or_default(), plaintext)?
         }
         Material::Oaep(secret) => {
             let longest = secret.longest_plaintext(algorithm).unwrap_or_default();
@@ -93,11 +84,7 @@ pub(super) fn decrypt(signer: &Signer, request: DecryptRequest) -> Result<Decryp
     check.done()?;
     no_grants(&request.grant_tokens)?;
     no_recipient(&request.recipient)?;
-    let blob = request
-        .ciphertext_blob
-        .as_ref()
-        .map(Blob::as_ref)
-        .unwrap_or_default();
+    let blob = request.ciphertext_blob.as_ref().map(Blob::as_ref).unwrap_or_default();
     let algorithm = algorithm.unwrap_or(EncryptionAlgorithm::Symmetric);
     let parsed = match algorithm {
         EncryptionAlgorithm::Symmetric => Some(ciphertext::parse(blob)),
@@ -107,10 +94,7 @@ pub(super) fn decrypt(signer: &Signer, request: DecryptRequest) -> Result<Decryp
     let key = resolve::usable(signer, &key_id, KeyUsage::EncryptDecrypt, "Decrypt")?;
     suits(&key, algorithm, &request.encryption_context)?;
     let invalid = || {
-        KmsError::new(
-            ErrorKind::InvalidCiphertext,
-            "The ciphertext or its encryption context is not valid.",
-        )
+        KmsError::new(ErrorKind::InvalidCiphertext, "The ciphertext or its encryption context is not valid.")
     };
     let plaintext = match (&key.material, parsed) {
         (Material::Symmetric(secret), Some(parsed)) => {
@@ -140,12 +124,11 @@ fn named_key(key_id: Option<&str>, parsed: Option<&Option<Parsed<'_>>>) -> Resul
     match (key_id, parsed) {
         (Some(key_id), _) => Ok(key_id.to_owned()),
         (None, Some(Some(parsed))) => Ok(parsed.key.to_string()),
-        (None, Some(None)) => Err(KmsError::new(
-            ErrorKind::InvalidCiphertext,
-            "The ciphertext is not one of this signer's.",
-        )),
-        (None, None) => Err(KmsError::validation(
-            "KeyId is required to decrypt with an asymmetric encryption algorithm.",
-        )),
+        (None, Some(None)) => {
+            Err(KmsError::new(ErrorKind::InvalidCiphertext, "The ciphertext is not one of this signer's."))
+        }
+        (None, None) => {
+            Err(KmsError::validation("KeyId is required to decrypt with an asymmetric encryption algorithm."))
+        }
     }
 }

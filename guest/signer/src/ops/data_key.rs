@@ -55,9 +55,7 @@ fn data_key(
         (Some(DataKeySpec::Aes128), None) => 16,
         (None, Some(Ok(length))) => length,
         _ => {
-            return Err(KmsError::validation(
-                "Please specify either number of bytes or key spec.",
-            ));
+            return Err(KmsError::validation("Please specify either number of bytes or key spec."));
         }
     };
     let key_id = request.key_id.unwrap_or_default();

@@ -30,10 +30,8 @@ pub(super) fn create_key(
     check.text("policy", request.policy.as_deref(), 1, 131_072);
     check.text("description", request.description.as_deref(), 0, 8192);
     let usage = check.one_of::<KeyUsage>("keyUsage", request.key_usage.as_deref());
-    let legacy = check.one_of::<KeySpec>(
-        "customerMasterKeySpec",
-        request.customer_master_key_spec.as_deref(),
-    );
+    let legacy =
+        check.one_of::<KeySpec>("customerMasterKeySpec", request.customer_master_key_spec.as_deref());
     let spec = check.one_of::<KeySpec>("keySpec", request.key_spec.as_deref());
     let origin = check.one_of::<Origin>("origin", request.origin.as_deref());
     check.text("customKeyStoreId", request.custom_key_store_id.as_deref(), 1, 64);
@@ -66,31 +64,21 @@ pub(super) fn create_key(
     let description = request.description.unwrap_or_default();
     let record = KeyRecord::new(id, spec, usage, description, signer.now(), material);
     let record = signer.store.borrow_mut().insert(id, record);
-    Ok(KeyMetadataResponse {
-        key_metadata: metadata(&record),
-    })
+    Ok(KeyMetadataResponse { key_metadata: metadata(&record) })
 }
 
 /// A parameter that would be silently without effect is refused instead.
 fn offered(request: &CreateKeyRequest, origin: Option<Origin>) -> Result<(), KmsError> {
     let refused = [
-        (
-            request.policy.is_some(),
-            "Policy (who may call is settled by who can connect)",
-        ),
+        (request.policy.is_some(), "Policy (who may call is settled by who can connect)"),
         (request.tags.as_ref().is_some_and(|tags| !tags.is_empty()), "Tags"),
         (request.multi_region == Some(true), "MultiRegion"),
-        (
-            origin.is_some_and(|origin| origin != Origin::Kms),
-            "an Origin other than AWS_KMS",
-        ),
+        (origin.is_some_and(|origin| origin != Origin::Kms), "an Origin other than AWS_KMS"),
         (request.custom_key_store_id.is_some(), "CustomKeyStoreId"),
         (request.xks_key_id.is_some(), "XksKeyId"),
     ];
     match refused.iter().find(|(given, _)| *given) {
-        Some((_, what)) => Err(KmsError::unsupported(format!(
-            "This signer does not support {what} yet."
-        ))),
+        Some((_, what)) => Err(KmsError::unsupported(format!("This signer does not support {what} yet."))),
         None => Ok(()),
     }
 }
@@ -98,9 +86,7 @@ fn offered(request: &CreateKeyRequest, origin: Option<Origin>) -> Result<(), Kms
 /// The usage that was asked for, or that goes without saying, if the spec has it.
 fn settle_usage(spec: KeySpec, usage: Option<KeyUsage>) -> Result<KeyUsage, KmsError> {
     if spec.usages().is_empty() {
-        return Err(KmsError::unsupported(format!(
-            "This signer does not support KeySpec {spec} yet."
-        )));
+        return Err(KmsError::unsupported(format!("This signer does not support KeySpec {spec} yet.")));
     }
     let Some(usage) = usage else {
         if spec == KeySpec::Symmetric {
@@ -111,14 +97,10 @@ fn settle_usage(spec: KeySpec, usage: Option<KeyUsage>) -> Result<KeyUsage, KmsE
         ));
     };
     if spec.usages_elsewhere().contains(&usage) {
-        return Err(KmsError::unsupported(format!(
-            "This signer does not support KeyUsage {usage} yet."
-        )));
+        return Err(KmsError::unsupported(format!("This signer does not support KeyUsage {usage} yet.")));
     }
     if !spec.usages().contains(&usage) {
-        return Err(KmsError::validation(format!(
-            "KeyUsage {usage} is not compatible with KeySpec {spec}"
-        )));
+        return Err(KmsError::validation(format!("KeyUsage {usage} is not compatible with KeySpec {spec}")));
     }
     Ok(usage)
 }
@@ -136,9 +118,7 @@ fn generate(spec: KeySpec, usage: KeyUsage) -> Result<Material, KmsError> {
             Material::Signing(Box::new((key, public)))
         }
         _ => {
-            return Err(KmsError::unsupported(format!(
-                "This signer does not support KeyUsage {usage} yet."
-            )));
+            return Err(KmsError::unsupported(format!("This signer does not support KeyUsage {usage} yet.")));
         }
     })
 }
@@ -166,10 +146,7 @@ pub(super) fn metadata(key: &KeyRecord) -> KeyMetadata {
     }
 }
 
-type Algorithms = (
-    &'static [crate::crypto::EncryptionAlgorithm],
-    &'static [crate::crypto::SigningAlgorithm],
-);
+type Algorithms = (&'static [crate::crypto::EncryptionAlgorithm], &'static [crate::crypto::SigningAlgorithm]);
 
 /// The algorithms that spec and usage together leave.
 fn algorithms(key: &KeyRecord) -> Algorithms {
@@ -190,9 +167,7 @@ pub(super) fn describe_key(
     check.done()?;
     no_grants(&request.grant_tokens)?;
     let key = resolve::find(signer, &request.key_id.unwrap_or_default())?;
-    Ok(KeyMetadataResponse {
-        key_metadata: metadata(&key),
-    })
+    Ok(KeyMetadataResponse { key_metadata: metadata(&key) })
 }
 
 pub(super) fn list_keys(signer: &Signer, request: ListKeysRequest) -> Result<ListKeysResponse, KmsError> {
@@ -200,17 +175,11 @@ pub(super) fn list_keys(signer: &Signer, request: ListKeysRequest) -> Result<Lis
     check.number("limit", request.limit, 1, 1000);
     check.text("marker", request.marker.as_deref(), 1, 1024);
     check.done()?;
-    let limit = request
-        .limit
-        .and_then(|limit| usize::try_from(limit).ok())
-        .unwrap_or(100);
+    let limit = request.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(100);
     // A marker is the id of the last key of the page before; that key may be gone by now.
     let after = match request.marker {
         Some(marker) => Some(KeyId::parse(&marker).ok_or_else(|| {
-            KmsError::new(
-                ErrorKind::InvalidMarker,
-                "The marker is not one that ListKeys returned.",
-            )
+            KmsError::new(ErrorKind::InvalidMarker, "The marker is not one that ListKeys returned.")
         })?),
         None => None,
     };
@@ -218,14 +187,7 @@ pub(super) fn list_keys(signer: &Signer, request: ListKeysRequest) -> Result<Lis
     Ok(ListKeysResponse {
         next_marker: page.ids.last().filter(|_| page.more).map(ToString::to_string),
         truncated: page.more,
-        keys: page
-            .ids
-            .iter()
-            .map(|id| KeyListEntry {
-                key_id: id.to_string(),
-                key_arn: id.arn(),
-            })
-            .collect(),
+        keys: page.ids.iter().map(|id| KeyListEntry { key_id: id.to_string(), key_arn: id.arn() }).collect(),
     })
 }
 

@@ -51,10 +51,7 @@ pub(super) fn schedule_key_deletion(
     }
     let days = request.pending_window_in_days.unwrap_or(30);
     let wait = Duration::from_secs(days.unsigned_abs().saturating_mul(24 * 60 * 60));
-    let date = signer
-        .now()
-        .checked_add(wait)
-        .ok_or_else(|| KmsError::internal("Reading the clock"))?;
+    let date = signer.now().checked_add(wait).ok_or_else(|| KmsError::internal("Reading the clock"))?;
     signer.store.borrow_mut().schedule_deletion(&key, date);
     Ok(ScheduleKeyDeletionResponse {
         key_id: key.id.arn(),

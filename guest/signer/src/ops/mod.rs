@@ -21,9 +21,7 @@ type Run = fn(&Signer, &[u8]) -> Result<Zeroizing<Vec<u8>>, KmsError>;
 
 /// Every operation that the signer offers, sorted by name.
 const OPERATIONS: &[(&str, Run)] = &[
-    ("CancelKeyDeletion", |s, b| {
-        typed(s, b, lifecycle::cancel_key_deletion)
-    }),
+    ("CancelKeyDeletion", |s, b| typed(s, b, lifecycle::cancel_key_deletion)),
     ("CreateKey", |s, b| typed(s, b, keys::create_key)),
     ("Decrypt", |s, b| typed(s, b, crypt::decrypt)),
     ("DescribeKey", |s, b| typed(s, b, keys::describe_key)),
@@ -31,16 +29,12 @@ const OPERATIONS: &[(&str, Run)] = &[
     ("EnableKey", |s, b| typed(s, b, lifecycle::enable_key)),
     ("Encrypt", |s, b| typed(s, b, crypt::encrypt)),
     ("GenerateDataKey", |s, b| typed(s, b, data_key::generate_data_key)),
-    ("GenerateDataKeyWithoutPlaintext", |s, b| {
-        typed(s, b, data_key::generate_data_key_without_plaintext)
-    }),
+    ("GenerateDataKeyWithoutPlaintext", |s, b| typed(s, b, data_key::generate_data_key_without_plaintext)),
     ("GenerateMac", |s, b| typed(s, b, mac::generate_mac)),
     ("GenerateRandom", |s, b| typed(s, b, random::generate_random)),
     ("GetPublicKey", |s, b| typed(s, b, keys::get_public_key)),
     ("ListKeys", |s, b| typed(s, b, keys::list_keys)),
-    ("ScheduleKeyDeletion", |s, b| {
-        typed(s, b, lifecycle::schedule_key_deletion)
-    }),
+    ("ScheduleKeyDeletion", |s, b| typed(s, b, lifecycle::schedule_key_deletion)),
     ("Sign", |s, b| typed(s, b, sign::sign)),
     ("Verify", |s, b| typed(s, b, sign::verify)),
     ("VerifyMac", |s, b| typed(s, b, mac::verify_mac)),
@@ -67,10 +61,7 @@ fn typed<I: DeserializeOwned, O: Serialize>(
         ));
     }
     let request = serde_json::from_slice(body).map_err(|error| {
-        KmsError::new(
-            ErrorKind::Serialization,
-            format!("The request is malformed: {error}"),
-        )
+        KmsError::new(ErrorKind::Serialization, format!("The request is malformed: {error}"))
     })?;
     let response = operation(signer, request)?;
     // A reserve for the largest response, so that no half-written plaintext is left behind by a reallocation.
@@ -104,9 +95,7 @@ fn no_grants(tokens: &Option<Vec<String>>) -> Result<(), KmsError> {
 /// A caller that names a recipient must not get the plaintext in the clear.
 fn no_recipient<T>(recipient: &Option<T>) -> Result<(), KmsError> {
     match recipient {
-        Some(_) => Err(KmsError::unsupported(
-            "This signer does not support the Recipient parameter yet.",
-        )),
+        Some(_) => Err(KmsError::unsupported("This signer does not support the Recipient parameter yet.")),
         None => Ok(()),
     }
 }

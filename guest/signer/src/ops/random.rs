@@ -23,13 +23,8 @@ pub(super) fn generate_random(
     if request.custom_key_store_id.is_some() {
         return Err(KmsError::unsupported("This signer has no custom key stores."));
     }
-    let length = request
-        .number_of_bytes
-        .and_then(|length| usize::try_from(length).ok())
-        .unwrap_or_default();
+    let length = request.number_of_bytes.and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
     let mut plaintext = Zeroizing::new(vec![0; length]);
     crypto::random(&mut plaintext)?;
-    Ok(GenerateRandomResponse {
-        plaintext: SecretBlob(plaintext),
-    })
+    Ok(GenerateRandomResponse { plaintext: SecretBlob(plaintext) })
 }

@@ -20,9 +20,7 @@ pub(super) fn find(signer: &Signer, key_id: &str) -> Result<Rc<KeyRecord>, KmsEr
 fn parse(key_id: &str) -> Result<KeyId, KmsError> {
     let not_found = |message: String| KmsError::new(ErrorKind::NotFound, message);
     if key_id.starts_with("alias/") {
-        return Err(not_found(format!(
-            "Alias arn:aws:kms:{REGION}:{ACCOUNT}:{key_id} is not found."
-        )));
+        return Err(not_found(format!("Alias arn:aws:kms:{REGION}:{ACCOUNT}:{key_id} is not found.")));
     }
     if !key_id.starts_with("arn:") {
         return KeyId::parse(key_id).ok_or_else(|| not_found(format!("Invalid keyId '{key_id}'")));
@@ -35,10 +33,7 @@ fn parse(key_id: &str) -> Result<KeyId, KmsError> {
     if resource.starts_with("alias/") {
         return Err(not_found(format!("Alias {key_id} is not found.")));
     }
-    let id = resource
-        .strip_prefix("key/")
-        .and_then(KeyId::parse)
-        .ok_or_else(invalid)?;
+    let id = resource.strip_prefix("key/").and_then(KeyId::parse).ok_or_else(invalid)?;
     if (*partition, *region, *account) != ("aws", REGION, ACCOUNT) {
         return Err(not_found(format!("Key '{key_id}' does not exist")));
     }
@@ -50,10 +45,9 @@ pub(super) fn enabled(signer: &Signer, key_id: &str) -> Result<Rc<KeyRecord>, Km
     let key = find(signer, key_id)?;
     match key.state() {
         KeyState::Enabled => Ok(key),
-        KeyState::Disabled => Err(KmsError::new(
-            ErrorKind::Disabled,
-            format!("{} is disabled.", key.id.arn()),
-        )),
+        KeyState::Disabled => {
+            Err(KmsError::new(ErrorKind::Disabled, format!("{} is disabled.", key.id.arn())))
+        }
         KeyState::PendingDeletion => Err(pending(&key)),
     }
 }
@@ -74,10 +68,7 @@ pub(super) fn usable(
 
 /// `KMSInvalidStateException` of a key that waits for deletion.
 pub(super) fn pending(key: &KeyRecord) -> KmsError {
-    KmsError::new(
-        ErrorKind::InvalidState,
-        format!("{} is pending deletion.", key.id.arn()),
-    )
+    KmsError::new(ErrorKind::InvalidState, format!("{} is pending deletion.", key.id.arn()))
 }
 
 /// `InvalidKeyUsageException` of a key made for something else.

@@ -25,11 +25,7 @@ pub(super) fn sign(signer: &Signer, request: SignRequest) -> Result<SignResponse
     let (private, _) = pair(&key, "Sign")?;
     dry_run(request.dry_run)?;
     let signature = private.sign(algorithm, &input)?;
-    Ok(SignResponse {
-        key_id: key.id.arn(),
-        signature: Blob(signature),
-        signing_algorithm: algorithm,
-    })
+    Ok(SignResponse { key_id: key.id.arn(), signature: Blob(signature), signing_algorithm: algorithm })
 }
 
 pub(super) fn verify(signer: &Signer, request: VerifyRequest) -> Result<VerifyResponse, KmsError> {
@@ -51,11 +47,7 @@ pub(super) fn verify(signer: &Signer, request: VerifyRequest) -> Result<VerifyRe
         let message = "The signature is not valid for this message, key and algorithm.";
         KmsError::new(ErrorKind::InvalidSignature, message)
     })?;
-    Ok(VerifyResponse {
-        key_id: key.id.arn(),
-        signature_valid: true,
-        signing_algorithm: algorithm,
-    })
+    Ok(VerifyResponse { key_id: key.id.arn(), signature_valid: true, signing_algorithm: algorithm })
 }
 
 /// What Sign and Verify have in common.

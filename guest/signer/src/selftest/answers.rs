@@ -31,11 +31,7 @@ pub(super) fn run(report: &mut Report) {
             continue;
         };
         for algorithm in spec.signing_algorithms() {
-            report.record(
-                "key pair",
-                format_args!("{spec} {algorithm}"),
-                agrees(&key, *algorithm).is_some(),
-            );
+            report.record("key pair", format_args!("{spec} {algorithm}"), agrees(&key, *algorithm).is_some());
         }
     }
     report.record("oaep pair", "RSA_2048", oaep().is_some());
@@ -48,10 +44,7 @@ fn ed25519ph() -> Option<()> {
     let input = crate::crypto::Digested::Whole(b"abc");
     let made = key.sign(SigningAlgorithm::Ed25519ph, &input).ok()?;
     (made == signature).then_some(())?;
-    key.verifying_key()
-        .ok()?
-        .verify(SigningAlgorithm::Ed25519ph, &input, &signature)
-        .ok()
+    key.verifying_key().ok()?.verify(SigningAlgorithm::Ed25519ph, &input, &signature).ok()
 }
 
 /// Signs and verifies; then neither another message nor a changed signature passes.
@@ -65,13 +58,7 @@ fn agrees(key: &SigningKey, algorithm: SigningAlgorithm) -> Option<()> {
     let public = key.verifying_key().ok()?;
     let mut signature = key.sign(algorithm, &input).ok()?;
     public.verify(algorithm, &input, &signature).ok()?;
-    public
-        .verify(
-            algorithm,
-            &digest_of(algorithm, message_type, &other).ok()?,
-            &signature,
-        )
-        .err()?;
+    public.verify(algorithm, &digest_of(algorithm, message_type, &other).ok()?, &signature).err()?;
     let last = signature.last_mut()?;
     *last ^= 1;
     public.verify(algorithm, &input, &signature).err().map(drop)
@@ -98,10 +85,5 @@ fn symmetric() -> Option<()> {
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(c.to_digit(16)?).ok()).collect();
-    Some(
-        digits?
-            .chunks_exact(2)
-            .filter_map(|pair| Some(pair.first()? << 4 | pair.last()?))
-            .collect(),
-    )
+    Some(digits?.chunks_exact(2).filter_map(|pair| Some(pair.first()? << 4 | pair.last()?)).collect())
 }

@@ -55,15 +55,7 @@ fn next<'a>(bytes: &'a [u8], last: &Case<'a>) -> Option<(Case<'a>, &'a [u8])> {
             rest = after;
         }
     }
-    Some((
-        Case {
-            suite: *suite,
-            expected: *expected,
-            id: u32::from_le_bytes(*id),
-            fields,
-        },
-        rest,
-    ))
+    Some((Case { suite: *suite, expected: *expected, id: u32::from_le_bytes(*id), fields }, rest))
 }
 
 /// The suite's name, and whether the operation succeeds with the right result.
@@ -74,30 +66,15 @@ fn check(case: &Case<'_>) -> (&'static str, bool) {
         1 => ("ecdsa p256", verifies(KeySpec::P256, A::EcdsaSha256, fields)),
         2 => ("ecdsa p384", verifies(KeySpec::P384, A::EcdsaSha384, fields)),
         3 => ("ecdsa p521", verifies(KeySpec::P521, A::EcdsaSha512, fields)),
-        4 => (
-            "ecdsa secp256k1",
-            verifies(KeySpec::Secp256k1, A::EcdsaSha256, fields),
-        ),
-        10 => (
-            "rsa pkcs1 sha256",
-            verifies(KeySpec::Rsa2048, A::Pkcs1Sha256, fields),
-        ),
-        11 => (
-            "rsa pkcs1 sha384",
-            verifies(KeySpec::Rsa2048, A::Pkcs1Sha384, fields),
-        ),
-        12 => (
-            "rsa pkcs1 sha512",
-            verifies(KeySpec::Rsa2048, A::Pkcs1Sha512, fields),
-        ),
+        4 => ("ecdsa secp256k1", verifies(KeySpec::Secp256k1, A::EcdsaSha256, fields)),
+        10 => ("rsa pkcs1 sha256", verifies(KeySpec::Rsa2048, A::Pkcs1Sha256, fields)),
+        11 => ("rsa pkcs1 sha384", verifies(KeySpec::Rsa2048, A::Pkcs1Sha384, fields)),
+        12 => ("rsa pkcs1 sha512", verifies(KeySpec::Rsa2048, A::Pkcs1Sha512, fields)),
         13 => ("rsa pss sha256", verifies(KeySpec::Rsa2048, A::PssSha256, fields)),
         14 => ("rsa pss sha384", verifies(KeySpec::Rsa2048, A::PssSha384, fields)),
         15 => ("rsa pss sha512", verifies(KeySpec::Rsa2048, A::PssSha512, fields)),
         20 => ("rsa oaep sha1", decrypts(EncryptionAlgorithm::OaepSha1, fields)),
-        21 => (
-            "rsa oaep sha256",
-            decrypts(EncryptionAlgorithm::OaepSha256, fields),
-        ),
+        21 => ("rsa oaep sha256", decrypts(EncryptionAlgorithm::OaepSha256, fields)),
         30 => ("aes-256-gcm", opens(fields)),
         31 => ("hmac sha224", macs(MacAlgorithm::HmacSha224, fields)),
         32 => ("hmac sha256", macs(MacAlgorithm::HmacSha256, fields)),
@@ -134,8 +111,7 @@ fn decrypts(algorithm: EncryptionAlgorithm, fields: &[&[u8]]) -> bool {
     let Ok(key) = OaepKey::from_pkcs8(pkcs8) else {
         return false;
     };
-    key.decrypt(algorithm, ciphertext)
-        .is_ok_and(|found| found.as_slice() == *plaintext)
+    key.decrypt(algorithm, ciphertext).is_ok_and(|found| found.as_slice() == *plaintext)
 }
 
 fn opens(fields: &[&[u8]]) -> bool {
@@ -162,10 +138,8 @@ fn ml_dsa_mu(spec: KeySpec, fields: &[&[u8]]) -> bool {
     let Ok(key) = SigningKey::ml_dsa_from_seed(spec, seed) else {
         return false;
     };
-    let (Ok(public), Ok(input)) = (
-        key.verifying_key(),
-        digest_of(algorithm, MessageType::ExternalMu, mu),
-    ) else {
+    let (Ok(public), Ok(input)) = (key.verifying_key(), digest_of(algorithm, MessageType::ExternalMu, mu))
+    else {
         return false;
     };
     let own = key.sign(algorithm, &input);

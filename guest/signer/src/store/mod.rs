@@ -61,10 +61,7 @@ impl Store {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut rest = self.keys.range((from, Bound::Unbounded)).map(|(id, _)| *id);
         let ids = rest.by_ref().take(limit).collect();
-        Page {
-            ids,
-            more: rest.next().is_some(),
-        }
+        Page { ids, more: rest.next().is_some() }
     }
 
     /// Has the key erased at that time.
@@ -78,12 +75,7 @@ impl Store {
         if self.earliest.is_none_or(|earliest| earliest > now) {
             return;
         }
-        self.keys
-            .retain(|_, record| record.deletion_date().is_none_or(|date| date > now));
-        self.earliest = self
-            .keys
-            .values()
-            .filter_map(|record| record.deletion_date())
-            .min();
+        self.keys.retain(|_, record| record.deletion_date().is_none_or(|date| date > now));
+        self.earliest = self.keys.values().filter_map(|record| record.deletion_date()).min();
     }
 }

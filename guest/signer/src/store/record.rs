@@ -58,16 +58,7 @@ impl KeyRecord {
         material: Material,
     ) -> Self {
         let (state, deletion) = (Cell::new(KeyState::Enabled), Cell::new(None));
-        Self {
-            id,
-            spec,
-            usage,
-            description,
-            created,
-            material,
-            state,
-            deletion,
-        }
+        Self { id, spec, usage, description, created, material, state, deletion }
     }
 
     /// Where the key is in its life.
@@ -83,11 +74,7 @@ impl KeyRecord {
     /// Switches the key on or off. A key that waits for deletion stays as it is: see [`Self::cancel_deletion`].
     pub fn set_enabled(&self, enabled: bool) {
         if self.deletion.get().is_none() {
-            self.state.set(if enabled {
-                KeyState::Enabled
-            } else {
-                KeyState::Disabled
-            });
+            self.state.set(if enabled { KeyState::Enabled } else { KeyState::Disabled });
         }
     }
 

@@ -9,23 +9,12 @@ use crate::crypto::{KeySpec, KeyUsage, SymmetricKey};
 fn record(id: KeyId) -> KeyRecord {
     let material = Material::Symmetric(SymmetricKey::generate().expect("entropy"));
     let created = SystemTime::UNIX_EPOCH;
-    KeyRecord::new(
-        id,
-        KeySpec::Symmetric,
-        KeyUsage::EncryptDecrypt,
-        String::new(),
-        created,
-        material,
-    )
+    KeyRecord::new(id, KeySpec::Symmetric, KeyUsage::EncryptDecrypt, String::new(), created, material)
 }
 
 #[test]
 fn a_key_is_erased_when_its_waiting_period_is_over_and_not_before() {
-    let (mut store, id, other) = (
-        Store::default(),
-        KeyId::from_bytes([1; 16]),
-        KeyId::from_bytes([2; 16]),
-    );
+    let (mut store, id, other) = (Store::default(), KeyId::from_bytes([1; 16]), KeyId::from_bytes([2; 16]));
     let key = store.insert(id, record(id));
     store.insert(other, record(other));
     let date = SystemTime::UNIX_EPOCH + Duration::from_secs(100);

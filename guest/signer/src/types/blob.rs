@@ -37,10 +37,7 @@ impl Visitor<'_> for Base64Visitor {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        STANDARD
-            .decode(text)
-            .map(Zeroizing::new)
-            .map_err(|e| E::custom(format_args!("not base64: {e}")))
+        STANDARD.decode(text).map(Zeroizing::new).map_err(|e| E::custom(format_args!("not base64: {e}")))
     }
 }
 
@@ -52,9 +49,7 @@ impl<'de> Deserialize<'de> for SecretBlob {
 
 impl<'de> Deserialize<'de> for Blob {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer
-            .deserialize_str(Base64Visitor)
-            .map(|mut bytes| Self(std::mem::take(&mut *bytes)))
+        deserializer.deserialize_str(Base64Visitor).map(|mut bytes| Self(std::mem::take(&mut *bytes)))
     }
 }
 

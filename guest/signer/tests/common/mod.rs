@@ -54,10 +54,7 @@ pub fn key(signer: &Signer, spec: &str, usage: &str) -> String {
 }
 
 pub fn text(value: &Value) -> String {
-    value
-        .as_str()
-        .unwrap_or_else(|| panic!("{value} is not text"))
-        .to_owned()
+    value.as_str().unwrap_or_else(|| panic!("{value} is not text")).to_owned()
 }
 
 pub fn b64(bytes: impl AsRef<[u8]>) -> String {

@@ -55,11 +55,7 @@ async fn answer(stream: VsockStream, on_the_stack: &[u8; 64], on_the_heap: &[u8]
             "PING" => stream.write_all(b"PONG\n").await?,
             "CHECK" => {
                 let in_static_data = IN_STATIC_DATA.lock().map(|bytes| *bytes).unwrap_or([0; 64]);
-                let copies = [
-                    black_box(on_the_stack).as_slice(),
-                    black_box(on_the_heap),
-                    &in_static_data,
-                ];
+                let copies = [black_box(on_the_stack).as_slice(), black_box(on_the_heap), &in_static_data];
                 let intact = copies.iter().filter(|copy| **copy == secret()).count();
                 stream.write_all(format!("{intact}\n").as_bytes()).await?;
             }

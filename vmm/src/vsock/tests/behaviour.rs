@@ -14,11 +14,7 @@ fn ping(stream: &mut UnixStream, message: &[u8]) {
     stream.write_all(message).unwrap();
     let mut answer = vec![0; message.len()];
     stream.read_exact(&mut answer).unwrap();
-    assert!(
-        answer == message,
-        "an echo of {} bytes came back changed",
-        message.len()
-    );
+    assert!(answer == message, "an echo of {} bytes came back changed", message.len());
 }
 
 /// The other end has closed: an orderly end, or a reset because it did not want our last bytes.
@@ -59,17 +55,10 @@ fn download(host: &Host, bytes: usize, seed: u64) {
         let piece = left.min(buffer.len());
         noise.fill(&mut expected[..piece]);
         stream.read_exact(&mut buffer[..piece]).unwrap();
-        assert!(
-            buffer[..piece] == expected[..piece],
-            "data came through changed, {left} bytes from the end"
-        );
+        assert!(buffer[..piece] == expected[..piece], "data came through changed, {left} bytes from the end");
         left -= piece;
     }
-    assert_eq!(
-        stream.read(&mut buffer).unwrap(),
-        0,
-        "more came than was asked for"
-    );
+    assert_eq!(stream.read(&mut buffer).unwrap(), 0, "more came than was asked for");
 }
 
 #[test]
@@ -132,24 +121,15 @@ fn five_hundred_connections_at_once() {
 fn connections_beyond_the_limit_wait_for_their_turn() {
     let host = Host::start();
     let _guest = Guest::start(&host);
-    let mut streams: Vec<_> = (0..super::super::MAX_CONNECTIONS)
-        .map(|_| host.connect(port::ECHO))
-        .collect();
+    let mut streams: Vec<_> = (0..super::super::MAX_CONNECTIONS).map(|_| host.connect(port::ECHO)).collect();
     let mut late = host.dial();
     late.write_all(b"CONNECT 7\n").unwrap();
     late.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-    assert_eq!(
-        late.read(&mut [0]).unwrap_err().kind(),
-        ErrorKind::WouldBlock,
-        "there was room for one more"
-    );
+    assert_eq!(late.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock, "there was room for one more");
     ping(&mut streams[5], b"still served");
     streams.pop();
     late.set_read_timeout(Some(PATIENCE)).unwrap();
-    assert!(
-        read_line(&mut late).starts_with("OK "),
-        "the place that became free was not given away"
-    );
+    assert!(read_line(&mut late).starts_with("OK "), "the place that became free was not given away");
     ping(&mut late, b"hello");
 }
 
@@ -249,10 +229,7 @@ fn a_guest_task_that_does_not_read_holds_up_nobody() {
         while started.elapsed() < Duration::from_millis(30) {
             sent += stream.write(&[9; 65_536]).unwrap_or(0);
         }
-        assert!(
-            sent < 2_000_000,
-            "{sent} bytes went to somebody who does not read"
-        );
+        assert!(sent < 2_000_000, "{sent} bytes went to somebody who does not read");
     }
     let mut stream = host.connect(port::ECHO);
     for _ in 0..100 {
@@ -280,10 +257,7 @@ fn a_flood_leaves_others_their_share() {
         }
         let each = started.elapsed() / 200;
         stop.store(true, Ordering::Relaxed);
-        assert!(
-            each < Duration::from_millis(20),
-            "an echo took {each:?} beside a flood"
-        );
+        assert!(each < Duration::from_millis(20), "an echo took {each:?} beside a flood");
     });
 }
 
@@ -307,9 +281,7 @@ fn clients_that_disappear_leave_nothing_behind() {
             }
         }
     }
-    let mut streams: Vec<_> = (0..super::super::MAX_CONNECTIONS)
-        .map(|_| host.connect(port::ECHO))
-        .collect();
+    let mut streams: Vec<_> = (0..super::super::MAX_CONNECTIONS).map(|_| host.connect(port::ECHO)).collect();
     ping(streams.last_mut().unwrap(), b"all slots are free again");
 }
 
@@ -331,10 +303,7 @@ fn garbage_instead_of_connect_is_closed() {
         let _ = stream.write_all(bad);
         let started = Instant::now();
         assert!(is_closed(&mut stream), "{bad:?}");
-        assert!(
-            started.elapsed() < Duration::from_secs(1),
-            "{bad:?} was not closed at once"
-        );
+        assert!(started.elapsed() < Duration::from_secs(1), "{bad:?} was not closed at once");
     }
     // Every byte sequence that is no CONNECT line.
     let mut noise = Noise::new(99);
@@ -358,10 +327,7 @@ fn a_client_that_never_says_connect_is_closed_after_two_seconds() {
     slow.write_all(b"CONNECT 1").unwrap();
     assert!(is_closed(&mut silent) && is_closed(&mut slow));
     let waited = started.elapsed();
-    assert!(
-        waited > Duration::from_millis(1900) && waited < Duration::from_secs(3),
-        "{waited:?}"
-    );
+    assert!(waited > Duration::from_millis(1900) && waited < Duration::from_secs(3), "{waited:?}");
 }
 
 #[test]
@@ -382,15 +348,9 @@ fn a_connection_before_the_guest_is_ready_waits() {
     for stream in &mut early {
         stream.write_all(b"CONNECT 7\nhello").unwrap();
     }
-    early[0]
-        .set_read_timeout(Some(Duration::from_millis(2500)))
-        .unwrap();
+    early[0].set_read_timeout(Some(Duration::from_millis(2500))).unwrap();
     let error = early[0].read(&mut [0]).unwrap_err();
-    assert_eq!(
-        error.kind(),
-        ErrorKind::WouldBlock,
-        "answered, or closed, although there is no guest yet"
-    );
+    assert_eq!(error.kind(), ErrorKind::WouldBlock, "answered, or closed, although there is no guest yet");
     let _guest = Guest::start(&host);
     for stream in &mut early {
         assert!(read_line(stream).starts_with("OK "));
@@ -408,10 +368,7 @@ fn the_host_ports_of_one_connection_after_the_other_differ() {
     for _ in 0..200 {
         let mut stream = host.dial();
         stream.write_all(b"CONNECT 7\n").unwrap();
-        assert!(
-            seen.insert(read_line(&mut stream)),
-            "a host port was used again at once"
-        );
+        assert!(seen.insert(read_line(&mut stream)), "a host port was used again at once");
     }
 }
 
@@ -426,11 +383,7 @@ fn idle_uses_no_processor_time() {
     let used = || processor_time(host.tid) + processor_time(guest.tid);
     let (wakes, before) = (host.wakes.load(Ordering::Relaxed), used());
     thread::sleep(Duration::from_millis(1000));
-    assert_eq!(
-        used() - before,
-        0,
-        "nanoseconds of processor time while nothing happened"
-    );
+    assert_eq!(used() - before, 0, "nanoseconds of processor time while nothing happened");
     assert_eq!(host.wakes.load(Ordering::Relaxed), wakes);
     ping(&mut streams[49], b"wakes up again");
 }
@@ -445,13 +398,7 @@ fn processor_time(tid: i32) -> u64 {
 fn a_guest_that_sleeps_at_once_and_one_that_polls_long_miss_nothing() {
     for spin in [0, 1000] {
         let host = Host::start();
-        let _guest = Guest::start_with(
-            &host,
-            Idle {
-                spin: Duration::from_micros(spin),
-            },
-            guest::serve_all,
-        );
+        let _guest = Guest::start_with(&host, Idle { spin: Duration::from_micros(spin) }, guest::serve_all);
         let mut stream = host.connect(port::ECHO);
         for round in 0..3000_u64 {
             // Pauses round about the device's own polling time, where notifications are switched on and off.

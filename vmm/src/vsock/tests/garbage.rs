@@ -31,9 +31,7 @@ fn open(raw: &mut Raw, buf_alloc: u32) -> (std::os::unix::net::UnixStream, u32) 
 }
 
 fn is_open(client: &mut std::os::unix::net::UnixStream) -> bool {
-    client
-        .read(&mut [0])
-        .is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    client.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
 #[test]
@@ -100,19 +98,13 @@ fn a_guest_that_sends_more_than_its_credit_is_reset_and_the_others_are_not() {
         match raw.receive().map(|packet| packet.op) {
             Some(op) if op == Op::Rst as u16 => break,
             Some(op) => assert_eq!(op, Op::CreditUpdate as u16),
-            None => assert!(
-                sent < limit,
-                "{sent} bytes are held for a client that does not read"
-            ),
+            None => assert!(sent < limit, "{sent} bytes are held for a client that does not read"),
         }
     }
     assert!(sent > BUF_ALLOC as usize);
     let mut kept = Vec::new();
     client.read_to_end(&mut kept).unwrap();
-    assert!(
-        kept.len() <= sent - BUF_ALLOC as usize,
-        "what the device held is gone"
-    );
+    assert!(kept.len() <= sent - BUF_ALLOC as usize, "what the device held is gone");
     assert!(is_open(&mut other));
 }
 
@@ -120,19 +112,14 @@ fn a_guest_that_sends_more_than_its_credit_is_reset_and_the_others_are_not() {
 fn packets_that_make_no_sense_are_dropped_or_reset_and_the_queue_goes_on() {
     let mut raw = Raw::new();
     // A wrong sender, a wrong receiver: dropped. An unknown connection: RST.
-    for (src, dst, answered) in [
-        (17, HOST_CID, false),
-        (DEFAULT_GUEST_CID, 9, false),
-        (DEFAULT_GUEST_CID, HOST_CID, true),
-    ] {
+    for (src, dst, answered) in
+        [(17, HOST_CID, false), (DEFAULT_GUEST_CID, 9, false), (DEFAULT_GUEST_CID, HOST_CID, true)]
+    {
         let mut packet = header(1, 2, Op::Rw);
         (packet.src_cid, packet.dst_cid) = (src, dst);
         raw.send(&packet, &[]);
         raw.step().unwrap();
-        assert_eq!(
-            raw.receive().map(|packet| packet.op),
-            answered.then_some(Op::Rst as u16)
-        );
+        assert_eq!(raw.receive().map(|packet| packet.op), answered.then_some(Op::Rst as u16));
     }
     // More data announced than there is: dropped.
     let (mut client, host_port) = open(&mut raw, 1000);
@@ -209,22 +196,12 @@ fn corrupt_rings_end_the_device_with_an_error_that_says_which() {
     for (number, (name, corrupt)) in cases.into_iter().enumerate() {
         let mut raw = Raw::new();
         corrupt(&mut raw);
-        let error = raw
-            .step()
-            .expect_err(&format!("corruption {number} went unnoticed"));
-        assert!(
-            error.to_string().contains(&format!("{name} queue")),
-            "{number}: {error}"
-        );
+        let error = raw.step().expect_err(&format!("corruption {number} went unnoticed"));
+        assert!(error.to_string().contains(&format!("{name} queue")), "{number}: {error}");
     }
     // The same while the device runs in its thread.
     let host = Host::start();
-    host.memory
-        .write_obj(
-            1000_u16,
-            GuestAddress(shared::TX_QUEUE + shared::AVAIL_OFFSET + 2),
-        )
-        .unwrap();
+    host.memory.write_obj(1000_u16, GuestAddress(shared::TX_QUEUE + shared::AVAIL_OFFSET + 2)).unwrap();
     host.notifier.kick();
     assert!(matches!(host.finish(), Err(Error::Ring { name: "tx", .. })));
 }
@@ -259,9 +236,7 @@ fn twenty_thousand_rings_of_pure_noise() {
             queues[queue + 2] %= 70;
             queues[queue + 3] = 0;
         }
-        memory
-            .write_slice(&queues, GuestAddress(shared::RX_QUEUE))
-            .unwrap();
+        memory.write_slice(&queues, GuestAddress(shared::RX_QUEUE)).unwrap();
         let mut raw = Raw::in_memory(memory.clone(), listener.try_clone().unwrap(), Arc::clone(&socket));
         for _ in 0..2 {
             if let Err(error) = raw.step() {
@@ -284,13 +259,8 @@ fn plausible(dice: &mut Dice, host_ports: &[u32]) -> Header {
     header.len = dice.pick(&[0, 0, 1, 100, MAX_DATA as u32, MAX_DATA as u32 + 1, u32::MAX]);
     header.buf_alloc = dice.pick(&[0, 1, 65_536, u32::MAX]);
     header.fwd_cnt = dice.pick(&[0, 1, 100, u32::MAX]);
-    header.src_cid = dice.pick(&[
-        DEFAULT_GUEST_CID,
-        DEFAULT_GUEST_CID,
-        DEFAULT_GUEST_CID,
-        DEFAULT_GUEST_CID,
-        2,
-    ]);
+    header.src_cid =
+        dice.pick(&[DEFAULT_GUEST_CID, DEFAULT_GUEST_CID, DEFAULT_GUEST_CID, DEFAULT_GUEST_CID, 2]);
     header
 }
 
@@ -327,10 +297,7 @@ fn sixty_thousand_packets_that_are_nearly_right() {
             while raw.receive().is_some() {}
         }
     }
-    assert!(
-        refused > 10 && refused < 900,
-        "{refused} of 1000: the cases are all the same"
-    );
+    assert!(refused > 10 && refused < 900, "{refused} of 1000: the cases are all the same");
     assert!(served > 1_000_000, "hardly anything got through: {served} bytes");
     assert!(started.elapsed() < Duration::from_secs(60), "hangs");
 }

@@ -89,11 +89,7 @@ fn execute(idle: Idle, wake: &EventFd, stop: &AtomicBool) {
     while !stop.load(Ordering::Acquire) {
         for task in SPAWNED.take() {
             let index = tasks.iter().position(Option::is_none).unwrap_or(tasks.len());
-            let ready = Arc::new(Ready {
-                index,
-                queue: Arc::clone(&queue),
-                queued: AtomicBool::new(false),
-            });
+            let ready = Arc::new(Ready { index, queue: Arc::clone(&queue), queued: AtomicBool::new(false) });
             if index == tasks.len() {
                 tasks.push(None);
             }
@@ -138,13 +134,7 @@ pub struct Guest {
 
 impl Guest {
     pub fn start(host: &Host) -> Self {
-        Self::start_with(
-            host,
-            Idle {
-                spin: Duration::from_micros(20),
-            },
-            serve_all,
-        )
+        Self::start_with(host, Idle { spin: Duration::from_micros(20) }, serve_all)
     }
 
     pub fn start_with(host: &Host, idle: Idle, main: impl FnOnce() + Send + 'static) -> Self {
@@ -155,19 +145,11 @@ impl Guest {
         let memory = host.memory.clone();
         let (tell_tid, tid) = std::sync::mpsc::channel();
         let body = move || {
-            tell_tid
-                .send(rustix::thread::gettid().as_raw_nonzero().get())
-                .unwrap();
+            tell_tid.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
             NOTIFIER.set(Some(notifier));
             // SAFETY: `base` is the shared region's mapping, which `memory` keeps alive for as long as the thread.
-            unsafe {
-                vsock::init(
-                    NonNull::new(base as *mut u8).unwrap(),
-                    DEFAULT_GUEST_CID,
-                    doorbell,
-                )
-            }
-            .unwrap();
+            unsafe { vsock::init(NonNull::new(base as *mut u8).unwrap(), DEFAULT_GUEST_CID, doorbell) }
+                .unwrap();
             main();
             execute(idle, &wake, &stop_flag);
             drop(memory);

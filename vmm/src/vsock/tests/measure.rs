@@ -13,13 +13,7 @@ const ROUNDS: usize = 5_000;
 fn quantiles(mut samples: Vec<Duration>) -> String {
     samples.sort();
     let at = |share: f64| samples[((samples.len() - 1) as f64 * share) as usize].as_nanos() as f64 / 1000.0;
-    format!(
-        "median {:.1} µs, 10 % {:.1}, 90 % {:.1}, 99 % {:.1}",
-        at(0.5),
-        at(0.1),
-        at(0.9),
-        at(0.99)
-    )
+    format!("median {:.1} µs, 10 % {:.1}, 90 % {:.1}, 99 % {:.1}", at(0.5), at(0.1), at(0.9), at(0.99))
 }
 
 fn ping_pong(stream: &mut UnixStream, size: usize) -> Vec<Duration> {
@@ -45,29 +39,17 @@ fn echo_round_trip() {
         }
     });
     for size in [64, 4096] {
-        println!(
-            "unix socket, {size} bytes:        {}",
-            quantiles(ping_pong(&mut near, size))
-        );
+        println!("unix socket, {size} bytes:        {}", quantiles(ping_pong(&mut near, size)));
     }
     drop(near);
     echo.join().unwrap();
     for spin in [0, 20, 50, 200, 100_000] {
         let host = Host::start();
-        let _guest = Guest::start_with(
-            &host,
-            Idle {
-                spin: Duration::from_micros(spin),
-            },
-            serve_all,
-        );
+        let _guest = Guest::start_with(&host, Idle { spin: Duration::from_micros(spin) }, serve_all);
         let mut stream = host.connect(port::ECHO);
         for size in [64, 4096] {
             let samples = ping_pong(&mut stream, size);
-            println!(
-                "vsock, guest polls {spin} µs, {size} bytes: {}",
-                quantiles(samples)
-            );
+            println!("vsock, guest polls {spin} µs, {size} bytes: {}", quantiles(samples));
         }
     }
 }
@@ -83,20 +65,14 @@ fn throughput() {
     while received < TOTAL {
         received += stream.read(&mut buffer).unwrap();
     }
-    println!(
-        "guest to client: {:.2} GB/s",
-        received as f64 / started.elapsed().as_nanos() as f64
-    );
+    println!("guest to client: {:.2} GB/s", received as f64 / started.elapsed().as_nanos() as f64);
     drop(stream);
     let mut stream = host.connect(port::RAW_SINK);
     let started = Instant::now();
     for _ in 0..TOTAL / buffer.len() {
         stream.write_all(&buffer).unwrap();
     }
-    println!(
-        "client to guest: {:.2} GB/s",
-        TOTAL as f64 / started.elapsed().as_nanos() as f64
-    );
+    println!("client to guest: {:.2} GB/s", TOTAL as f64 / started.elapsed().as_nanos() as f64);
     let (mut near, mut far) = UnixStream::pair().unwrap();
     let started = Instant::now();
     let reader = thread::spawn(move || {
@@ -108,8 +84,5 @@ fn throughput() {
     }
     drop(near);
     reader.join().unwrap();
-    println!(
-        "unix socket:     {:.2} GB/s",
-        TOTAL as f64 / started.elapsed().as_nanos() as f64
-    );
+    println!("unix socket:     {:.2} GB/s", TOTAL as f64 / started.elapsed().as_nanos() as f64);
 }

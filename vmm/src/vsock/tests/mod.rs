@@ -40,9 +40,7 @@ impl Socket {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("casemate-vsock-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
-        Self {
-            path: directory.join("vsock"),
-        }
+        Self { path: directory.join("vsock") }
     }
 }
 
@@ -90,22 +88,11 @@ impl Host {
         let notifier = device.notifier();
         let (tell_tid, tid) = std::sync::mpsc::channel();
         let thread = thread::spawn(move || {
-            tell_tid
-                .send(rustix::thread::gettid().as_raw_nonzero().get())
-                .unwrap();
+            tell_tid.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
             device.run()
         });
         let tid = tid.recv().unwrap();
-        Self {
-            memory,
-            notifier,
-            wake,
-            wakes,
-            socket,
-            tid,
-            stop,
-            thread: Some(thread),
-        }
+        Self { memory, notifier, wake, wakes, socket, tid, stop, thread: Some(thread) }
     }
 
     pub fn base(&self) -> usize {
@@ -166,9 +153,7 @@ pub fn owned(event: &EventFd) -> OwnedFd {
     use std::os::fd::AsRawFd;
     use std::os::fd::BorrowedFd;
     // SAFETY: `event` is open for the whole expression.
-    unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) }
-        .try_clone_to_owned()
-        .unwrap()
+    unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) }.try_clone_to_owned().unwrap()
 }
 
 /// Everything up to and including a newline, or what came before the end.

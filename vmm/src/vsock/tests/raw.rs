@@ -51,14 +51,7 @@ impl Raw {
         })
         .unwrap();
         device.notifier().ready();
-        Self {
-            memory,
-            device,
-            socket,
-            sent: 0,
-            received: 0,
-            _stop: stop,
-        }
+        Self { memory, device, socket, sent: 0, received: 0, _stop: stop }
     }
 
     /// One turn of the device's loop, without sleep.
@@ -95,31 +88,17 @@ impl Raw {
     pub fn offer(&mut self, queue: u64, position: u16, index: u16) {
         let avail = queue + shared::AVAIL_OFFSET;
         let slot = u64::from(position % shared::QUEUE_SIZE);
-        self.memory
-            .write_obj(index, GuestAddress(avail + 4 + 2 * slot))
-            .unwrap();
-        self.memory
-            .write_obj(position.wrapping_add(1), GuestAddress(avail + 2))
-            .unwrap();
+        self.memory.write_obj(index, GuestAddress(avail + 4 + 2 * slot)).unwrap();
+        self.memory.write_obj(position.wrapping_add(1), GuestAddress(avail + 2)).unwrap();
     }
 
     /// Sends a packet to the host.
     pub fn send(&mut self, header: &Header, data: &[u8]) {
         let index = self.sent % shared::QUEUE_SIZE;
         let address = shared::TX_BUFFERS + u64::from(index) * shared::BUFFER_SIZE;
-        self.memory
-            .write_slice(&header.to_bytes(), GuestAddress(address))
-            .unwrap();
-        self.memory
-            .write_slice(data, GuestAddress(address + HEADER))
-            .unwrap();
-        self.describe(
-            shared::TX_QUEUE,
-            index,
-            address,
-            HEADER as u32 + data.len() as u32,
-            0,
-        );
+        self.memory.write_slice(&header.to_bytes(), GuestAddress(address)).unwrap();
+        self.memory.write_slice(data, GuestAddress(address + HEADER)).unwrap();
+        self.describe(shared::TX_QUEUE, index, address, HEADER as u32 + data.len() as u32, 0);
         self.offer(shared::TX_QUEUE, self.sent, index);
         self.sent = self.sent.wrapping_add(1);
     }
@@ -134,16 +113,8 @@ impl Raw {
         let slot = u64::from(self.received % shared::QUEUE_SIZE);
         let id: u32 = self.memory.read_obj(GuestAddress(used + 4 + 8 * slot)).unwrap();
         let address = shared::RX_BUFFERS + u64::from(id) * shared::BUFFER_SIZE;
-        let u16_at = |offset| {
-            self.memory
-                .read_obj::<u16>(GuestAddress(address + offset))
-                .unwrap()
-        };
-        let u32_at = |offset| {
-            self.memory
-                .read_obj::<u32>(GuestAddress(address + offset))
-                .unwrap()
-        };
+        let u16_at = |offset| self.memory.read_obj::<u16>(GuestAddress(address + offset)).unwrap();
+        let u32_at = |offset| self.memory.read_obj::<u32>(GuestAddress(address + offset)).unwrap();
         let header = Header {
             src_cid: HOST_CID,
             dst_cid: DEFAULT_GUEST_CID,
@@ -156,11 +127,7 @@ impl Raw {
             buf_alloc: u32_at(36),
             fwd_cnt: u32_at(40),
         };
-        self.offer(
-            shared::RX_QUEUE,
-            self.received.wrapping_add(shared::QUEUE_SIZE),
-            id as u16,
-        );
+        self.offer(shared::RX_QUEUE, self.received.wrapping_add(shared::QUEUE_SIZE), id as u16);
         self.received = self.received.wrapping_add(1);
         Some(header)
     }
