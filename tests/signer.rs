@@ -324,3 +324,10 @@ fn a_verifier_that_we_did_not_write_accepts_a_live_guests_document() {
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), guest.info["EnclaveID"].as_str().unwrap());
     assert!(!verify(&"1".repeat(96)).status.success(), "another PCR0 was accepted");
 }
+
+#[test]
+fn a_document_from_the_process_backend_is_not_accepted() {
+    let (lab, _guest) = attested(&["--backend=process"]);
+    // As for debug mode: nothing is sealed, so nothing is shown that could be taken for a measurement.
+    lab.fails(&["verify", "doc.cbor", "--root", "root.pem", "--nonce", "fresh"], "debug");
+}

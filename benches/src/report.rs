@@ -166,7 +166,12 @@ impl Machine {
         Self {
             cpu: field("model name"),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
-            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            kernel: read("/proc/sys/kernel/osrelease")
+                .trim()
+                .split('-')
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
             virtual_machine: field("flags").split(' ').any(|flag| flag == "hypervisor"),
             openssl: openssl.map_or("none".into(), |text| text.trim().to_owned()),
             load_before: read("/proc/loadavg")

@@ -175,7 +175,7 @@ pub fn launch(options: Options) -> Result<Ready, Error> {
         role: Pcr::ZERO,
         instance: Pcr::ZERO,
         posture: posture.pcr(),
-        mode: if options.machine.debug { Mode::Debug } else { Mode::Production },
+        mode: if options.machine.shows_pcrs() { Mode::Production } else { Mode::Debug },
     };
     let root = key.root().to_vec();
     let console = match options.machine.debug {

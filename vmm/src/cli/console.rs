@@ -10,10 +10,14 @@ use super::registry::{Registry, Selector};
 
 /// Flags of `console`.
 #[derive(Debug, clap::Args)]
-#[group(id = "which", required = true, multiple = false, args = ["enclave_id", "enclave_name"])]
 pub struct Args {
     /// The guest's identifier
-    #[arg(long, value_name = "ID")]
+    #[arg(
+        long,
+        value_name = "ID",
+        required_unless_present = "enclave_name",
+        conflicts_with = "enclave_name"
+    )]
     enclave_id: Option<String>,
     /// The guest's name
     #[arg(long, visible_alias = "guest", value_name = "NAME")]

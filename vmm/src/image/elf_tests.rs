@@ -101,7 +101,10 @@ fn promises(elf: &GuestElf, file_len: usize) -> Result<(), &'static str> {
         holds(region.contains(&segment.page_end()), "its last page is outside of its region")?;
         holds(segment.start >= previous_end, "shares a page with the one before it")?;
         holds(segment.len > 0, "is empty")?;
-        holds(segment.start % PAGE_SIZE == 0 && segment.file.start as u64 % PAGE_SIZE == 0, "not aligned")?;
+        holds(
+            segment.start.is_multiple_of(PAGE_SIZE) && (segment.file.start as u64).is_multiple_of(PAGE_SIZE),
+            "not aligned",
+        )?;
         holds(segment.file.start <= segment.file.end && segment.file.end <= file_len, "outside of the file")?;
         let zeros = segment.len.checked_sub(segment.file.len() as u64).ok_or("more file than memory")?;
         holds(zeros == 0 || segment.access == Access::Write, "zeros where nothing can be mapped")?;
@@ -115,7 +118,7 @@ fn promises(elf: &GuestElf, file_len: usize) -> Result<(), &'static str> {
     holds(elf.segments.iter().find(in_text).is_some(), "the entry is not in text")?;
     holds(elf.segments.len() <= SEGMENTS_MAX, "too many")?;
     holds(
-        elf.data_end % PAGE_SIZE == 0 && elf.data_end >= previous_end.max(DATA_BASE),
+        elf.data_end.is_multiple_of(PAGE_SIZE) && elf.data_end >= previous_end.max(DATA_BASE),
         "the heap is in the data",
     )
 }
@@ -211,9 +214,9 @@ fn segments_begin_at_pages_and_lie_in_the_file() {
     let outside = "lies outside of the file";
     assert_eq!(broken(|programs| programs[2].in_file = 0x11), outside);
     assert_eq!(broken(|programs| programs[2].offset = 0x5000), outside);
-    assert_eq!(broken(|programs| programs[2].offset = u64::MAX & !(PAGE_SIZE - 1)), outside);
+    assert_eq!(broken(|programs| programs[2].offset = !(PAGE_SIZE - 1)), outside);
     let wraps = |programs: &mut Vec<Program>| {
-        (programs[2].offset, programs[2].in_file) = (u64::MAX & !(PAGE_SIZE - 1), 0x5000);
+        (programs[2].offset, programs[2].in_file) = (!(PAGE_SIZE - 1), 0x5000);
     };
     assert_eq!(broken(wraps), "wraps round the file");
 }
@@ -256,7 +259,7 @@ fn word() -> impl Strategy<Value = u64> {
         PRIVATE_BASE + PRIVATE_MAX,
         PRIVATE_MAX,
         u64::MAX,
-        u64::MAX & !(PAGE_SIZE - 1),
+        !(PAGE_SIZE - 1),
         1 << 63,
     ];
     prop_oneof![8 => select(edges), 1 => any::<u64>()]

@@ -13,7 +13,7 @@ use io_uring::IoUring;
 /// A reference that keeps a file alive.
 pub enum FileReference {
     /// In a ring that allows nothing: nobody can get the file back.
-    Locked(IoUring),
+    Locked(Box<IoUring>),
     /// A descriptor, because io_uring is not available here: root can take a copy of it.
     Descriptor(OwnedFd),
 }
@@ -31,7 +31,7 @@ impl FileReference {
     /// Moves `file` into a ring that allows nothing; keeps the descriptor where io_uring is off.
     pub fn lock_away(file: OwnedFd) -> Self {
         match Self::restricted_ring(&file) {
-            Ok(ring) => Self::Locked(ring),
+            Ok(ring) => Self::Locked(Box::new(ring)),
             Err(error) => {
                 tracing::debug!(%error, "no io_uring, keeping the descriptor of the private memory");
                 Self::Descriptor(file)
