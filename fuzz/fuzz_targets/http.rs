@@ -8,9 +8,6 @@ fuzz_target!(|input: &[u8]| {
     let signer = signer::new();
     let response = signer::exchange(&signer, input);
     assert!(response.is_empty() || response.starts_with(b"HTTP/1."));
-    let health = signer::exchange(
-        &signer,
-        b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-    );
+    let health = signer::exchange(&signer, b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     assert!(health.starts_with(b"HTTP/1.1 200 "));
 });

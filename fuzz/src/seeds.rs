@@ -35,10 +35,7 @@ pub fn elf() -> Vec<u8> {
     for half in [64_u16, 56, 2, 64, 0, 0] {
         file.extend(half.to_le_bytes());
     }
-    let segments = [
-        (5_u32, PAGE_SIZE, IMAGE_BASE, 8_u64, 8_u64),
-        (6, PAGE_SIZE, DATA_BASE, 8, 0x3000),
-    ];
+    let segments = [(5_u32, PAGE_SIZE, IMAGE_BASE, 8_u64, 8_u64), (6, PAGE_SIZE, DATA_BASE, 8, 0x3000)];
     for (flags, offset, address, in_file, in_memory) in segments {
         file.extend(1_u32.to_le_bytes());
         file.extend(flags.to_le_bytes());
@@ -69,9 +66,7 @@ impl DocumentSigner for Leaf {
 /// An attestation document with every field.
 pub fn document(platform: &PlatformKey) -> Vec<u8> {
     let key = SigningScalar::generate(signing::system_random).expect("a key");
-    let certificate = platform
-        .certify(&key.public().expect("a key"), "fuzz", NOW)
-        .expect("a certificate");
+    let certificate = platform.certify(&key.public().expect("a key"), "fuzz", NOW).expect("a certificate");
     let some = |bytes: &[u8]| Some(bytes.to_vec());
     let claims = Claims {
         module_id: "fuzz".to_owned(),
@@ -81,11 +76,7 @@ pub fn document(platform: &PlatformKey) -> Vec<u8> {
         user_data: some(b"data"),
         nonce: some(b"nonce"),
     };
-    document::seal(
-        claims,
-        &mut Leaf(key, certificate, vec![platform.root().to_vec()]),
-    )
-    .expect("a document")
+    document::seal(claims, &mut Leaf(key, certificate, vec![platform.root().to_vec()])).expect("a document")
 }
 
 /// One request of each kind to the security module.
@@ -93,18 +84,11 @@ pub fn nsm_requests() -> Vec<Vec<u8>> {
     let bytes = || Some(ByteBuf::from(*b"abc"));
     let requests = [
         Request::DescribePCR { index: 3 },
-        Request::ExtendPCR {
-            index: 16,
-            data: b"abc".to_vec(),
-        },
+        Request::ExtendPCR { index: 16, data: b"abc".to_vec() },
         Request::LockPCR { index: 17 },
         Request::LockPCRs { range: 20 },
         Request::DescribeNSM,
-        Request::Attestation {
-            user_data: bytes(),
-            nonce: bytes(),
-            public_key: bytes(),
-        },
+        Request::Attestation { user_data: bytes(), nonce: bytes(), public_key: bytes() },
         Request::GetRandom,
     ];
     requests.iter().map(api::encode_request).collect()

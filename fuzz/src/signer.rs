@@ -49,23 +49,15 @@ pub fn with_key(kind: usize) -> (Rc<Signer>, String) {
         r#"{"KeySpec": "ML_DSA_44", "KeyUsage": "SIGN_VERIFY"}"#,
     ];
     let signer = new();
-    let response = signer
-        .call("CreateKey", request[kind % request.len()].as_bytes())
-        .expect("a key");
+    let response = signer.call("CreateKey", request[kind % request.len()].as_bytes()).expect("a key");
     let response: serde_json::Value = serde_json::from_slice(&response).expect("JSON");
-    let id = response["KeyMetadata"]["KeyId"]
-        .as_str()
-        .expect("a name")
-        .to_owned();
+    let id = response["KeyMetadata"]["KeyId"].as_str().expect("a name").to_owned();
     (signer, id)
 }
 
 /// Sends `request`, closes the sending half, and returns all that comes back; ten seconds are a hang.
 pub fn exchange(signer: &Rc<Signer>, request: &[u8]) -> Vec<u8> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .expect("runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("runtime");
     let (client, server) = duplex(64 * 1024);
     let (mut reader, mut writer) = tokio::io::split(client);
     let mut response = Vec::new();

@@ -79,23 +79,10 @@ impl Guest {
         })
         .expect("rings in the region");
         device.notifier().ready();
-        let mut guest = Self {
-            memory,
-            device,
-            address,
-            timer,
-            sent: 0,
-        };
+        let mut guest = Self { memory, device, address, timer, sent: 0 };
         for index in 0..shared::QUEUE_SIZE {
             let buffer = shared::RX_BUFFERS + u64::from(index) * shared::BUFFER_SIZE;
-            guest.describe(
-                shared::RX_QUEUE,
-                index,
-                buffer,
-                shared::BUFFER_SIZE as u32,
-                DEVICE_WRITES,
-                0,
-            );
+            guest.describe(shared::RX_QUEUE, index, buffer, shared::BUFFER_SIZE as u32, DEVICE_WRITES, 0);
             guest.offer(shared::RX_QUEUE, index, index);
         }
         guest
@@ -111,17 +98,8 @@ impl Guest {
 
     /// Lets the device run for 70 microseconds: it polls for most of them.
     pub fn turn(&mut self) -> Result<(), Error> {
-        let once = Timespec {
-            tv_sec: 0,
-            tv_nsec: 70_000,
-        };
-        let spec = Itimerspec {
-            it_interval: Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            },
-            it_value: once,
-        };
+        let once = Timespec { tv_sec: 0, tv_nsec: 70_000 };
+        let spec = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: once };
         rustix::time::timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &spec).expect("timer");
         self.device.run()
     }
@@ -129,16 +107,7 @@ impl Guest {
     /// Does it.
     pub fn make(&mut self, step: &Move) {
         match step {
-            Move::Packet {
-                connection,
-                port,
-                op,
-                flags,
-                len,
-                buf_alloc,
-                fwd_cnt,
-                data,
-            } => {
+            Move::Packet { connection, port, op, flags, len, buf_alloc, fwd_cnt, data } => {
                 let data = data.get(..4096).unwrap_or(data);
                 let mut packet = Vec::with_capacity(44 + data.len());
                 packet.extend(DEFAULT_GUEST_CID.to_le_bytes());
@@ -169,9 +138,7 @@ impl Guest {
     fn send(&mut self, packet: &[u8]) {
         let index = self.sent % shared::QUEUE_SIZE;
         let buffer = shared::TX_BUFFERS + u64::from(index) * shared::BUFFER_SIZE;
-        self.memory
-            .write_slice(packet, GuestAddress(buffer))
-            .expect("inside the region");
+        self.memory.write_slice(packet, GuestAddress(buffer)).expect("inside the region");
         self.describe(shared::TX_QUEUE, index, buffer, packet.len() as u32, 0, 0);
         self.offer(shared::TX_QUEUE, self.sent, index);
         self.sent = self.sent.wrapping_add(1);
@@ -184,21 +151,15 @@ impl Guest {
         descriptor.extend(flags.to_le_bytes());
         descriptor.extend(next.to_le_bytes());
         let place = GuestAddress(queue + 16 * u64::from(index));
-        self.memory
-            .write_slice(&descriptor, place)
-            .expect("inside the region");
+        self.memory.write_slice(&descriptor, place).expect("inside the region");
     }
 
     fn offer(&mut self, queue: u64, position: u16, index: u16) {
         let available = queue + shared::AVAIL_OFFSET;
         let slot = GuestAddress(available + 4 + 2 * u64::from(position % shared::QUEUE_SIZE));
-        self.memory
-            .write_slice(&index.to_le_bytes(), slot)
-            .expect("inside the region");
+        self.memory.write_slice(&index.to_le_bytes(), slot).expect("inside the region");
         let next = position.wrapping_add(1).to_le_bytes();
-        self.memory
-            .write_slice(&next, GuestAddress(available + 2))
-            .expect("inside the region");
+        self.memory.write_slice(&next, GuestAddress(available + 2)).expect("inside the region");
     }
 }
 

@@ -17,11 +17,7 @@ fn main() -> std::io::Result<()> {
     let elf = seeds::elf();
     put("elf", "seed", &elf)?;
     let metadata = br#"{"ImageName":"a","ImageVersion":"1"}"#;
-    let image = Builder {
-        metadata: Some(metadata),
-        ..Builder::guest(&elf, "a=b")
-    }
-    .build();
+    let image = Builder { metadata: Some(metadata), ..Builder::guest(&elf, "a=b") }.build();
     put("eif", "seed", &image.map_err(std::io::Error::other)?)?;
 
     let platform = PlatformKey::generate(seeds::NOW).map_err(std::io::Error::other)?;
@@ -31,10 +27,7 @@ fn main() -> std::io::Result<()> {
     put("policy", "seed", seeds::POLICY)?;
 
     let mut posture = Posture::new();
-    for (name, value) in [
-        (fact::SEALED_MEMORY, "guest_memfd"),
-        (fact::LOCKDOWN, "integrity"),
-    ] {
+    for (name, value) in [(fact::SEALED_MEMORY, "guest_memfd"), (fact::LOCKDOWN, "integrity")] {
         posture.set(name, value).map_err(std::io::Error::other)?;
     }
     posture.set(fact::LANDLOCK, 6).map_err(std::io::Error::other)?;
@@ -56,11 +49,7 @@ fn main() -> std::io::Result<()> {
         );
         put("http", &format!("kms-{index}"), request.as_bytes())?;
     }
-    put(
-        "http",
-        "attestation",
-        b"POST /attestation HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
-    )?;
+    put("http", "attestation", b"POST /attestation HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")?;
     put(
         "http",
         "chunked",
