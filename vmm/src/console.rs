@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::jail::seccomp;
+use crate::jail::seccomp::Filter;
 
 /// Bytes of the log that a client which connects late still gets.
 const KEPT: usize = 64 << 10;
@@ -30,9 +30,11 @@ impl Console {
     }
 
     /// Serves `listener` on a thread of its own, inside the jail.
-    pub fn serve(&self, listener: UnixListener) -> io::Result<()> {
+    pub fn serve(&self, listener: UnixListener, filter: Filter) -> io::Result<()> {
         let state = self.state.clone();
-        std::thread::Builder::new().name("console".into()).spawn(move || serve(&listener, &state))?;
+        std::thread::Builder::new()
+            .name("console".into())
+            .spawn(move || serve(&listener, &state, &filter))?;
         Ok(())
     }
 
@@ -51,8 +53,8 @@ impl Console {
     }
 }
 
-fn serve(listener: &UnixListener, state: &Mutex<State>) -> io::Result<()> {
-    seccomp::enter(seccomp::Thread::Io)?;
+fn serve(listener: &UnixListener, state: &Mutex<State>, filter: &Filter) -> io::Result<()> {
+    filter.enter()?;
     loop {
         let flags = rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK;
         let client = UnixStream::from(rustix::net::accept_with(listener, flags)?);

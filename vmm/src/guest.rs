@@ -20,7 +20,8 @@ use vmm_sys_util::eventfd::EventFd;
 use crate::backend;
 use crate::console::Console;
 use crate::image::{self, Image};
-use crate::jail::{self, seccomp};
+use crate::jail;
+use crate::jail::seccomp::{Filter, Thread};
 use crate::machine::{self, Config, Machine, Sealed};
 use crate::memory::{FileReference, SealingMethod, SecretKind};
 use crate::nsm::{self, Certifier, LeafKey, SecurityModule};
@@ -109,6 +110,7 @@ pub struct Ready {
     root: Vec<u8>,
     metadata: Option<Metadata>,
     console: Option<(Console, UnixListener)>,
+    filters: Filters,
 }
 
 /// How a guest's time ended.
@@ -168,7 +170,8 @@ pub fn launch(options: Options) -> Result<Ready, Error> {
     timing::reached(Stage::Sealed);
 
     let key = certifier.finish();
-    let posture = posture(facts?, &machine, &key)?;
+    let filters = Filters::new(options.machine.backend)?;
+    let posture = posture(facts?, &machine, &key, &filters)?;
     timing::reached(Stage::Attestable);
     let launch = Launch {
         image: *machine.measurements(),
@@ -191,19 +194,39 @@ pub fn launch(options: Options) -> Result<Ready, Error> {
     };
     let nsm = SecurityModule::new(options.module_id.clone(), &launch, key);
     let devices = Devices { nsm: Box::new(nsm), wake, stop: Arc::default(), events: Box::new(events) };
-    Ok(Ready { machine, device, devices, stop, options, posture, root, metadata, console })
+    Ok(Ready { machine, device, devices, stop, options, posture, root, metadata, console, filters })
 }
 
-/// The rules for the thread that runs the guest.
-fn vcpu_thread(backend: backend::Kind) -> seccomp::Thread {
-    match backend {
-        backend::Kind::Kvm => seccomp::Thread::Vcpu,
-        backend::Kind::Process => seccomp::Thread::Tracer,
+/// The seccomp filters of the two threads.
+struct Filters {
+    cpu: Filter,
+    io: Filter,
+}
+
+impl Filters {
+    fn new(backend: backend::Kind) -> Result<Self, Error> {
+        let cpu = match backend {
+            backend::Kind::Kvm => Thread::Vcpu,
+            backend::Kind::Process => Thread::Tracer,
+        };
+        let make = |thread| Filter::new(thread).map_err(host("build a seccomp filter"));
+        Ok(Self { cpu: make(cpu)?, io: make(Thread::Io)? })
+    }
+
+    /// The digest that goes into the posture: of the virtual CPU's filter, then the other.
+    fn sha384(&self) -> String {
+        let bytes = [self.cpu.bytes(), self.io.bytes()].concat();
+        hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA384, &bytes))
     }
 }
 
 /// What a verifier may want to know about VMM and host, now that the memory is sealed.
-fn posture(mut posture: Posture, machine: &Machine<Sealed>, key: &LeafKey) -> Result<Posture, Error> {
+fn posture(
+    mut posture: Posture,
+    machine: &Machine<Sealed>,
+    key: &LeafKey,
+    filters: &Filters,
+) -> Result<Posture, Error> {
     let method = match machine.private().method() {
         SealingMethod::GuestMemfd => "guest_memfd",
         SealingMethod::Anonymous => "anonymous",
@@ -218,18 +241,13 @@ fn posture(mut posture: Posture, machine: &Machine<Sealed>, key: &LeafKey) -> Re
         SecretKind::MemfdSecret => "memfd_secret",
         SecretKind::Anonymous => "anonymous",
     };
-    let filter = seccomp::filter_bytes(vcpu_thread(machine.config().backend))
-        .map_err(|error| host("build the seccomp filter")(std::io::Error::other(error)))?;
     posture.set(fact::VMM_VERSION, env!("CARGO_PKG_VERSION"))?;
     posture.set(fact::BACKEND, machine.config().backend.name())?;
     posture.set(fact::SEALED_MEMORY, method)?;
     posture.set(fact::FILE_REFERENCE, reference)?;
     posture.set(fact::IMAGE_SEALED, "write_sealed")?;
     posture.set(fact::LEAF_KEY, leaf_key)?;
-    posture.set(
-        fact::SECCOMP_SHA384,
-        hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA384, &filter)),
-    )?;
+    posture.set(fact::SECCOMP_SHA384, filters.sha384())?;
     posture.set(fact::LANDLOCK, jail::landlock_abi())?;
     posture.set(fact::ROOT_OF_TRUST, "file")?;
     Ok(posture)
@@ -279,7 +297,7 @@ impl Ready {
     ///
     /// The process is under seccomp from here on: the caller can say how it ended, and exit.
     pub fn run<E: From<Error>>(self, announce: impl FnOnce() -> Result<(), E>) -> Result<Ended, E> {
-        let Self { machine, mut device, devices, stop, options, console, .. } = self;
+        let Self { machine, mut device, devices, stop, options, console, filters, .. } = self;
         let directory = options.directory.clone();
         let removal = rustix::fs::open(
             &directory,
@@ -290,20 +308,20 @@ impl Ready {
         jail::enter(&directory).map_err(Error::from)?;
         announce()?;
         if let Some((console, listener)) = console {
-            console.serve(listener).map_err(host("start the console"))?;
+            console.serve(listener, filters.io.clone()).map_err(host("start the console"))?;
         }
-        let vcpu = vcpu_thread(options.machine.backend);
+        let Filters { cpu: cpu_filter, io: io_filter } = filters;
         let cpus = options.cpu_ids;
         let stop_guest = devices.stop.clone();
         let running = machine
             .start(devices, move || {
                 pin(&cpus)?;
-                seccomp::enter(vcpu)?;
+                cpu_filter.enter()?;
                 timing::reached(Stage::Started);
                 Ok(())
             })
             .map_err(Error::from)?;
-        seccomp::enter(seccomp::Thread::Io).map_err(host("enter seccomp"))?;
+        io_filter.enter().map_err(host("enter seccomp"))?;
         let served = device.run();
         for name in [VSOCK_SOCKET, CONSOLE_SOCKET, "guest.json", "posture.cbor", "root.pem", "reserved.json"]
         {

@@ -4,6 +4,7 @@
 //! of the KVM ioctls only `KVM_RUN` is left, and only to the virtual CPU.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -92,40 +93,48 @@ fn vdso_tells_time() -> bool {
     source.is_ok_and(|source| matches!(source.trim(), "tsc" | "kvm-clock" | "hyperv_clocksource_tsc_page"))
 }
 
-/// The filter of one thread, as the kernel takes it.
-pub fn filter(thread: Thread) -> Result<BpfProgram, seccompiler::BackendError> {
-    let mut rules = BTreeMap::new();
-    for call in allowed(thread) {
-        let conditions = if call.number == libc::SYS_ioctl {
-            let run = SeccompCondition::new(1, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, KVM_RUN)?;
-            vec![SeccompRule::new(vec![run])?]
-        } else {
-            vec![]
-        };
-        rules.insert(call.number, conditions);
-    }
-    // In debug builds the standard library asks whether a descriptor is open before it closes it.
-    #[cfg(debug_assertions)]
-    rules.insert(libc::SYS_fcntl, vec![]);
-    SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, TargetArch::x86_64)?
-        .try_into()
-}
+/// The filter of one thread, as the kernel takes it. Made before the jail closes, because what it holds depends on the
+/// host, and entered on that thread, for good.
+#[derive(Clone, Debug)]
+pub struct Filter(BpfProgram);
 
-/// Both filters as bytes, for the posture: BPF instructions as the kernel takes them, that of `vcpu` first.
-pub fn filter_bytes(vcpu: Thread) -> Result<Vec<u8>, seccompiler::BackendError> {
-    let mut bytes = Vec::new();
-    for thread in [vcpu, Thread::Io] {
-        for instruction in filter(thread)? {
+impl Filter {
+    /// The filter for `thread` on this host.
+    pub fn new(thread: Thread) -> io::Result<Self> {
+        Self::compile(thread).map(Self).map_err(io::Error::other)
+    }
+
+    fn compile(thread: Thread) -> Result<BpfProgram, seccompiler::BackendError> {
+        let mut rules = BTreeMap::new();
+        for call in allowed(thread) {
+            let conditions = if call.number == libc::SYS_ioctl {
+                let run = SeccompCondition::new(1, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, KVM_RUN)?;
+                vec![SeccompRule::new(vec![run])?]
+            } else {
+                vec![]
+            };
+            rules.insert(call.number, conditions);
+        }
+        // In debug builds the standard library asks whether a descriptor is open before it closes it.
+        #[cfg(debug_assertions)]
+        rules.insert(libc::SYS_fcntl, vec![]);
+        SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, TargetArch::x86_64)?
+            .try_into()
+    }
+
+    /// The BPF instructions, for the posture: code (2 bytes), jt, jf, k (4 bytes), little-endian.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(8 * self.0.len());
+        for instruction in &self.0 {
             bytes.extend(instruction.code.to_le_bytes());
             bytes.extend([instruction.jt, instruction.jf]);
             bytes.extend(instruction.k.to_le_bytes());
         }
+        bytes
     }
-    Ok(bytes)
-}
 
-/// Puts the calling thread under its filter, for good.
-pub fn enter(thread: Thread) -> std::io::Result<()> {
-    let program = filter(thread).map_err(std::io::Error::other)?;
-    seccompiler::apply_filter(&program).map_err(std::io::Error::other)
+    /// Puts the calling thread under the filter.
+    pub fn enter(&self) -> io::Result<()> {
+        seccompiler::apply_filter(&self.0).map_err(io::Error::other)
+    }
 }
