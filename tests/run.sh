@@ -17,6 +17,8 @@ need gdb gdb
 need readelf binutils
 need setpriv util-linux
 need python3 python3
+need pkg-config pkg-config
+[ -e /usr/include/openssl/ssl.h ] || missing+=(libssl-dev)
 python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 if [ ${#missing[@]} -gt 0 ]; then
     if command -v apt-get >/dev/null; then
@@ -33,14 +35,22 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
 step "build"
-cargo build --bin casemate
+cargo build --workspace --features "$features" --bin casemate
 cargo test --workspace --features "$features" --no-run
+
+# Tens of thousands of cases for each parser; a single property runs this many (proptest's own default is 256).
+export PROPTEST_CASES=${PROPTEST_CASES:-10000}
 
 step "tests"
 # Serially by binary, in parallel within one: as cargo does it. The log is kept to say at the end what was left out.
 code=0
 CASEMATE_BIN="${CASEMATE_BIN:-$(realpath "${CARGO_TARGET_DIR:-target}/debug/casemate")}" \
     cargo test --workspace --features "$features" --no-fail-fast "$@" 2>&1 | tee "$log" || code=$?
+
+# Verifiers and image tools that others wrote. Heavy, so a workspace of their own: attestation/peers.
+step "peers"
+cargo test --manifest-path attestation/peers/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}/peers" --no-fail-fast 2>&1 |
+    tee -a "$log" || code=$?
 
 step "summary"
 awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 }

@@ -408,7 +408,9 @@ fn is_alive(dir: &Path) -> Result<bool, RegistryError> {
 }
 
 fn names(guests: &[Guest]) -> String {
-    guests.iter().map(|guest| guest.record.name.as_str()).collect::<Vec<_>>().join(", ")
+    let mut names: Vec<&str> = guests.iter().map(|guest| guest.record.name.as_str()).collect();
+    names.sort_unstable();
+    names.join(", ")
 }
 
 fn unique_name(base: &str, taken: &[Taken]) -> Result<String, RegistryError> {
