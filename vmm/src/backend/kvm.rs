@@ -31,7 +31,7 @@ use kvm_ioctls::{IoEventAddress, Kvm, SyncReg, VcpuExit, VcpuFd, VmFd};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::{Backend, Cpu, Error, Exit, Fault, SealedView};
-use crate::memory::{PrivateMemory, SealedPrivateMemory, SharedMemory};
+use crate::memory::{self, PrivateMemory, SealedPrivateMemory, SharedMemory};
 use crate::page_tables::PageTables;
 
 const CR0: u64 = 0x8005_0033;
@@ -61,6 +61,7 @@ pub struct KvmBackend {
     vm: VmFd,
     kvm: Kvm,
     private: PrivateMemory,
+    kick: Option<EventFd>,
 }
 
 impl KvmBackend {
@@ -82,7 +83,7 @@ impl KvmBackend {
         };
         // SAFETY: the caller keeps `shared` alive as long as the VM (`Machine` owns both).
         unsafe { vm.set_user_memory_region(region) }.map_err(self::kvm("map the shared region"))?;
-        Ok(Self { kvm, vm, private, cpu: None })
+        Ok(Self { kvm, vm, private, cpu: None, kick: None })
     }
 }
 
@@ -92,13 +93,10 @@ impl Backend for KvmBackend {
     }
 
     fn create_cpu(&mut self, entry: u64, kick: &EventFd) -> Result<(), Error> {
-        // The kernel itself signals the event when the guest notifies a virtqueue: no exit to this process.
-        let address = IoEventAddress::Mmio(DOORBELL);
-        for request in [Doorbell::VsockRx, Doorbell::VsockTx] {
-            self.vm
-                .register_ioevent(kick, &address, request.value(0))
-                .map_err(kvm("register the doorbell"))?;
-        }
+        self.kick = Some(
+            kick.try_clone()
+                .map_err(|error| memory::Error::System { what: "copy an eventfd", source: error })?,
+        );
         let cpu = self.vm.create_vcpu(0).map_err(kvm("create a virtual CPU"))?;
         let cpuid = self.kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(kvm("list CPU features"))?;
         let supported_xcr0 = cpuid
@@ -142,8 +140,17 @@ impl Backend for KvmBackend {
     }
 
     fn seal(self: Box<Self>) -> Result<(Box<dyn Cpu>, SealedPrivateMemory), Error> {
-        let Self { cpu, vm, kvm, private } = *self;
+        let Self { cpu, vm, kvm, private, kick } = *self;
         let cpu = cpu.ok_or(Error::Processor("virtual CPU"))?;
+        // The kernel itself signals the event when the guest notifies a virtqueue: no exit to this process. Last, because
+        // a memory slot that is set after this waits milliseconds for the kernel's readers of the doorbell.
+        let address = IoEventAddress::Mmio(DOORBELL);
+        if let Some(kick) = &kick {
+            for request in [Doorbell::VsockRx, Doorbell::VsockTx] {
+                vm.register_ioevent(kick, &address, request.value(0))
+                    .map_err(self::kvm("register the doorbell"))?;
+            }
+        }
         let private_len = private.len();
         let private = private.seal()?;
         // Without their descriptors nobody can add memory or CPUs; the virtual CPU keeps the VM alive.

@@ -78,8 +78,8 @@ pub fn enter(directory: &Path) -> Result<Jailed, Error> {
     keep_memory_on_brk();
     drop_privileges(directory)?;
     deny_inspection()?;
-    let landlock = enter_landlock(&own)?;
     let_go_of_code();
+    let landlock = enter_landlock(&own)?;
     Ok(Jailed { landlock })
 }
 
