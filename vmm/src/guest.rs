@@ -148,7 +148,7 @@ pub fn launch(options: Options) -> Result<Ready, Error> {
 
     let image = Image::open(&options.image)?;
     timing::reached(Stage::Image);
-    let metadata = image.metadata();
+    let metadata = image.metadata().cloned();
     let machine = Machine::new(options.machine.clone())?;
     timing::reached(Stage::Vm);
     let (kick, wake) = (event()?, event()?);

@@ -326,11 +326,6 @@ pub struct Running {
 }
 
 impl Running {
-    /// Whether the virtual CPU has stopped for good.
-    pub fn ended(&self) -> bool {
-        self.thread.is_finished()
-    }
-
     /// Waits for the end and says what it was.
     pub fn wait(self) -> std::io::Result<End> {
         self.thread.join().unwrap_or_else(|_| Err(std::io::Error::other("the virtual CPU's thread panicked")))

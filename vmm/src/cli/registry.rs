@@ -25,6 +25,8 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use casemate_attestation::pcr::Pcr;
+
+use crate::guest::{CONSOLE_SOCKET, VSOCK_SOCKET};
 use serde::{Deserialize, Serialize};
 
 /// Why the registry could not do what was asked.
@@ -443,12 +445,12 @@ fn choose_cid(wanted: Option<u64>, taken: &[Taken]) -> Result<u64, RegistryError
 impl Guest {
     /// The socket through which the guest is reached.
     pub fn vsock_path(&self) -> PathBuf {
-        self.dir.join("vsock.sock")
+        self.dir.join(VSOCK_SOCKET)
     }
 
     /// The socket on which a debug guest's log comes out.
     pub fn console_path(&self) -> PathBuf {
-        self.dir.join("console.sock")
+        self.dir.join(CONSOLE_SOCKET)
     }
 
     /// The encoded posture that the guest's posture PCR commits to.
@@ -490,12 +492,12 @@ impl Reservation {
 
     /// Where the VMM listens for clients of the guest.
     pub fn vsock_path(&self) -> PathBuf {
-        self.dir.join("vsock.sock")
+        self.dir.join(VSOCK_SOCKET)
     }
 
     /// Where the VMM offers a debug guest's log.
     pub fn console_path(&self) -> PathBuf {
-        self.dir.join("console.sock")
+        self.dir.join(CONSOLE_SOCKET)
     }
 
     /// Writes the root certificate (PEM) and the encoded posture.

@@ -67,6 +67,7 @@ pub struct Image {
     kernel: Range<usize>,
     cmdline: Range<usize>,
     elf: GuestElf,
+    metadata: Option<Metadata>,
 }
 
 impl Image {
@@ -110,7 +111,8 @@ impl Image {
             return Err(Error::CommandLine(cmdline.len()));
         }
         let elf = GuestElf::parse(parsed.kernel)?;
-        Ok(Self { file, eif, kernel, cmdline, elf })
+        let metadata = parsed.metadata.and_then(|section| Metadata::parse(section).ok());
+        Ok(Self { file, eif, kernel, cmdline, elf, metadata })
     }
 
     /// The guest executable.
@@ -124,8 +126,8 @@ impl Image {
     }
 
     /// Name, version and build, if the image says. Not measured, so not to be believed.
-    pub fn metadata(&self) -> Option<Metadata> {
-        Metadata::parse(Eif::parse(self.file.bytes().get(self.eif.clone())?).ok()?.metadata?).ok()
+    pub fn metadata(&self) -> Option<&Metadata> {
+        self.metadata.as_ref()
     }
 
     /// Guest address and initial bytes of each data segment.
