@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use casemate_signer::{AttestError, Platform, Signer, serve_connection};
+use casemate_signer::{AttestError, Door, Platform, Signer, serve_connection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
 /// Every operation of the API.
@@ -66,7 +66,7 @@ pub fn exchange(signer: &Rc<Signer>, request: &[u8]) -> Vec<u8> {
             let _ = writer.write_all(request).await;
             let _ = writer.shutdown().await;
         };
-        let serve = serve_connection(server, Rc::clone(signer));
+        let serve = serve_connection(server, Rc::clone(signer), Door::Plain);
         let _ = tokio::join!(send, serve, reader.read_to_end(&mut response));
     };
     runtime

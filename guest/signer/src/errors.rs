@@ -7,6 +7,8 @@ use serde::Serialize;
 named! {
     /// The `__type` of an error. The names are those of the service model and of AWS's common errors.
     pub enum ErrorKind {
+        /// No policy allows it, or one forbids it.
+        AccessDenied = "AccessDeniedException",
         /// The key is disabled.
         Disabled = "DisabledException",
         /// The caller asked only whether the request would succeed; it would.
@@ -33,6 +35,8 @@ named! {
         InvalidState = "KMSInvalidStateException",
         /// The signer holds as many keys as it may.
         LimitExceeded = "LimitExceededException",
+        /// The request is not signed.
+        MissingAuthenticationToken = "MissingAuthenticationTokenException",
         /// No such key.
         NotFound = "NotFoundException",
         /// The request is not JSON, or a member has the wrong type.

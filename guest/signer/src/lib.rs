@@ -18,20 +18,24 @@
 
 #[macro_use]
 mod names;
+mod access;
 mod ciphertext;
 pub mod crypto;
 mod errors;
 mod http;
+pub mod identity;
 mod ops;
 mod platform;
 #[cfg(feature = "selftest")]
 pub mod selftest;
 mod signer;
+mod state;
 pub mod store;
 mod types;
 mod validate;
 
+pub use access::{Caller, Principal};
 pub use errors::{ErrorKind, KmsError};
-pub use http::serve_connection;
+pub use http::{Door, serve_connection};
 pub use platform::{AttestError, Platform};
 pub use signer::{Limits, Signer};

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use casemate_guest::nsm;
 use casemate_guest::vsock::VsockListener;
-use casemate_signer::{AttestError, Platform, Signer, serve_connection};
+use casemate_signer::{AttestError, Door, Platform, Signer, serve_connection};
 use tokio::task::LocalSet;
 
 /// The guest's security module.
@@ -44,6 +44,6 @@ async fn serve() -> std::io::Result<std::convert::Infallible> {
     loop {
         let (stream, _) = listener.accept().await?;
         let signer = Rc::clone(&signer);
-        tokio::task::spawn_local(async move { drop(serve_connection(stream, signer).await) });
+        tokio::task::spawn_local(async move { drop(serve_connection(stream, signer, Door::Plain).await) });
     }
 }

@@ -6,9 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use zeroize::Zeroizing;
 
+use crate::access::{Call, Caller, Facts};
 use crate::errors::{ErrorKind, KmsError};
+use crate::identity::Directory;
 use crate::ops;
 use crate::platform::Platform;
+use crate::state::State;
 use crate::store::Store;
 
 /// How much the signer takes on. All clients together share these.
@@ -42,6 +45,8 @@ impl Default for Limits {
 /// The AWS KMS API over keys of its own.
 pub struct Signer {
     pub(crate) store: RefCell<Store>,
+    pub(crate) identity: RefCell<Directory>,
+    pub(crate) state: State,
     pub(crate) platform: Box<dyn Platform>,
     pub(crate) limits: Limits,
     /// Bytes of request bodies held at this moment.
@@ -56,18 +61,37 @@ impl Signer {
 
     /// A signer without keys and with limits of one's own.
     pub fn with_limits(platform: Box<dyn Platform>, limits: Limits) -> Rc<Self> {
-        Rc::new(Self { store: RefCell::default(), platform, limits, in_flight: Cell::new(0) })
+        Rc::new(Self {
+            store: RefCell::default(),
+            identity: RefCell::default(),
+            state: State::default(),
+            platform,
+            limits,
+            in_flight: Cell::new(0),
+        })
     }
 
     /// Answers one operation: its name as in `X-Amz-Target` after the dot, the request and the response in JSON.
     ///
-    /// This is the whole API without HTTP. The response is erased when dropped, for it may hold a plaintext.
+    /// This is the whole API without HTTP, on behalf of the local owner. The response is erased when dropped, for it may
+    /// hold a plaintext.
     pub fn call(&self, operation: &str, request: &[u8]) -> Result<Zeroizing<Vec<u8>>, KmsError> {
+        self.call_as(&Caller::LocalOwner, &Facts::NONE, operation, request)
+    }
+
+    /// The same on behalf of `caller`, with what is known about the request.
+    pub(crate) fn call_as(
+        &self,
+        caller: &Caller,
+        facts: &Facts,
+        operation: &str,
+        request: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
         let run = ops::find(operation).ok_or_else(|| {
             KmsError::new(ErrorKind::UnknownOperation, format!("The signer has no operation {operation:?}."))
         })?;
         self.store.borrow_mut().expire(self.now());
-        run(self, request)
+        run(&Call::new(self, caller, facts), request)
     }
 
     /// The time, as the host tells it: good for dates, not for decisions about keys' secrecy.

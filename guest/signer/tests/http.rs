@@ -5,7 +5,7 @@ mod common;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use casemate_signer::{Limits, Signer, serve_connection};
+use casemate_signer::{Door, Limits, Signer, serve_connection};
 use common::{Transcript, b64, signer, text, unb64};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -27,7 +27,10 @@ fn connect(signer: &Rc<Signer>, buffer: usize) -> DuplexStream {
 fn serve(signer: &Rc<Signer>, buffer: usize) -> (DuplexStream, JoinHandle<()>) {
     let (client, server) = duplex(buffer);
     let signer = Rc::clone(signer);
-    (client, tokio::task::spawn_local(async move { drop(serve_connection(server, signer).await) }))
+    (
+        client,
+        tokio::task::spawn_local(async move { drop(serve_connection(server, signer, Door::Plain).await) }),
+    )
 }
 
 /// Sends bytes, closes the sending half, and reads all that comes back within ten seconds.

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-use casemate_signer::{AttestError, Platform, Signer, serve_connection};
+use casemate_signer::{AttestError, Door, Platform, Signer, serve_connection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, join};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::LocalSet;
@@ -65,10 +65,13 @@ async fn serve(path: &std::path::Path) -> io::Result<std::convert::Infallible> {
 /// One connection; how it ends concerns its client alone.
 async fn connection(mut stream: UnixStream, signer: Rc<Signer>) {
     match timeout(Duration::from_secs(60), greet(&mut stream)).await {
-        Ok(Ok(begun)) if begun.is_empty() => drop(serve_connection(stream, signer).await),
+        Ok(Ok(begun)) if begun.is_empty() => drop(serve_connection(stream, signer, Door::Plain).await),
         Ok(Ok(begun)) => {
             let (reader, writer) = stream.into_split();
-            drop(serve_connection(join(io::Cursor::new(begun).chain(reader), writer), signer).await);
+            drop(
+                serve_connection(join(io::Cursor::new(begun).chain(reader), writer), signer, Door::Plain)
+                    .await,
+            );
         }
         Ok(Err(_)) | Err(_) => {}
     }

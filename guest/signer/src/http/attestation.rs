@@ -34,7 +34,7 @@ struct AttestationResponse {
 }
 
 pub(super) async fn attest(signer: &Signer, request: Request<Incoming>) -> Result<Reply, Reply> {
-    let body = body::receive(signer, request).await?;
+    let (_, body) = body::receive(signer, request).await?;
     let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
     let request: AttestationRequest = serde_json::from_slice(body).map_err(|error| {
         KmsError::new(ErrorKind::Serialization, format!("The request is malformed: {error}"))

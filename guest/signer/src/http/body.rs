@@ -5,6 +5,7 @@ use std::cell::Cell;
 use http_body_util::BodyExt;
 use hyper::Request;
 use hyper::body::{Body, Incoming};
+use hyper::http::request::Parts;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
@@ -39,14 +40,15 @@ impl Drop for Share<'_> {
     }
 }
 
-/// The body of a request; it may hold a plaintext and is erased when dropped.
+/// Head and body of a request; the body may hold a plaintext and is erased when dropped.
 pub(super) async fn receive(
     signer: &Signer,
     request: Request<Incoming>,
-) -> Result<Zeroizing<Vec<u8>>, Reply> {
+) -> Result<(Parts, Zeroizing<Vec<u8>>), Reply> {
     let limits = &signer.limits;
-    match timeout(limits.body_timeout, collect(signer, request.into_body())).await {
-        Ok(body) => body,
+    let (head, body) = request.into_parts();
+    match timeout(limits.body_timeout, collect(signer, body)).await {
+        Ok(body) => body.map(|body| (head, body)),
         Err(_) => {
             let seconds = limits.body_timeout.as_secs();
             let message = format!("The body of the request did not arrive within {seconds} s.");

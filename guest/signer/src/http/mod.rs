@@ -20,12 +20,14 @@ use std::convert::Infallible;
 use std::rc::Rc;
 
 use hyper::body::Incoming;
+use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::access::{Caller, Facts};
 use crate::errors::{ErrorKind, KmsError};
 use crate::signer::Signer;
 
@@ -38,17 +40,26 @@ const TARGET: &str = "TrentService.";
 const HEAD_BYTES: usize = 16 * 1024;
 const HEADERS: usize = 64;
 
+/// The way that a connection came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// HTTP in the clear: from this host, through the guest's own socket.
+    Plain,
+    /// HTTP over TLS that ends in the signer.
+    Tls,
+}
+
 /// Serves one connection until the client closes it, breaks the protocol, or lets a time-out pass.
 ///
 /// The error says why the connection ended when it did not end well; it is for a log, the client is gone.
-pub async fn serve_connection<IO>(io: IO, signer: Rc<Signer>) -> Result<(), hyper::Error>
+pub async fn serve_connection<IO>(io: IO, signer: Rc<Signer>, door: Door) -> Result<(), hyper::Error>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let limits = signer.limits;
     let service = service_fn(move |request| {
         let signer = Rc::clone(&signer);
-        async move { Ok::<_, Infallible>(answer(&signer, request).await) }
+        async move { Ok::<_, Infallible>(answer(&signer, door, request).await) }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
@@ -63,10 +74,10 @@ where
 }
 
 /// Routes a request. Every failure becomes a response.
-async fn answer(signer: &Signer, request: Request<Incoming>) -> Response {
+async fn answer(signer: &Signer, door: Door, request: Request<Incoming>) -> Response {
     let id = reply::request_id();
     let reply = match (request.method(), request.uri().path()) {
-        (&Method::POST, "/") => kms(signer, request).await,
+        (&Method::POST, "/") => kms(signer, door, request).await,
         (&Method::POST, "/attestation") => attestation::attest(signer, request).await,
         (&Method::GET, "/health") => Ok(health(signer)),
         #[cfg(feature = "selftest")]
@@ -82,7 +93,7 @@ fn unknown_route(method: &Method, path: &str) -> Reply {
     Reply::error(404, &KmsError::new(ErrorKind::UnknownOperation, message))
 }
 
-async fn kms(signer: &Signer, request: Request<Incoming>) -> Result<Reply, Reply> {
+async fn kms(signer: &Signer, door: Door, request: Request<Incoming>) -> Result<Reply, Reply> {
     let operation = request
         .headers()
         .get("x-amz-target")
@@ -92,8 +103,26 @@ async fn kms(signer: &Signer, request: Request<Incoming>) -> Result<Reply, Reply
             let message = "The header X-Amz-Target must name an operation, as in TrentService.Sign.";
             KmsError::new(ErrorKind::UnknownOperation, message)
         })?;
-    let body = body::receive(signer, request).await?;
-    Ok(Reply::kms(signer.call(&operation, &body)?))
+    let (head, body) = body::receive(signer, request).await?;
+    let (caller, facts) = authenticate(signer, door, &head, &body)?;
+    let answer = signer.call_as(&caller, &facts, &operation, &body);
+    signer.state.settled().await?;
+    Ok(Reply::kms(answer?))
+}
+
+/// Whose request it is, and what every policy may know about it.
+fn authenticate(
+    signer: &Signer,
+    door: Door,
+    _head: &Parts,
+    _body: &[u8],
+) -> Result<(Caller, Facts), KmsError> {
+    let mut facts = Facts::default();
+    facts.set("aws:SecureTransport", if door == Door::Tls { "true" } else { "false" });
+    if door == Door::Plain && !signer.identity.borrow().claimed() {
+        return Ok((Caller::LocalOwner, facts));
+    }
+    Err(KmsError::new(ErrorKind::MissingAuthenticationToken, "Missing Authentication Token"))
 }
 
 fn health(signer: &Signer) -> Reply {

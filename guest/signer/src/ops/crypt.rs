@@ -1,18 +1,18 @@
 //! Encrypt and Decrypt.
 
+use crate::access::{Ask, Call};
 use crate::ciphertext::{self, Parsed};
 use crate::crypto::{EncryptionAlgorithm, KeyUsage};
 use crate::errors::{ErrorKind, KmsError};
-use crate::signer::Signer;
 use crate::store::{KeyRecord, Material};
 use crate::types::{
     Blob, DecryptRequest, DecryptResponse, EncryptRequest, EncryptResponse, EncryptionContext, SecretBlob,
 };
 use crate::validate::Check;
 
-use super::{dry_run, no_grants, no_recipient, resolve};
+use super::{dry_run, no_recipient, refusal};
 
-pub(super) fn encrypt(signer: &Signer, request: EncryptRequest) -> Result<EncryptResponse, KmsError> {
+pub(super) fn encrypt(call: &Call<'_>, request: EncryptRequest) -> Result<EncryptResponse, KmsError> {
     let mut check = Check::default();
     check.key_id(&request.key_id);
     check.required("plaintext", &request.plaintext);
@@ -22,10 +22,13 @@ pub(super) fn encrypt(signer: &Signer, request: EncryptRequest) -> Result<Encryp
     let algorithm =
         check.one_of::<EncryptionAlgorithm>("encryptionAlgorithm", request.encryption_algorithm.as_deref());
     check.done()?;
-    no_grants(&request.grant_tokens)?;
     let algorithm = algorithm.unwrap_or(EncryptionAlgorithm::Symmetric);
     let key_id = request.key_id.unwrap_or_default();
-    let key = resolve::usable(signer, &key_id, KeyUsage::EncryptDecrypt, "Encrypt")?;
+    let key = Ask::new("Encrypt")
+        .tokens(&request.grant_tokens)
+        .fact("kms:EncryptionAlgorithm", algorithm.name())
+        .context(&request.encryption_context)
+        .usable(call, &key_id, KeyUsage::EncryptDecrypt)?;
     suits(&key, algorithm, &request.encryption_context)?;
     let plaintext = request.plaintext.as_ref().map(SecretBlob::as_ref).unwrap_or_default();
     let ciphertext = match &key.material {
@@ -44,11 +47,11 @@ pub(super) fn encrypt(signer: &Signer, request: EncryptRequest) -> Result<Encryp
             dry_run(request.dry_run)?;
             secret.encrypt(algorithm, plaintext)?
         }
-        Material::Signing(_) | Material::Mac(_) => return Err(resolve::wrong_usage(&key, "Encrypt")),
+        Material::Signing(_) | Material::Mac(_) => return Err(refusal::wrong_usage(&key, "Encrypt")),
     };
     Ok(EncryptResponse {
         ciphertext_blob: Blob(ciphertext),
-        key_id: key.id.arn(),
+        key_id: key.arn().to_owned(),
         encryption_algorithm: algorithm,
     })
 }
@@ -60,7 +63,7 @@ fn suits(
     context: &Option<EncryptionContext>,
 ) -> Result<(), KmsError> {
     if !key.spec.encryption_algorithms().contains(&algorithm) {
-        return Err(resolve::incompatible(key, algorithm.name()));
+        return Err(refusal::incompatible(key, algorithm.name()));
     }
     if algorithm != EncryptionAlgorithm::Symmetric
         && context.as_ref().is_some_and(|context| !context.is_empty())
@@ -72,7 +75,7 @@ fn suits(
     Ok(())
 }
 
-pub(super) fn decrypt(signer: &Signer, request: DecryptRequest) -> Result<DecryptResponse, KmsError> {
+pub(super) fn decrypt(call: &Call<'_>, request: DecryptRequest) -> Result<DecryptResponse, KmsError> {
     let mut check = Check::default();
     check.required("ciphertextBlob", &request.ciphertext_blob);
     check.blob("ciphertextBlob", &request.ciphertext_blob, 1, 6144);
@@ -82,7 +85,6 @@ pub(super) fn decrypt(signer: &Signer, request: DecryptRequest) -> Result<Decryp
     let algorithm =
         check.one_of::<EncryptionAlgorithm>("encryptionAlgorithm", request.encryption_algorithm.as_deref());
     check.done()?;
-    no_grants(&request.grant_tokens)?;
     no_recipient(&request.recipient)?;
     let blob = request.ciphertext_blob.as_ref().map(Blob::as_ref).unwrap_or_default();
     let algorithm = algorithm.unwrap_or(EncryptionAlgorithm::Symmetric);
@@ -91,7 +93,11 @@ pub(super) fn decrypt(signer: &Signer, request: DecryptRequest) -> Result<Decryp
         _ => None,
     };
     let key_id = named_key(request.key_id.as_deref(), parsed.as_ref())?;
-    let key = resolve::usable(signer, &key_id, KeyUsage::EncryptDecrypt, "Decrypt")?;
+    let key = Ask::new("Decrypt")
+        .tokens(&request.grant_tokens)
+        .fact("kms:EncryptionAlgorithm", algorithm.name())
+        .context(&request.encryption_context)
+        .usable(call, &key_id, KeyUsage::EncryptDecrypt)?;
     suits(&key, algorithm, &request.encryption_context)?;
     let invalid = || {
         KmsError::new(ErrorKind::InvalidCiphertext, "The ciphertext or its encryption context is not valid.")
@@ -109,11 +115,11 @@ pub(super) fn decrypt(signer: &Signer, request: DecryptRequest) -> Result<Decryp
             ciphertext::open(secret, &parsed, &context).map_err(|_| invalid())?
         }
         (Material::Oaep(secret), None) => secret.decrypt(algorithm, blob).map_err(|_| invalid())?,
-        _ => return Err(resolve::wrong_usage(&key, "Decrypt")),
+        _ => return Err(refusal::wrong_usage(&key, "Decrypt")),
     };
     dry_run(request.dry_run)?;
     Ok(DecryptResponse {
-        key_id: key.id.arn(),
+        key_id: key.arn().to_owned(),
         plaintext: SecretBlob(plaintext),
         encryption_algorithm: algorithm,
     })

@@ -2,15 +2,15 @@
 
 use zeroize::Zeroizing;
 
+use crate::access::{Ask, Call};
 use crate::ciphertext;
 use crate::crypto::{self, KeyUsage};
 use crate::errors::KmsError;
-use crate::signer::Signer;
 use crate::store::Material;
 use crate::types::{Blob, GenerateDataKeyRequest, GenerateDataKeyResponse, SecretBlob};
 use crate::validate::Check;
 
-use super::{dry_run, no_grants, no_recipient, resolve};
+use super::{dry_run, no_recipient, refusal};
 
 named! {
     /// The kind of data key.
@@ -21,25 +21,25 @@ named! {
 }
 
 pub(super) fn generate_data_key(
-    signer: &Signer,
+    call: &Call<'_>,
     request: GenerateDataKeyRequest,
 ) -> Result<GenerateDataKeyResponse, KmsError> {
-    data_key(signer, request, "GenerateDataKey")
+    data_key(call, request, "GenerateDataKey")
 }
 
 pub(super) fn generate_data_key_without_plaintext(
-    signer: &Signer,
+    call: &Call<'_>,
     request: GenerateDataKeyRequest,
 ) -> Result<GenerateDataKeyResponse, KmsError> {
-    let mut response = data_key(signer, request, "GenerateDataKeyWithoutPlaintext")?;
+    let mut response = data_key(call, request, "GenerateDataKeyWithoutPlaintext")?;
     response.plaintext = None;
     Ok(response)
 }
 
 fn data_key(
-    signer: &Signer,
+    call: &Call<'_>,
     request: GenerateDataKeyRequest,
-    operation: &str,
+    operation: &'static str,
 ) -> Result<GenerateDataKeyResponse, KmsError> {
     let mut check = Check::default();
     check.key_id(&request.key_id);
@@ -48,7 +48,6 @@ fn data_key(
     let spec = check.one_of::<DataKeySpec>("keySpec", request.key_spec.as_deref());
     check.grant_tokens(&request.grant_tokens);
     check.done()?;
-    no_grants(&request.grant_tokens)?;
     no_recipient(&request.recipient)?;
     let length = match (spec, request.number_of_bytes.map(usize::try_from)) {
         (Some(DataKeySpec::Aes256), None) => 32,
@@ -59,9 +58,13 @@ fn data_key(
         }
     };
     let key_id = request.key_id.unwrap_or_default();
-    let key = resolve::usable(signer, &key_id, KeyUsage::EncryptDecrypt, operation)?;
+    let key = Ask::new(operation).tokens(&request.grant_tokens).context(&request.encryption_context).usable(
+        call,
+        &key_id,
+        KeyUsage::EncryptDecrypt,
+    )?;
     let Material::Symmetric(secret) = &key.material else {
-        return Err(resolve::wrong_usage(&key, operation));
+        return Err(refusal::wrong_usage(&key, operation));
     };
     dry_run(request.dry_run)?;
     let mut plaintext = Zeroizing::new(vec![0; length]);
@@ -71,6 +74,6 @@ fn data_key(
     Ok(GenerateDataKeyResponse {
         ciphertext_blob: Blob(blob),
         plaintext: Some(SecretBlob(plaintext)),
-        key_id: key.id.arn(),
+        key_id: key.arn().to_owned(),
     })
 }

@@ -1,16 +1,14 @@
 //! CreateKey, DescribeKey, ListKeys, GetPublicKey.
 
+use crate::access::{Ask, Call, Facts};
 use crate::crypto::{KeySpec, KeyUsage, MacKey, OaepKey, SigningKey, SymmetricKey};
 use crate::errors::{ErrorKind, KmsError};
-use crate::signer::Signer;
-use crate::store::{ACCOUNT, KeyId, KeyRecord, KeyState, Material};
+use crate::store::{KeyId, KeyRecord, KeyState, Material};
 use crate::types::{
     Blob, CreateKeyRequest, DescribeKeyRequest, GetPublicKeyRequest, KeyListEntry, KeyMetadata,
     KeyMetadataResponse, ListKeysRequest, ListKeysResponse, Timestamp,
 };
 use crate::validate::Check;
-
-use super::{no_grants, resolve};
 
 named! {
     /// Where key material comes from; only AWS_KMS is offered.
@@ -23,7 +21,7 @@ named! {
 }
 
 pub(super) fn create_key(
-    signer: &Signer,
+    call: &Call<'_>,
     request: CreateKeyRequest,
 ) -> Result<KeyMetadataResponse, KmsError> {
     let mut check = Check::default();
@@ -50,8 +48,8 @@ pub(super) fn create_key(
     offered(&request, origin)?;
     let spec = spec.or(legacy).unwrap_or(KeySpec::Symmetric);
     let usage = settle_usage(spec, usage)?;
-    if signer.store.borrow().len() >= signer.limits.keys {
-        let limit = signer.limits.keys;
+    if call.store.borrow().len() >= call.limits.keys {
+        let limit = call.limits.keys;
         return Err(KmsError::new(
             ErrorKind::LimitExceeded,
             format!(
@@ -59,12 +57,18 @@ pub(super) fn create_key(
             ),
         ));
     }
+    let mut facts = Facts::default();
+    facts.set("kms:KeySpec", spec.name());
+    facts.set("kms:KeyUsage", usage.name());
+    call.allow("kms:CreateKey", "*", &facts)?;
     let material = generate(spec, usage)?;
     let id = KeyId::random()?;
     let description = request.description.unwrap_or_default();
-    let record = KeyRecord::new(id, spec, usage, description, signer.now(), material);
-    let record = signer.store.borrow_mut().insert(id, record);
-    Ok(KeyMetadataResponse { key_metadata: metadata(&record) })
+    let arn = call.identity.borrow().config.arn("kms", &format!("key/{id}"));
+    let record = KeyRecord::new(id, arn, spec, usage, description, call.now(), material);
+    let record = call.store.borrow_mut().insert(id, record);
+    call.state.touch(record.record_name());
+    Ok(KeyMetadataResponse { key_metadata: metadata(call, &record) })
 }
 
 /// A parameter that would be silently without effect is refused instead.
@@ -123,12 +127,12 @@ fn generate(spec: KeySpec, usage: KeyUsage) -> Result<Material, KmsError> {
     })
 }
 
-pub(super) fn metadata(key: &KeyRecord) -> KeyMetadata {
+pub(super) fn metadata(call: &Call<'_>, key: &KeyRecord) -> KeyMetadata {
     let (encryption, signing) = algorithms(key);
     KeyMetadata {
-        account: ACCOUNT,
+        account: call.identity.borrow().config.account.clone(),
         key_id: key.id.to_string(),
-        arn: key.id.arn(),
+        arn: key.arn().to_owned(),
         creation_date: Timestamp(key.created),
         enabled: key.state() == KeyState::Enabled,
         description: key.description.clone(),
@@ -158,19 +162,20 @@ fn algorithms(key: &KeyRecord) -> Algorithms {
 }
 
 pub(super) fn describe_key(
-    signer: &Signer,
+    call: &Call<'_>,
     request: DescribeKeyRequest,
 ) -> Result<KeyMetadataResponse, KmsError> {
     let mut check = Check::default();
     check.key_id(&request.key_id);
     check.grant_tokens(&request.grant_tokens);
     check.done()?;
-    no_grants(&request.grant_tokens)?;
-    let key = resolve::find(signer, &request.key_id.unwrap_or_default())?;
-    Ok(KeyMetadataResponse { key_metadata: metadata(&key) })
+    let key = Ask::new("DescribeKey")
+        .tokens(&request.grant_tokens)
+        .find(call, request.key_id.as_deref().unwrap_or_default())?;
+    Ok(KeyMetadataResponse { key_metadata: metadata(call, &key) })
 }
 
-pub(super) fn list_keys(signer: &Signer, request: ListKeysRequest) -> Result<ListKeysResponse, KmsError> {
+pub(super) fn list_keys(call: &Call<'_>, request: ListKeysRequest) -> Result<ListKeysResponse, KmsError> {
     let mut check = Check::default();
     check.number("limit", request.limit, 1, 1000);
     check.text("marker", request.marker.as_deref(), 1, 1024);
@@ -183,38 +188,42 @@ pub(super) fn list_keys(signer: &Signer, request: ListKeysRequest) -> Result<Lis
         })?),
         None => None,
     };
-    let page = signer.store.borrow().page(after, limit);
+    call.allow("kms:ListKeys", "*", &Facts::NONE)?;
+    let page = call.store.borrow().page(after, limit);
+    let identity = call.identity.borrow();
+    let arn = |id: &KeyId| identity.config.arn("kms", &format!("key/{id}"));
     Ok(ListKeysResponse {
         next_marker: page.ids.last().filter(|_| page.more).map(ToString::to_string),
         truncated: page.more,
-        keys: page.ids.iter().map(|id| KeyListEntry { key_id: id.to_string(), key_arn: id.arn() }).collect(),
+        keys: page.ids.iter().map(|id| KeyListEntry { key_id: id.to_string(), key_arn: arn(id) }).collect(),
     })
 }
 
 pub(super) fn get_public_key(
-    signer: &Signer,
+    call: &Call<'_>,
     request: GetPublicKeyRequest,
 ) -> Result<crate::types::GetPublicKeyResponse, KmsError> {
     let mut check = Check::default();
     check.key_id(&request.key_id);
     check.grant_tokens(&request.grant_tokens);
     check.done()?;
-    no_grants(&request.grant_tokens)?;
-    let key = resolve::enabled(signer, &request.key_id.unwrap_or_default())?;
+    let key = Ask::new("GetPublicKey")
+        .tokens(&request.grant_tokens)
+        .enabled(call, request.key_id.as_deref().unwrap_or_default())?;
     let spki = match &key.material {
         Material::Signing(pair) => pair.1.spki(),
         Material::Oaep(key) => key.spki(),
         Material::Symmetric(_) | Material::Mac(_) => {
             return Err(KmsError::unsupported(format!(
                 "{} has KeySpec {}, which has no public key.",
-                key.id.arn(),
+                key.arn(),
                 key.spec
             )));
         }
     };
     let (encryption_algorithms, signing_algorithms) = algorithms(&key);
     Ok(crate::types::GetPublicKeyResponse {
-        key_id: key.id.arn(),
+        key_id: key.arn().to_owned(),
         public_key: Blob(spki.to_vec()),
         customer_master_key_spec: key.spec.as_customer_master_key_spec(),
         key_spec: key.spec,

@@ -3,72 +3,86 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::access::{Ask, Call};
 use crate::errors::{ErrorKind, KmsError};
-use crate::signer::Signer;
 use crate::store::{KeyRecord, KeyState};
 use crate::types::{
     Empty, KeyIdRequest, KeyIdResponse, ScheduleKeyDeletionRequest, ScheduleKeyDeletionResponse, Timestamp,
 };
 use crate::validate::Check;
 
-use super::resolve;
+use super::refusal;
 
-pub(super) fn enable_key(signer: &Signer, request: KeyIdRequest) -> Result<Empty, KmsError> {
-    switch(signer, &request, true)
+pub(super) fn enable_key(call: &Call<'_>, request: KeyIdRequest) -> Result<Empty, KmsError> {
+    switch(call, &request, "EnableKey", true)
 }
 
-pub(super) fn disable_key(signer: &Signer, request: KeyIdRequest) -> Result<Empty, KmsError> {
-    switch(signer, &request, false)
+pub(super) fn disable_key(call: &Call<'_>, request: KeyIdRequest) -> Result<Empty, KmsError> {
+    switch(call, &request, "DisableKey", false)
 }
 
-fn switch(signer: &Signer, request: &KeyIdRequest, enabled: bool) -> Result<Empty, KmsError> {
-    let key = named(signer, &request.key_id)?;
+fn switch(
+    call: &Call<'_>,
+    request: &KeyIdRequest,
+    operation: &'static str,
+    enabled: bool,
+) -> Result<Empty, KmsError> {
+    let key = named(call, &request.key_id, operation)?;
     if key.state() == KeyState::PendingDeletion {
-        return Err(resolve::pending(&key));
+        return Err(refusal::pending(&key));
     }
     key.set_enabled(enabled);
+    call.state.touch(key.record_name());
     Ok(Empty {})
 }
 
-fn named(signer: &Signer, key_id: &Option<String>) -> Result<Rc<KeyRecord>, KmsError> {
+fn named(
+    call: &Call<'_>,
+    key_id: &Option<String>,
+    operation: &'static str,
+) -> Result<Rc<KeyRecord>, KmsError> {
     let mut check = Check::default();
     check.key_id(key_id);
     check.done()?;
-    resolve::find(signer, key_id.as_deref().unwrap_or_default())
+    Ask::new(operation).find(call, key_id.as_deref().unwrap_or_default())
 }
 
 pub(super) fn schedule_key_deletion(
-    signer: &Signer,
+    call: &Call<'_>,
     request: ScheduleKeyDeletionRequest,
 ) -> Result<ScheduleKeyDeletionResponse, KmsError> {
     let mut check = Check::default();
     check.key_id(&request.key_id);
     check.number("pendingWindowInDays", request.pending_window_in_days, 7, 30);
     check.done()?;
-    let key = resolve::find(signer, &request.key_id.unwrap_or_default())?;
-    if key.state() == KeyState::PendingDeletion {
-        return Err(resolve::pending(&key));
-    }
     let days = request.pending_window_in_days.unwrap_or(30);
+    let key = Ask::new("ScheduleKeyDeletion")
+        .fact("kms:ScheduleKeyDeletionPendingWindowInDays", &days.to_string())
+        .find(call, request.key_id.as_deref().unwrap_or_default())?;
+    if key.state() == KeyState::PendingDeletion {
+        return Err(refusal::pending(&key));
+    }
     let wait = Duration::from_secs(days.unsigned_abs().saturating_mul(24 * 60 * 60));
-    let date = signer.now().checked_add(wait).ok_or_else(|| KmsError::internal("Reading the clock"))?;
-    signer.store.borrow_mut().schedule_deletion(&key, date);
+    let date = call.now().checked_add(wait).ok_or_else(|| KmsError::internal("Reading the clock"))?;
+    call.store.borrow_mut().schedule_deletion(&key, date);
+    call.state.touch(key.record_name());
     Ok(ScheduleKeyDeletionResponse {
-        key_id: key.id.arn(),
+        key_id: key.arn().to_owned(),
         deletion_date: Timestamp(date),
         key_state: key.state(),
         pending_window_in_days: days,
     })
 }
 
-pub(super) fn cancel_key_deletion(signer: &Signer, request: KeyIdRequest) -> Result<KeyIdResponse, KmsError> {
-    let key = named(signer, &request.key_id)?;
+pub(super) fn cancel_key_deletion(call: &Call<'_>, request: KeyIdRequest) -> Result<KeyIdResponse, KmsError> {
+    let key = named(call, &request.key_id, "CancelKeyDeletion")?;
     if key.state() != KeyState::PendingDeletion {
         return Err(KmsError::new(
             ErrorKind::InvalidState,
-            format!("{} is not pending deletion.", key.id.arn()),
+            format!("{} is not pending deletion.", key.arn()),
         ));
     }
     key.cancel_deletion();
-    Ok(KeyIdResponse { key_id: key.id.arn() })
+    call.state.touch(key.record_name());
+    Ok(KeyIdResponse { key_id: key.arn().to_owned() })
 }

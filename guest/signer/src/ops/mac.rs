@@ -2,42 +2,40 @@
 
 use std::rc::Rc;
 
+use crate::access::{Ask, Call};
 use crate::crypto::{KeyUsage, MacAlgorithm, MacKey};
 use crate::errors::{ErrorKind, KmsError};
-use crate::signer::Signer;
 use crate::store::{KeyRecord, Material};
 use crate::types::{
     Blob, GenerateMacRequest, GenerateMacResponse, SecretBlob, VerifyMacRequest, VerifyMacResponse,
 };
 use crate::validate::Check;
 
-use super::{dry_run, no_grants, resolve};
+use super::{dry_run, refusal};
 
 pub(super) fn generate_mac(
-    signer: &Signer,
+    call: &Call<'_>,
     request: GenerateMacRequest,
 ) -> Result<GenerateMacResponse, KmsError> {
     let mut check = Check::default();
     let algorithm = common(&mut check, &request.key_id, &request.message, request.mac_algorithm.as_deref());
     check.grant_tokens(&request.grant_tokens);
     check.done()?;
-    no_grants(&request.grant_tokens)?;
-    let (key, algorithm) = mac_key(signer, request.key_id, algorithm, "GenerateMac")?;
+    let (key, algorithm) = mac_key(call, &request.key_id, &request.grant_tokens, algorithm, "GenerateMac")?;
     let secret = secret(&key, "GenerateMac")?;
     dry_run(request.dry_run)?;
     let mac = secret.sign(request.message.as_ref().map(SecretBlob::as_ref).unwrap_or_default());
-    Ok(GenerateMacResponse { mac: Blob(mac), mac_algorithm: algorithm, key_id: key.id.arn() })
+    Ok(GenerateMacResponse { mac: Blob(mac), mac_algorithm: algorithm, key_id: key.arn().to_owned() })
 }
 
-pub(super) fn verify_mac(signer: &Signer, request: VerifyMacRequest) -> Result<VerifyMacResponse, KmsError> {
+pub(super) fn verify_mac(call: &Call<'_>, request: VerifyMacRequest) -> Result<VerifyMacResponse, KmsError> {
     let mut check = Check::default();
     let algorithm = common(&mut check, &request.key_id, &request.message, request.mac_algorithm.as_deref());
     check.required("mac", &request.mac);
     check.blob("mac", &request.mac, 1, 6144);
     check.grant_tokens(&request.grant_tokens);
     check.done()?;
-    no_grants(&request.grant_tokens)?;
-    let (key, algorithm) = mac_key(signer, request.key_id, algorithm, "VerifyMac")?;
+    let (key, algorithm) = mac_key(call, &request.key_id, &request.grant_tokens, algorithm, "VerifyMac")?;
     let secret = secret(&key, "VerifyMac")?;
     dry_run(request.dry_run)?;
     let message = request.message.as_ref().map(SecretBlob::as_ref).unwrap_or_default();
@@ -45,7 +43,7 @@ pub(super) fn verify_mac(signer: &Signer, request: VerifyMacRequest) -> Result<V
     secret.verify(message, mac).map_err(|_| {
         KmsError::new(ErrorKind::InvalidMac, "The MAC is not valid for this message, key and algorithm.")
     })?;
-    Ok(VerifyMacResponse { key_id: key.id.arn(), mac_valid: true, mac_algorithm: algorithm })
+    Ok(VerifyMacResponse { key_id: key.arn().to_owned(), mac_valid: true, mac_algorithm: algorithm })
 }
 
 fn common(
@@ -62,15 +60,20 @@ fn common(
 }
 
 fn mac_key(
-    signer: &Signer,
-    key_id: Option<String>,
+    call: &Call<'_>,
+    key_id: &Option<String>,
+    tokens: &Option<Vec<String>>,
     algorithm: Option<MacAlgorithm>,
-    operation: &str,
+    operation: &'static str,
 ) -> Result<(Rc<KeyRecord>, MacAlgorithm), KmsError> {
     let algorithm = algorithm.ok_or_else(|| KmsError::internal("Validation"))?;
-    let key = resolve::usable(signer, &key_id.unwrap_or_default(), KeyUsage::GenerateVerifyMac, operation)?;
+    let key = Ask::new(operation).tokens(tokens).fact("kms:MacAlgorithm", algorithm.name()).usable(
+        call,
+        key_id.as_deref().unwrap_or_default(),
+        KeyUsage::GenerateVerifyMac,
+    )?;
     if !key.spec.mac_algorithms().contains(&algorithm) {
-        return Err(resolve::incompatible(&key, algorithm.name()));
+        return Err(refusal::incompatible(&key, algorithm.name()));
     }
     Ok((key, algorithm))
 }
@@ -78,6 +81,6 @@ fn mac_key(
 fn secret<'k>(key: &'k KeyRecord, operation: &str) -> Result<&'k MacKey, KmsError> {
     match &key.material {
         Material::Mac(secret) => Ok(secret),
-        _ => Err(resolve::wrong_usage(key, operation)),
+        _ => Err(refusal::wrong_usage(key, operation)),
     }
 }

@@ -6,18 +6,18 @@ mod keys;
 mod lifecycle;
 mod mac;
 mod random;
-mod resolve;
+pub(crate) mod refusal;
 mod sign;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
+use crate::access::Call;
 use crate::errors::{ErrorKind, KmsError};
-use crate::signer::Signer;
 
 /// An operation from JSON to JSON.
-type Run = fn(&Signer, &[u8]) -> Result<Zeroizing<Vec<u8>>, KmsError>;
+type Run = fn(&Call<'_>, &[u8]) -> Result<Zeroizing<Vec<u8>>, KmsError>;
 
 /// Every operation that the signer offers, sorted by name.
 const OPERATIONS: &[(&str, Run)] = &[
@@ -47,9 +47,9 @@ pub(crate) fn find(name: &str) -> Option<Run> {
 }
 
 fn typed<I: DeserializeOwned, O: Serialize>(
-    signer: &Signer,
+    call: &Call<'_>,
     body: &[u8],
-    operation: fn(&Signer, I) -> Result<O, KmsError>,
+    operation: fn(&Call<'_>, I) -> Result<O, KmsError>,
 ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
     // An empty body stands for an empty object; some clients send it for operations without input.
     let body = if body.is_empty() { b"{}" } else { body };
@@ -63,7 +63,7 @@ fn typed<I: DeserializeOwned, O: Serialize>(
     let request = serde_json::from_slice(body).map_err(|error| {
         KmsError::new(ErrorKind::Serialization, format!("The request is malformed: {error}"))
     })?;
-    let response = operation(signer, request)?;
+    let response = operation(call, request)?;
     // A reserve for the largest response, so that no half-written plaintext is left behind by a reallocation.
     let mut json = Zeroizing::new(Vec::with_capacity(16 * 1024));
     serde_json::to_writer(&mut *json, &response).map_err(|_| KmsError::internal("Encoding the response"))?;
@@ -76,17 +76,6 @@ fn dry_run(requested: Option<bool>) -> Result<(), KmsError> {
         Some(true) => Err(KmsError::new(
             ErrorKind::DryRunOperation,
             "The request would have succeeded, but the DryRun option is set.",
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// Nobody has been given a grant, so no token is one.
-fn no_grants(tokens: &Option<Vec<String>>) -> Result<(), KmsError> {
-    match tokens {
-        Some(tokens) if !tokens.is_empty() => Err(KmsError::new(
-            ErrorKind::InvalidGrantToken,
-            "The grant token is not valid: this signer has issued no grants.",
         )),
         _ => Ok(()),
     }

@@ -2,16 +2,16 @@
 
 use zeroize::Zeroizing;
 
+use crate::access::{Call, Facts};
 use crate::crypto;
 use crate::errors::KmsError;
-use crate::signer::Signer;
 use crate::types::{GenerateRandomRequest, GenerateRandomResponse, SecretBlob};
 use crate::validate::Check;
 
 use super::no_recipient;
 
 pub(super) fn generate_random(
-    _: &Signer,
+    call: &Call<'_>,
     request: GenerateRandomRequest,
 ) -> Result<GenerateRandomResponse, KmsError> {
     let mut check = Check::default();
@@ -20,6 +20,7 @@ pub(super) fn generate_random(
     check.text("customKeyStoreId", request.custom_key_store_id.as_deref(), 1, 64);
     check.done()?;
     no_recipient(&request.recipient)?;
+    call.allow("kms:GenerateRandom", "*", &Facts::NONE)?;
     if request.custom_key_store_id.is_some() {
         return Err(KmsError::unsupported("This signer has no custom key stores."));
     }

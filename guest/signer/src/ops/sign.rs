@@ -2,18 +2,18 @@
 
 use std::rc::Rc;
 
+use crate::access::{Ask, Call};
 use crate::crypto::{
     Digested, KeyUsage, MessageLength, MessageType, SigningAlgorithm, SigningKey, VerifyingKey, digest_of,
 };
 use crate::errors::{ErrorKind, KmsError};
-use crate::signer::Signer;
 use crate::store::{KeyRecord, Material};
 use crate::types::{Blob, SecretBlob, SignRequest, SignResponse, VerifyRequest, VerifyResponse};
 use crate::validate::Check;
 
-use super::{dry_run, no_grants, resolve};
+use super::{dry_run, refusal};
 
-pub(super) fn sign(signer: &Signer, request: SignRequest) -> Result<SignResponse, KmsError> {
+pub(super) fn sign(call: &Call<'_>, request: SignRequest) -> Result<SignResponse, KmsError> {
     let members = Members {
         key_id: &request.key_id,
         message: &request.message,
@@ -21,14 +21,18 @@ pub(super) fn sign(signer: &Signer, request: SignRequest) -> Result<SignResponse
         algorithm: &request.signing_algorithm,
         grant_tokens: &request.grant_tokens,
     };
-    let (key, algorithm, input) = members.prepare(signer, Check::default(), "Sign")?;
+    let (key, algorithm, input) = members.prepare(call, Check::default(), "Sign")?;
     let (private, _) = pair(&key, "Sign")?;
     dry_run(request.dry_run)?;
     let signature = private.sign(algorithm, &input)?;
-    Ok(SignResponse { key_id: key.id.arn(), signature: Blob(signature), signing_algorithm: algorithm })
+    Ok(SignResponse {
+        key_id: key.arn().to_owned(),
+        signature: Blob(signature),
+        signing_algorithm: algorithm,
+    })
 }
 
-pub(super) fn verify(signer: &Signer, request: VerifyRequest) -> Result<VerifyResponse, KmsError> {
+pub(super) fn verify(call: &Call<'_>, request: VerifyRequest) -> Result<VerifyResponse, KmsError> {
     let members = Members {
         key_id: &request.key_id,
         message: &request.message,
@@ -39,7 +43,7 @@ pub(super) fn verify(signer: &Signer, request: VerifyRequest) -> Result<VerifyRe
     let mut check = Check::default();
     check.required("signature", &request.signature);
     check.blob("signature", &request.signature, 1, 6144);
-    let (key, algorithm, input) = members.prepare(signer, check, "Verify")?;
+    let (key, algorithm, input) = members.prepare(call, check, "Verify")?;
     let (_, public) = pair(&key, "Verify")?;
     dry_run(request.dry_run)?;
     let signature = request.signature.as_ref().map(Blob::as_ref).unwrap_or_default();
@@ -47,7 +51,7 @@ pub(super) fn verify(signer: &Signer, request: VerifyRequest) -> Result<VerifyRe
         let message = "The signature is not valid for this message, key and algorithm.";
         KmsError::new(ErrorKind::InvalidSignature, message)
     })?;
-    Ok(VerifyResponse { key_id: key.id.arn(), signature_valid: true, signing_algorithm: algorithm })
+    Ok(VerifyResponse { key_id: key.arn().to_owned(), signature_valid: true, signing_algorithm: algorithm })
 }
 
 /// What Sign and Verify have in common.
@@ -63,9 +67,9 @@ impl<'a> Members<'a> {
     /// Checks the members and gives the key, the algorithm, and the message as the algorithm takes it.
     fn prepare(
         &self,
-        signer: &Signer,
+        call: &Call<'_>,
         mut check: Check,
-        operation: &str,
+        operation: &'static str,
     ) -> Result<(Rc<KeyRecord>, SigningAlgorithm, Digested<'a>), KmsError> {
         check.key_id(self.key_id);
         check.required("message", self.message);
@@ -75,15 +79,19 @@ impl<'a> Members<'a> {
         let algorithm = check.one_of::<SigningAlgorithm>("signingAlgorithm", self.algorithm.as_deref());
         check.grant_tokens(self.grant_tokens);
         check.done()?;
-        no_grants(self.grant_tokens)?;
         let key_id = self.key_id.as_deref().unwrap_or_default();
-        let key = resolve::usable(signer, key_id, KeyUsage::SignVerify, operation)?;
         let algorithm = algorithm.ok_or_else(|| KmsError::internal("Validation"))?;
+        let message_type = message_type.unwrap_or(MessageType::Raw);
+        let key = Ask::new(operation)
+            .tokens(self.grant_tokens)
+            .fact("kms:SigningAlgorithm", algorithm.name())
+            .fact("kms:MessageType", message_type.name())
+            .usable(call, key_id, KeyUsage::SignVerify)?;
         if !key.spec.signing_algorithms().contains(&algorithm) {
-            return Err(resolve::incompatible(&key, algorithm.name()));
+            return Err(refusal::incompatible(&key, algorithm.name()));
         }
         let message = self.message.as_ref().map(SecretBlob::as_ref).unwrap_or_default();
-        let input = message_for(algorithm, message_type.unwrap_or(MessageType::Raw), message)?;
+        let input = message_for(algorithm, message_type, message)?;
         Ok((key, algorithm, input))
     }
 }
@@ -108,6 +116,6 @@ fn message_for(
 fn pair<'k>(key: &'k KeyRecord, operation: &str) -> Result<&'k (SigningKey, VerifyingKey), KmsError> {
     match &key.material {
         Material::Signing(pair) => Ok(pair),
-        _ => Err(resolve::wrong_usage(key, operation)),
+        _ => Err(refusal::wrong_usage(key, operation)),
     }
 }

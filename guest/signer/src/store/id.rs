@@ -1,13 +1,8 @@
-//! Key identifiers: random UUIDs (RFC 9562, version 4) and the ARNs made of them.
+//! Key identifiers: random UUIDs (RFC 9562, version 4).
 
 use std::fmt;
 
 use crate::crypto::{self, CryptoError};
-
-/// The region in ARNs.
-pub const REGION: &str = "us-east-1";
-/// The account in ARNs.
-pub const ACCOUNT: &str = "000000000000";
 
 /// The identity of a key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -44,11 +39,6 @@ impl KeyId {
         }
         let id = Self(bytes);
         (id.to_string() == text).then_some(id)
-    }
-
-    /// Its ARN.
-    pub fn arn(&self) -> String {
-        format!("arn:aws:kms:{REGION}:{ACCOUNT}:key/{self}")
     }
 }
 

@@ -14,7 +14,7 @@ use std::ops::Bound;
 use std::rc::Rc;
 use std::time::SystemTime;
 
-pub use id::{ACCOUNT, KeyId, REGION};
+pub use id::KeyId;
 pub use record::{KeyRecord, KeyState, Material};
 
 /// Every key of the signer, by id.

@@ -33,6 +33,7 @@ pub enum Material {
 pub struct KeyRecord {
     /// Its identity.
     pub id: super::KeyId,
+    arn: String,
     /// Its kind.
     pub spec: KeySpec,
     /// Its one use.
@@ -51,6 +52,7 @@ impl KeyRecord {
     /// A new key, enabled.
     pub fn new(
         id: super::KeyId,
+        arn: String,
         spec: KeySpec,
         usage: KeyUsage,
         description: String,
@@ -58,7 +60,17 @@ impl KeyRecord {
         material: Material,
     ) -> Self {
         let (state, deletion) = (Cell::new(KeyState::Enabled), Cell::new(None));
-        Self { id, spec, usage, description, created, material, state, deletion }
+        Self { id, arn, spec, usage, description, created, material, state, deletion }
+    }
+
+    /// Its ARN; the account and region in it are the signer's for good once there are keys.
+    pub fn arn(&self) -> &str {
+        &self.arn
+    }
+
+    /// The name of the record that it is kept in.
+    pub(crate) fn record_name(&self) -> String {
+        format!("key/{}", self.id)
     }
 
     /// Where the key is in its life.

@@ -9,7 +9,15 @@ use crate::crypto::{KeySpec, KeyUsage, SymmetricKey};
 fn record(id: KeyId) -> KeyRecord {
     let material = Material::Symmetric(SymmetricKey::generate().expect("entropy"));
     let created = SystemTime::UNIX_EPOCH;
-    KeyRecord::new(id, KeySpec::Symmetric, KeyUsage::EncryptDecrypt, String::new(), created, material)
+    KeyRecord::new(
+        id,
+        String::new(),
+        KeySpec::Symmetric,
+        KeyUsage::EncryptDecrypt,
+        String::new(),
+        created,
+        material,
+    )
 }
 
 #[test]

@@ -24,7 +24,7 @@ impl Serialize for Timestamp {
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct KeyMetadata {
     #[serde(rename = "AWSAccountId")]
-    pub(crate) account: &'static str,
+    pub(crate) account: String,
     pub(crate) key_id: String,
     pub(crate) arn: String,
     pub(crate) creation_date: Timestamp,

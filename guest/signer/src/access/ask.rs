@@ -1,0 +1,91 @@
+//! From a `KeyId` member to a key that the caller may use.
+
+use std::rc::Rc;
+
+use crate::crypto::KeyUsage;
+use crate::errors::{ErrorKind, KmsError};
+use crate::ops::refusal;
+use crate::store::{KeyRecord, KeyState};
+use crate::types::EncryptionContext;
+
+use super::decide::{self, Facts};
+use super::{Call, name};
+
+/// What an operation wants to do with a key: the operation, the grant tokens that came with the request, and the
+/// condition keys that it adds to those of the call.
+pub(crate) struct Ask<'a> {
+    operation: &'static str,
+    tokens: &'a [String],
+    facts: Facts,
+}
+
+impl<'a> Ask<'a> {
+    /// `operation` as in the service model; the action is `kms:` and its name.
+    pub(crate) fn new(operation: &'static str) -> Self {
+        Self { operation, tokens: &[], facts: Facts::default() }
+    }
+
+    /// Grant tokens of the request.
+    pub(crate) fn tokens(mut self, tokens: &'a Option<Vec<String>>) -> Self {
+        self.tokens = tokens.as_deref().unwrap_or_default();
+        self
+    }
+
+    /// A condition key that the request sets, as in `kms:SigningAlgorithm`.
+    pub(crate) fn fact(mut self, key: &'static str, value: &str) -> Self {
+        self.facts.set(key, value);
+        self
+    }
+
+    /// The encryption context, whose members conditions and grants can demand.
+    pub(crate) fn context(mut self, context: &Option<EncryptionContext>) -> Self {
+        if let Some(context) = context {
+            self.facts.set_all("kms:EncryptionContextKeys", context.keys().cloned().collect());
+        }
+        self
+    }
+
+    /// The key, if there is one and the caller may.
+    pub(crate) fn find(self, call: &Call<'_>, key_id: &str) -> Result<Rc<KeyRecord>, KmsError> {
+        let id = name::parse(call, key_id)?;
+        let key = call.store.borrow().find(&id).ok_or_else(|| {
+            let arn = call.identity.borrow().config.arn("kms", &format!("key/{id}"));
+            KmsError::new(ErrorKind::NotFound, format!("Key '{arn}' does not exist"))
+        })?;
+        decide::on_key(call, &format!("kms:{}", self.operation), &key, &self.facts)?;
+        if !self.tokens.is_empty() {
+            return Err(KmsError::new(
+                ErrorKind::InvalidGrantToken,
+                "The grant token is not valid: this signer has issued no grants.",
+            ));
+        }
+        Ok(key)
+    }
+
+    /// The same, if the key is enabled too.
+    pub(crate) fn enabled(self, call: &Call<'_>, key_id: &str) -> Result<Rc<KeyRecord>, KmsError> {
+        let key = self.find(call, key_id)?;
+        match key.state() {
+            KeyState::Enabled => Ok(key),
+            KeyState::Disabled => {
+                Err(KmsError::new(ErrorKind::Disabled, format!("{} is disabled.", key.arn())))
+            }
+            KeyState::PendingDeletion => Err(refusal::pending(&key)),
+        }
+    }
+
+    /// The same, if the key's usage is `usage` too.
+    pub(crate) fn usable(
+        self,
+        call: &Call<'_>,
+        key_id: &str,
+        usage: KeyUsage,
+    ) -> Result<Rc<KeyRecord>, KmsError> {
+        let operation = self.operation;
+        let key = self.enabled(call, key_id)?;
+        if key.usage != usage {
+            return Err(refusal::wrong_usage(&key, operation));
+        }
+        Ok(key)
+    }
+}

@@ -1,0 +1,48 @@
+//! One request to one operation.
+
+use std::ops::Deref;
+
+use crate::errors::KmsError;
+use crate::signer::Signer;
+
+use super::decide::{self, Facts};
+use super::{Caller, Principal};
+
+/// The signer, asked by somebody. It dereferences to the signer, so that operations read as if there were one user.
+pub(crate) struct Call<'a> {
+    signer: &'a Signer,
+    /// On whose behalf.
+    pub(crate) caller: &'a Caller,
+    /// What is known about the request as such: the conditions that every policy may use.
+    #[allow(dead_code, reason = "policies ask")]
+    pub(crate) facts: &'a Facts,
+}
+
+impl Deref for Call<'_> {
+    type Target = Signer;
+
+    fn deref(&self) -> &Signer {
+        self.signer
+    }
+}
+
+impl<'a> Call<'a> {
+    /// A call on behalf of `caller`.
+    pub(crate) fn new(signer: &'a Signer, caller: &'a Caller, facts: &'a Facts) -> Self {
+        Self { signer, caller, facts }
+    }
+
+    /// The authenticated identity; `None` for the local owner of an unclaimed signer.
+    #[allow(dead_code, reason = "grants and STS ask")]
+    pub(crate) fn principal(&self) -> Option<&Principal> {
+        match self.caller {
+            Caller::LocalOwner => None,
+            Caller::Principal(principal) => Some(principal),
+        }
+    }
+
+    /// Whether the caller may do `action` (as in `kms:ListKeys`) to a resource that has no policy of its own.
+    pub(crate) fn allow(&self, action: &str, resource: &str, facts: &Facts) -> Result<(), KmsError> {
+        decide::without_policy(self, action, resource, facts)
+    }
+}

@@ -1,0 +1,16 @@
+//! Who calls, and may they: between the door ([`crate::http`]) and the operations ([`crate::ops`]).
+//!
+//! An operation gets a [`Call`]: the signer, and on whose behalf it is asked. It reaches a key only through an [`Ask`],
+//! which finds the key, authorises the action on it and checks its state, in this order; without a key it says what it
+//! does with [`Call::allow`]. So an operation that forgets to ask has nothing to work with.
+
+mod ask;
+mod call;
+mod caller;
+mod decide;
+mod name;
+
+pub(crate) use ask::Ask;
+pub(crate) use call::Call;
+pub use caller::{Caller, Principal};
+pub(crate) use decide::Facts;
