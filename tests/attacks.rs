@@ -9,6 +9,8 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use casemate_attestation::platform::PlatformKey;
+use casemate_attestation::sealing::{self, Sealing};
 use casemate_tests::attack::{self, Haul, descriptors, keys, memory};
 use casemate_tests::{Image, Lab, Running, can_attack, casemate, not_covered, wait_until};
 use rustix::process::Signal;
@@ -80,6 +82,19 @@ fn memory_of_the_vmm_holds_no_byte_of_the_secret() {
     assert_eq!(guest.ends_by_terminate(), 143);
 }
 
+/// The processes that a VMM on the process backend runs its guest in.
+fn children(vmm: i32) -> Vec<i32> {
+    // A child belongs to the thread that traces it.
+    let threads = std::fs::read_dir(format!("/proc/{vmm}/task")).unwrap();
+    let lists =
+        threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("children")).unwrap());
+    let pids: Vec<i32> = lists
+        .flat_map(|list| list.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>())
+        .collect();
+    assert!(!pids.is_empty(), "the process backend has a child");
+    pids
+}
+
 #[test]
 fn a_guest_on_the_process_backend_is_readable() {
     if !can_attack("the control on the process backend") {
@@ -88,14 +103,7 @@ fn a_guest_on_the_process_backend_is_readable() {
     let lab = Lab::new();
     let guest = lab.launch(Image::Secret, &["--backend=process"]);
     assert_eq!(guest.ask("CHECK"), "3");
-    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", guest.pid())).unwrap();
-    let mut pids: Vec<i32> = children.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
-    // The child belongs to the thread that traces it.
-    for thread in std::fs::read_dir(format!("/proc/{}/task", guest.pid())).unwrap() {
-        let children = std::fs::read_to_string(thread.unwrap().path().join("children")).unwrap();
-        pids.extend(children.split_whitespace().map(|pid| pid.parse::<i32>().unwrap()));
-    }
-    assert!(!pids.is_empty(), "the process backend has a child");
+    let pids = children(guest.pid());
     for (what, look) in [
         ("/proc/PID/mem", memory::proc_mem as fn(i32) -> Haul),
         ("process_vm_readv", memory::process_vm_readv),
@@ -246,6 +254,35 @@ fn the_attestation_key_is_not_in_readable_memory() {
     assert!(matches!(error.raw_os_error(), Some(libc::EIO | libc::EFAULT)), "{error}");
     let held = attack::descriptors(guest.pid());
     assert!(!held.iter().any(|(_, target)| target.to_string_lossy().contains("secretmem")), "{held:?}");
+}
+
+#[test]
+fn the_sealing_key_is_not_in_readable_memory() {
+    if !can_attack("looking for the sealing key") {
+        return;
+    }
+    let lab = Lab::new();
+    // The guest never asks for its key, so the runtime still holds it.
+    let [sealed, open] = [&[][..], &["--backend=process"]].map(|backend| lab.launch(Image::Secret, backend));
+    for guest in [&sealed, &open] {
+        assert_eq!(guest.ask("PING"), "PONG");
+    }
+    let platform = PlatformKey::load(&lab.path("home")).unwrap();
+    let file = std::fs::read(Image::Secret.path()).unwrap();
+    let image = casemate_attestation::eif::Eif::parse(&file).unwrap().measure().unwrap();
+    let children = children(open.pid());
+    let control = sealing::key(&platform, Sealing::Process, &image);
+    let found: Vec<_> = children.iter().flat_map(|pid| keys::places(*pid, &control).1).collect();
+    assert!(
+        !found.is_empty(),
+        "the control: the same scan finds a sealing key in a guest that is not sealed"
+    );
+    let key = sealing::key(&platform, Sealing::Production, &image);
+    let (read, found) = keys::places(sealed.pid(), &key);
+    assert!(read > 1 << 20, "{read} bytes were read: that proves nothing");
+    assert_eq!(found, Vec::<String>::new(), "the sealing key lies in readable memory");
+    assert_eq!(sealed.ask("SEALING KEY"), hex::encode(*key), "the guest has that key");
+    assert_eq!(sealed.ask("SEALING KEY"), "none", "and gives it once");
 }
 
 #[test]

@@ -19,6 +19,7 @@
 //! | shared | [`SHARED_BASE`] | [`SHARED_SIZE`] | read, write | VMM and root: untrusted by both sides |
 //! | doorbell | [`DOORBELL`] | one page | store (exits to the VMM) | – (no memory behind it) |
 //! | guard | [`PRIVATE_BASE`] | one page | – | – |
+//! | sealing key | [`SEALING_KEY`] | 32 bytes, erased at start; then stack | read, write | nobody |
 //! | stack | [`STACK_BOTTOM`] | to [`STACK_TOP`] | read, write | nobody |
 //! | guard | [`STACK_TOP`] | one page | – | – |
 //! | data, bss | [`DATA_BASE`] | as linked | read, write | nobody |
@@ -67,6 +68,11 @@ pub const PRIVATE_BASE: u64 = 0x4000_0000;
 pub const STACK_BOTTOM: u64 = PRIVATE_BASE + PAGE_SIZE;
 /// One past the highest byte of the stack; the page that begins here is a guard page.
 pub const STACK_TOP: u64 = PRIVATE_BASE + 0x001f_f000;
+/// The guest's sealing key, [`SEALING_KEY_LEN`] bytes, all zero if it has none. It lies at the far end of the stack, where
+/// only the VMM has written before the first instruction; the guest takes it and erases the place before `main`.
+pub const SEALING_KEY: u64 = STACK_BOTTOM;
+/// Length of the sealing key in bytes.
+pub const SEALING_KEY_LEN: usize = 32;
 /// Initialised and zero-initialised data, as linked; the heap follows at the next page.
 pub const DATA_BASE: u64 = PRIVATE_BASE + 0x0020_0000;
 /// Most bytes of private memory a guest may have (64 GiB).
@@ -89,6 +95,9 @@ const _: () = {
 pub const BOOT_MAGIC: u64 = u64::from_le_bytes(*b"CASEMATE");
 /// [`BootInfo::flags`]: debug mode. PCRs are zero, the log reaches the console.
 pub const BOOT_DEBUG: u32 = 1 << 0;
+/// [`BootInfo::flags`]: somebody will attach a volume ([`port::VOLUME`]), and the guest should do nothing before that
+/// which a volume could contradict.
+pub const BOOT_VOLUME: u32 = 1 << 1;
 
 /// What the VMM tells the guest, at [`BOOT_BASE`]. Only the command line is measured; the rest is the host's
 /// word and must not be trusted with anything but liveness and the time of day.
@@ -99,7 +108,7 @@ pub struct BootInfo {
     pub magic: u64,
     /// [`ABI_VERSION`].
     pub abi_version: u32,
-    /// [`BOOT_DEBUG`] or 0.
+    /// [`BOOT_DEBUG`], [`BOOT_VOLUME`], or 0.
     pub flags: u32,
     /// First byte after `.bss`, page aligned: the heap begins here.
     pub heap_start: u64,
@@ -214,6 +223,8 @@ pub mod shared {
 pub mod port {
     /// The signer's HTTP/1.1 endpoint (KMS protocol and attestation).
     pub const SIGNER: u32 = 8000;
+    /// The signer's volume: the host connects, then the guest sends requests and the host answers.
+    pub const VOLUME: u32 = 8001;
 }
 
 /// The guest's context identifier where the user names none. 0–2 are reserved (virtio 1.2, 5.10.4).

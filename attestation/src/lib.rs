@@ -14,6 +14,7 @@
 //! | [`signing`] | the one signature algorithm: ECDSA P-384 with SHA-384 | – |
 //! | [`certificate`] | X.509: platform root, guest leaf | – |
 //! | [`platform`] | the platform key in its directory | the directory's owner |
+//! | [`sealing`] | what a guest finds again when it is launched again | the platform key |
 //! | [`recall`] | measurements remembered between launches | the platform key |
 //! | [`posture`] | facts about host and VMM, their encoding and PCR15 | – |
 //! | [`eif`] | Enclave Image Format 4: parse, build, measure, sign | nothing in an image |
@@ -44,6 +45,8 @@ pub mod policy;
 pub mod posture;
 #[cfg(feature = "host")]
 pub mod recall;
+#[cfg(feature = "host")]
+pub mod sealing;
 #[cfg(feature = "host")]
 pub mod signing;
 #[cfg(feature = "host")]

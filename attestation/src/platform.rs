@@ -152,8 +152,8 @@ impl PlatformKey {
         Ok(certificate::leaf(&issuer, leaf_public, module_id, now)?)
     }
 
-    /// A secret for one purpose, derived from the private key.
-    pub(crate) fn derive(&self, purpose: &str) -> Zeroizing<[u8; 48]> {
+    /// A secret for one purpose, derived from the private key. The parts count as one string.
+    pub(crate) fn derive(&self, purpose: &[&[u8]]) -> Zeroizing<[u8; 48]> {
         self.key.derive(purpose)
     }
 

@@ -36,7 +36,7 @@ pub fn measure(
 ) -> Result<ImageMeasurements, SignatureError> {
     let directory = directory.join(DIRECTORY);
     let name = format!("{:x}-{:08x}", image.file().len(), image.crc());
-    let secret = platform.derive("casemate measurements 1");
+    let secret = platform.derive(&[b"casemate measurements 1"]);
     let key = secret.get(..AES_256_GCM.key_len()).and_then(|key| UnboundKey::new(&AES_256_GCM, key).ok());
     let Some(key) = key.map(LessSafeKey::new) else {
         return image.measure();

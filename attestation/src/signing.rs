@@ -91,9 +91,9 @@ impl SigningScalar {
     }
 
     /// HMAC-SHA-384 of `purpose` under the scalar: another secret, from which this one does not follow.
-    pub(crate) fn derive(&self, purpose: &str) -> Zeroizing<[u8; 48]> {
+    pub(crate) fn derive(&self, purpose: &[&[u8]]) -> Zeroizing<[u8; 48]> {
         let mut hmac = Hmac::<Sha384>::new(self.0);
-        hmac.update(purpose);
+        purpose.iter().for_each(|part| hmac.update(part));
         let mut derived = Zeroizing::new([0; 48]);
         derived.copy_from_slice(hmac.finish().as_ref());
         derived

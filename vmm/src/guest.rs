@@ -164,8 +164,10 @@ pub fn launch(options: Options) -> Result<Ready, Error> {
     timing::reached(Stage::Loaded);
     let (certifier, facts) = certifier.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     let mut certifier = certifier?;
-    let machine = machine.measure(|image| certifier.measure(&options.state_dir, image))?;
+    let mut machine = machine.measure(|image| certifier.measure(&options.state_dir, image))?;
     timing::reached(Stage::Measured);
+    let (sealing, measurements) = (options.machine.sealing(), *machine.measurements());
+    certifier.with_sealing_key(sealing, &measurements, |key| machine.put_sealing_key(key))??;
     let machine = machine.seal()?;
     timing::reached(Stage::Sealed);
 

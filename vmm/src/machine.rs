@@ -17,12 +17,13 @@ use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 use casemate_abi::{
-    ABI_VERSION, BOOT_BASE, BOOT_DEBUG, BOOT_MAGIC, BOOT_SIZE, BootInfo, DATA_BASE, DOORBELL, PAGE_SIZE,
-    PAGE_TABLES_BASE, PAGE_TABLES_MAX, PRIVATE_BASE, PRIVATE_MAX, PRIVATE_MIN, SCRUB_BASE, SHARED_BASE,
-    SHARED_SIZE, STACK_BOTTOM, STACK_TOP,
+    ABI_VERSION, BOOT_BASE, BOOT_DEBUG, BOOT_MAGIC, BOOT_SIZE, BOOT_VOLUME, BootInfo, DATA_BASE, DOORBELL,
+    PAGE_SIZE, PAGE_TABLES_BASE, PAGE_TABLES_MAX, PRIVATE_BASE, PRIVATE_MAX, PRIVATE_MIN, SCRUB_BASE,
+    SEALING_KEY, SEALING_KEY_LEN, SHARED_BASE, SHARED_SIZE, STACK_BOTTOM, STACK_TOP,
 };
 use casemate_attestation::eif::{Eif, SignatureError};
 use casemate_attestation::pcr::ImageMeasurements;
+use casemate_attestation::sealing::{self, Sealing};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::backend::kvm::{IMAGE_PHYSICAL, SCRUB_CODE};
@@ -50,12 +51,23 @@ pub struct Config {
     pub backend: backend::Kind,
     /// Use ordinary memory even where the kernel has better: for comparisons and attack tests.
     pub anonymous_memory: bool,
+    /// Tell the guest that a volume will be attached.
+    pub volume: bool,
 }
 
 impl Config {
     /// Whether PCRs say what runs: not in debug mode, and not where nothing is sealed.
     pub fn shows_pcrs(&self) -> bool {
         !self.debug && self.backend == backend::Kind::Kvm
+    }
+
+    /// Which kind of sealing key the guest gets.
+    pub fn sealing(&self) -> Sealing {
+        match self.backend {
+            backend::Kind::Process => Sealing::Process,
+            backend::Kind::Kvm if self.debug => Sealing::Debug,
+            backend::Kind::Kvm => Sealing::Production,
+        }
     }
 }
 
@@ -184,7 +196,7 @@ fn boot_info(config: &Config, image: &Image, (tsc_at_boot, tsc_khz): (u64, u64))
     BootInfo {
         magic: BOOT_MAGIC,
         abi_version: ABI_VERSION,
-        flags: if config.debug { BOOT_DEBUG } else { 0 },
+        flags: if config.debug { BOOT_DEBUG } else { 0 } | if config.volume { BOOT_VOLUME } else { 0 },
         heap_start: image.elf().data_end,
         heap_end: PRIVATE_BASE + config.memory,
         tsc_khz,
@@ -272,7 +284,20 @@ impl Machine<Loaded> {
     }
 }
 
+const _: () = assert!(SEALING_KEY_LEN == sealing::LEN);
+
 impl Machine<Measured> {
+    /// PCR0–2 and PCR8.
+    pub fn measurements(&self) -> &ImageMeasurements {
+        &self.stage.measurements
+    }
+
+    /// Puts the sealing key that belongs to these measurements into private memory. To be called on a stack in secret
+    /// memory: the key is copied to its place and nowhere else.
+    pub fn put_sealing_key(&mut self, key: &[u8; SEALING_KEY_LEN]) -> Result<(), Error> {
+        Ok(self.stage.backend.load(SEALING_KEY, key)?)
+    }
+
     /// Puts the private memory out of everybody's reach and lets go of the VM.
     pub fn seal(self) -> Result<Machine<Sealed>, Error> {
         let Measured { backend, memory, measurements } = self.stage;

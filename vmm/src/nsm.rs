@@ -12,6 +12,7 @@ use casemate_attestation::nsm::{Nsm, Services, ServicesError};
 use casemate_attestation::pcr::{ImageMeasurements, Launch};
 use casemate_attestation::platform::{PlatformError, PlatformKey};
 use casemate_attestation::recall;
+use casemate_attestation::sealing::{self, Sealing};
 use casemate_attestation::signing::{SIGNATURE_LEN, SigningError, SigningScalar};
 
 use crate::memory::{self, SecretKind, SecretMemory};
@@ -72,6 +73,20 @@ impl Certifier {
         self.keys.run(|keys| match &keys.platform {
             Some(platform) => recall::measure(platform, directory, image),
             None => image.measure(),
+        })
+    }
+
+    /// Passes the sealing key of a guest with these measurements to `deliver`, which runs on the secret stack: neither the
+    /// key nor anything that it was computed from touches other memory, unless `deliver` copies it there.
+    pub fn with_sealing_key<R: Send>(
+        &mut self,
+        sealing: Sealing,
+        image: &ImageMeasurements,
+        deliver: impl FnOnce(&[u8; sealing::LEN]) -> R,
+    ) -> Result<R, Error> {
+        self.keys.run(|keys| {
+            let platform = keys.platform.as_ref().ok_or(Error::NoPlatformKey)?;
+            Ok(deliver(&sealing::key(platform, sealing, image)))
         })
     }
 

@@ -44,7 +44,8 @@ fn run(code: &[u8]) -> (End, Vec<String>) {
 }
 
 fn run_on(backend: Kind, code: &[u8]) -> (End, Vec<String>) {
-    let config = Config { memory: 16 << 20, debug: false, cid: 16, backend, anonymous_memory: false };
+    let config =
+        Config { memory: 16 << 20, debug: false, cid: 16, backend, anonymous_memory: false, volume: false };
     let machine = Machine::new(config).expect("this test needs a working /dev/kvm");
 
     let image = Image::from_bytes(&image(code)).expect("image");
@@ -283,6 +284,7 @@ fn memory_is_zeroed_when_the_guest_ends_and_when_it_crashes() {
             cid: 16,
             backend: Kind::Kvm,
             anonymous_memory: true,
+            volume: false,
         };
         let kick = EventFd::new(0).expect("eventfd");
         let machine = Machine::new(config).expect("this test needs a working /dev/kvm");

@@ -4,7 +4,7 @@
 //! sound. Its content is the host's word and is checked once, in [`check`], before anything uses it.
 
 use casemate_abi::{
-    ABI_VERSION, BOOT_BASE, BOOT_DEBUG, BOOT_MAGIC, BootInfo, CMDLINE_MAX, DATA_BASE, PAGE_SIZE,
+    ABI_VERSION, BOOT_BASE, BOOT_DEBUG, BOOT_MAGIC, BOOT_VOLUME, BootInfo, CMDLINE_MAX, DATA_BASE, PAGE_SIZE,
     PRIVATE_BASE, PRIVATE_MAX,
 };
 
@@ -84,6 +84,12 @@ pub(crate) fn info() -> &'static BootInfo {
 /// Whether the guest was launched in debug mode: zero PCRs, and the log reaches the console.
 pub fn is_debug() -> bool {
     info().flags & BOOT_DEBUG != 0
+}
+
+/// Whether the host says that it will attach a volume, so that the guest should wait for that. Its word: good for an
+/// order of events, not for a decision.
+pub fn awaits_volume() -> bool {
+    info().flags & BOOT_VOLUME != 0
 }
 
 /// The measured command line, as the image has it. Empty if it is not UTF-8.

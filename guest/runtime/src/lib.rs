@@ -28,8 +28,10 @@ pub mod idle;
 pub mod libc_surface;
 pub mod log;
 pub mod nsm;
+mod sealing;
 pub mod start;
 pub mod vsock;
 
-pub use boot::{cmdline, is_debug};
+pub use boot::{awaits_volume, cmdline, is_debug};
 pub use executor::{block_on, ready};
+pub use sealing::sealing_key;

@@ -119,7 +119,7 @@ mod entry {
     use core::ffi::{c_char, c_int};
 
     use super::*;
-    use crate::{boot, clock, doorbell, entropy, heap, log, vsock};
+    use crate::{boot, clock, doorbell, entropy, heap, log, sealing, vsock};
 
     core::arch::global_asm!(
         ".pushsection .text.casemate_start, \"ax\", @progbits",
@@ -178,6 +178,7 @@ mod entry {
             set_thread_pointer(own);
             heap::init(heap_start, info.heap_end);
         }
+        sealing::init();
         if let Err(error) = entropy::init() {
             refuse(NO_ENTROPY, &error);
         }

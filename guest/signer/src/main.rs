@@ -7,6 +7,7 @@ use casemate_guest::nsm;
 use casemate_guest::vsock::VsockListener;
 use casemate_signer::{AttestError, Door, Platform, Signer, serve_connection};
 use tokio::task::LocalSet;
+use zeroize::Zeroizing;
 
 /// The guest's security module.
 struct Sealed;
@@ -24,6 +25,10 @@ impl Platform for Sealed {
             public_key: public_key.map(Into::into),
         })
         .map_err(|error| AttestError::Refused(error.to_string()))
+    }
+
+    fn sealing_key(&self) -> Option<Zeroizing<[u8; 32]>> {
+        casemate_guest::sealing_key()
     }
 }
 

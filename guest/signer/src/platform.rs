@@ -1,5 +1,7 @@
 //! What the signer asks of the place it runs in.
 
+use zeroize::Zeroizing;
+
 /// The place the signer runs in: a sealed guest, or an ordinary process that can prove nothing.
 pub trait Platform {
     /// An attestation document over these fields, COSE_Sign1, untagged.
@@ -12,6 +14,12 @@ pub trait Platform {
         nonce: Option<&[u8]>,
         public_key: Option<&[u8]>,
     ) -> Result<Vec<u8>, AttestError>;
+
+    /// The secret that the same signer finds again when it is launched again in the same place: once, for the first who
+    /// asks. `None` where there is no such secret; then nothing can be kept.
+    fn sealing_key(&self) -> Option<Zeroizing<[u8; 32]>> {
+        None
+    }
 }
 
 /// Why there is no attestation document.

@@ -1,4 +1,4 @@
-//! Looking for a P-384 private key whose public key is known, in memory that root can read.
+//! Looking for keys in memory that root can read: known bytes, or a P-384 private key whose public key is known.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt as _;
 
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair};
 
-use super::maps;
+use super::{contains, maps};
 
 /// Bytes of a P-384 scalar.
 const LEN: usize = 48;
@@ -33,6 +33,21 @@ pub fn find(pid: i32, public: &[u8]) -> (usize, usize) {
         }
     }
     (tried.len(), found)
+}
+
+/// How many bytes could be read, and in which maps a half of `key` lies.
+pub fn places(pid: i32, key: &[u8; 32]) -> (u64, Vec<String>) {
+    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
+    let (mut read, mut found) = (0, Vec::new());
+    for map in maps(pid).iter().filter(|map| map.start < 1 << 63) {
+        let mut bytes = vec![0; usize::try_from(map.end - map.start).unwrap()];
+        let got = memory.read_at(&mut bytes, map.start).unwrap_or(0);
+        read += got as u64;
+        if key.chunks(16).any(|half| contains(&bytes[..got], half)) {
+            found.push(format!("{map:?}"));
+        }
+    }
+    (read, found)
 }
 
 fn is_random(window: &[u8]) -> bool {

@@ -60,6 +60,7 @@ fn guest_options(options: &RunOptions, reservation: &Reservation) -> Options {
             cid: reservation.cid(),
             backend: options.backend,
             anonymous_memory: false,
+            volume: false,
         },
         cpu_ids: options.cpu_ids.clone(),
         console_on_stdout: options.console_on_stdout,

@@ -1,8 +1,8 @@
 //! A guest with a known secret on its heap, its stack and in its static data, for attackers to look for.
 //!
 //! The secret is computed at run time, so that its bytes are in no file. On vsock port 9000 the guest takes a command a
-//! line: `PING` (is it alive?), `CHECK` (how many copies of the secret does it hold?), `EXIT` (with code 7), `PANIC`,
-//! `CRASH` (a write to unmapped memory).
+//! line: `PING` (is it alive?), `CHECK` (how many copies of the secret does it hold?), `SEALING KEY` (what is it?), `EXIT`
+//! (with code 7), `PANIC`, `CRASH` (a write to unmapped memory).
 
 use std::hint::black_box;
 use std::sync::Mutex;
@@ -58,6 +58,13 @@ async fn answer(stream: VsockStream, on_the_stack: &[u8; 64], on_the_heap: &[u8]
                 let copies = [black_box(on_the_stack).as_slice(), black_box(on_the_heap), &in_static_data];
                 let intact = copies.iter().filter(|copy| **copy == secret()).count();
                 stream.write_all(format!("{intact}\n").as_bytes()).await?;
+            }
+            "SEALING KEY" => {
+                let key = casemate_guest::sealing_key();
+                let digits =
+                    |key: &[u8; 32]| key.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+                let answer = key.map_or_else(|| "none".to_owned(), |key| digits(&key));
+                stream.write_all(format!("{answer}\n").as_bytes()).await?;
             }
             "EXIT" => std::process::exit(7),
             "PANIC" => panic!("asked to"),
