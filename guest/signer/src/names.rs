@@ -42,6 +42,15 @@ macro_rules! named {
             }
         }
 
+        impl<'de> serde::Deserialize<'de> for $ty {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let name = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+                <Self as crate::names::Named>::from_name(&name).ok_or_else(|| {
+                    serde::de::Error::custom(format_args!("{name:?} is not one of {}", <Self as crate::names::Named>::value_set()))
+                })
+            }
+        }
+
         impl std::fmt::Display for $ty {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(self.name())

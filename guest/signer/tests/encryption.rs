@@ -38,8 +38,8 @@ fn equal_plaintexts_give_different_ciphertexts() {
     let request = json!({"KeyId": id, "Plaintext": b64([0; 32])});
     let blobs: Vec<Vec<u8>> =
         (0..2).map(|_| unb64(&ok(&signer, "Encrypt", request.clone())["CiphertextBlob"])).collect();
-    assert_ne!(blobs[0][17..49], blobs[1][17..49], "the salt repeats");
-    assert_ne!(blobs[0][49..], blobs[1][49..], "the ciphertext repeats");
+    assert_ne!(blobs[0][49..81], blobs[1][17..49], "the salt repeats");
+    assert_ne!(blobs[0][81..], blobs[1][49..], "the ciphertext repeats");
 }
 
 #[test]
@@ -232,8 +232,8 @@ fn constraints_are_checked() {
         ("Encrypt", json!({"KeyId": id, "Plaintext": "AA==", "DryRun": true}), "DryRunOperationException"),
         ("Decrypt", json!({}), "ValidationException"),
         ("Decrypt", json!({"CiphertextBlob": b64([1; 6145])}), "ValidationException"),
-        ("Decrypt", json!({"CiphertextBlob": b64([2; 100])}), "InvalidCiphertextException"),
-        ("Decrypt", json!({"KeyId": hmac, "CiphertextBlob": b64([2; 100])}), "InvalidKeyUsageException"),
+        ("Decrypt", json!({"CiphertextBlob": b64([3; 120])}), "InvalidCiphertextException"),
+        ("Decrypt", json!({"KeyId": hmac, "CiphertextBlob": b64([3; 120])}), "InvalidKeyUsageException"),
         (
             "GenerateDataKey",
             json!({"KeyId": id, "KeySpec": "AES_256", "DryRun": true}),

@@ -1,11 +1,12 @@
 //! From a `KeyId` member to a key that the caller may use.
 
+use std::ops::Deref;
 use std::rc::Rc;
 
 use crate::crypto::KeyUsage;
 use crate::errors::{ErrorKind, KmsError};
 use crate::ops::refusal;
-use crate::store::{KeyRecord, KeyState};
+use crate::store::{KeyRecord, KeyState, Material, MaterialId};
 use crate::types::EncryptionContext;
 
 use super::decide::{self, Facts};
@@ -17,6 +18,23 @@ pub(crate) struct Ask<'a> {
     operation: &'static str,
     tokens: &'a [String],
     facts: Facts,
+}
+
+/// An enabled key that the caller may use, with the secret that is in use.
+pub(crate) struct Ready {
+    key: Rc<KeyRecord>,
+    /// The name of the secret.
+    pub(crate) material_id: MaterialId,
+    /// The secret.
+    pub(crate) material: Material,
+}
+
+impl Deref for Ready {
+    type Target = KeyRecord;
+
+    fn deref(&self) -> &KeyRecord {
+        &self.key
+    }
 }
 
 impl<'a> Ask<'a> {
@@ -63,24 +81,16 @@ impl<'a> Ask<'a> {
     }
 
     /// The same, if the key is enabled too.
-    pub(crate) fn enabled(self, call: &Call<'_>, key_id: &str) -> Result<Rc<KeyRecord>, KmsError> {
+    pub(crate) fn enabled(self, call: &Call<'_>, key_id: &str) -> Result<Ready, KmsError> {
         let key = self.find(call, key_id)?;
-        match key.state() {
-            KeyState::Enabled => Ok(key),
-            KeyState::Disabled => {
-                Err(KmsError::new(ErrorKind::Disabled, format!("{} is disabled.", key.arn())))
-            }
-            KeyState::PendingDeletion => Err(refusal::pending(&key)),
-        }
+        refusal::unless_enabled(&key)?;
+        let (material_id, material) =
+            key.current().ok_or_else(|| refusal::state(&key, KeyState::PendingImport))?;
+        Ok(Ready { key, material_id, material })
     }
 
     /// The same, if the key's usage is `usage` too.
-    pub(crate) fn usable(
-        self,
-        call: &Call<'_>,
-        key_id: &str,
-        usage: KeyUsage,
-    ) -> Result<Rc<KeyRecord>, KmsError> {
+    pub(crate) fn usable(self, call: &Call<'_>, key_id: &str, usage: KeyUsage) -> Result<Ready, KmsError> {
         let operation = self.operation;
         let key = self.enabled(call, key_id)?;
         if key.usage != usage {

@@ -10,7 +10,7 @@ mod caller;
 mod decide;
 mod name;
 
-pub(crate) use ask::Ask;
+pub(crate) use ask::{Ask, Ready};
 pub(crate) use call::Call;
 pub use caller::{Caller, Principal};
 pub(crate) use decide::Facts;

@@ -34,7 +34,8 @@ pub(super) fn encrypt(call: &Call<'_>, request: EncryptRequest) -> Result<Encryp
     let ciphertext = match &key.material {
         Material::Symmetric(secret) => {
             dry_run(request.dry_run)?;
-            ciphertext::seal(secret, &key.id, &request.encryption_context.unwrap_or_default(), plaintext)?
+            let context = request.encryption_context.unwrap_or_default();
+            ciphertext::seal(secret, &key.id, &key.material_id, &context, plaintext)?
         }
         Material::Oaep(secret) => {
             let longest = secret.longest_plaintext(algorithm).unwrap_or_default();
@@ -103,7 +104,7 @@ pub(super) fn decrypt(call: &Call<'_>, request: DecryptRequest) -> Result<Decryp
         KmsError::new(ErrorKind::InvalidCiphertext, "The ciphertext or its encryption context is not valid.")
     };
     let plaintext = match (&key.material, parsed) {
-        (Material::Symmetric(secret), Some(parsed)) => {
+        (Material::Symmetric(_), Some(parsed)) => {
             let parsed = parsed.ok_or_else(invalid)?;
             if parsed.key != key.id {
                 return Err(KmsError::new(
@@ -112,7 +113,11 @@ pub(super) fn decrypt(call: &Call<'_>, request: DecryptRequest) -> Result<Decryp
                 ));
             }
             let context = request.encryption_context.unwrap_or_default();
-            ciphertext::open(secret, &parsed, &context).map_err(|_| invalid())?
+            // The secret that the blob was made with: the one in use, or one before it.
+            let Some(Material::Symmetric(secret)) = key.used_material(&parsed.material) else {
+                return Err(invalid());
+            };
+            ciphertext::open(&secret, &parsed, &context).map_err(|_| invalid())?
         }
         (Material::Oaep(secret), None) => secret.decrypt(algorithm, blob).map_err(|_| invalid())?,
         _ => return Err(refusal::wrong_usage(&key, "Decrypt")),

@@ -70,7 +70,7 @@ fn data_key(
     let mut plaintext = Zeroizing::new(vec![0; length]);
     crypto::random(&mut plaintext)?;
     let context = request.encryption_context.unwrap_or_default();
-    let blob = ciphertext::seal(secret, &key.id, &context, &plaintext)?;
+    let blob = ciphertext::seal(secret, &key.id, &key.material_id, &context, &plaintext)?;
     Ok(GenerateDataKeyResponse {
         ciphertext_blob: Blob(blob),
         plaintext: Some(SecretBlob(plaintext)),

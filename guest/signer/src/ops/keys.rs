@@ -1,24 +1,16 @@
 //! CreateKey, DescribeKey, ListKeys, GetPublicKey.
 
 use crate::access::{Ask, Call, Facts};
-use crate::crypto::{KeySpec, KeyUsage, MacKey, OaepKey, SigningKey, SymmetricKey};
+use crate::crypto::{KeySpec, KeyUsage};
 use crate::errors::{ErrorKind, KmsError};
-use crate::store::{KeyId, KeyRecord, KeyState, Material};
+use crate::store::{
+    Generations, KeyId, KeyMeta, KeyRecord, KeyState, Material, MaterialId, Note, Origin, Settled,
+};
 use crate::types::{
     Blob, CreateKeyRequest, DescribeKeyRequest, GetPublicKeyRequest, KeyListEntry, KeyMetadata,
     KeyMetadataResponse, ListKeysRequest, ListKeysResponse, Timestamp,
 };
 use crate::validate::Check;
-
-named! {
-    /// Where key material comes from; only AWS_KMS is offered.
-    enum Origin {
-        Kms = "AWS_KMS",
-        External = "EXTERNAL",
-        CloudHsm = "AWS_CLOUDHSM",
-        ExternalKeyStore = "EXTERNAL_KEY_STORE",
-    }
-}
 
 pub(super) fn create_key(
     call: &Call<'_>,
@@ -61,11 +53,19 @@ pub(super) fn create_key(
     facts.set("kms:KeySpec", spec.name());
     facts.set("kms:KeyUsage", usage.name());
     call.allow("kms:CreateKey", "*", &facts)?;
-    let material = generate(spec, usage)?;
+    let first = Generations::first(Note::new(MaterialId::random()?), Material::generate(spec, usage)?);
     let id = KeyId::random()?;
-    let description = request.description.unwrap_or_default();
     let arn = call.identity.borrow().config.arn("kms", &format!("key/{id}"));
-    let record = KeyRecord::new(id, arn, spec, usage, description, call.now(), material);
+    let settled = Settled {
+        spec,
+        usage,
+        created: Timestamp(call.now()),
+        origin: Origin::Kms,
+        multi_region: false,
+        policy_locked: false,
+    };
+    let meta = KeyMeta { description: request.description.unwrap_or_default(), ..KeyMeta::default() };
+    let record = KeyRecord::new(id, arn, settled, meta, Some(first));
     let record = call.store.borrow_mut().insert(id, record);
     call.state.touch(record.record_name());
     Ok(KeyMetadataResponse { key_metadata: metadata(call, &record) })
@@ -109,44 +109,26 @@ fn settle_usage(spec: KeySpec, usage: Option<KeyUsage>) -> Result<KeyUsage, KmsE
     Ok(usage)
 }
 
-fn generate(spec: KeySpec, usage: KeyUsage) -> Result<Material, KmsError> {
-    Ok(match (usage, spec.mac_algorithms()) {
-        (KeyUsage::EncryptDecrypt, _) if spec == KeySpec::Symmetric => {
-            Material::Symmetric(SymmetricKey::generate()?)
-        }
-        (KeyUsage::EncryptDecrypt, _) => Material::Oaep(Box::new(OaepKey::generate(spec)?)),
-        (KeyUsage::GenerateVerifyMac, [algorithm]) => Material::Mac(MacKey::generate(*algorithm)?),
-        (KeyUsage::SignVerify, _) => {
-            let key = SigningKey::generate(spec)?;
-            let public = key.verifying_key()?;
-            Material::Signing(Box::new((key, public)))
-        }
-        _ => {
-            return Err(KmsError::unsupported(format!("This signer does not support KeyUsage {usage} yet.")));
-        }
-    })
-}
-
 pub(super) fn metadata(call: &Call<'_>, key: &KeyRecord) -> KeyMetadata {
     let (encryption, signing) = algorithms(key);
     KeyMetadata {
         account: call.identity.borrow().config.account.clone(),
         key_id: key.id.to_string(),
         arn: key.arn().to_owned(),
-        creation_date: Timestamp(key.created),
+        creation_date: key.created,
         enabled: key.state() == KeyState::Enabled,
-        description: key.description.clone(),
+        description: key.meta().description.clone(),
         key_usage: key.usage,
         key_state: key.state(),
         deletion_date: key.deletion_date().map(Timestamp),
-        origin: Origin::Kms.name(),
+        origin: key.origin,
         key_manager: "CUSTOMER",
         customer_master_key_spec: key.spec.as_customer_master_key_spec(),
         key_spec: key.spec,
         encryption_algorithms: encryption,
         signing_algorithms: signing,
         mac_algorithms: key.spec.mac_algorithms(),
-        multi_region: false,
+        multi_region: key.multi_region,
     }
 }
 
@@ -210,17 +192,9 @@ pub(super) fn get_public_key(
     let key = Ask::new("GetPublicKey")
         .tokens(&request.grant_tokens)
         .enabled(call, request.key_id.as_deref().unwrap_or_default())?;
-    let spki = match &key.material {
-        Material::Signing(pair) => pair.1.spki(),
-        Material::Oaep(key) => key.spki(),
-        Material::Symmetric(_) | Material::Mac(_) => {
-            return Err(KmsError::unsupported(format!(
-                "{} has KeySpec {}, which has no public key.",
-                key.arn(),
-                key.spec
-            )));
-        }
-    };
+    let spki = key.material.public_key().ok_or_else(|| {
+        KmsError::unsupported(format!("{} has KeySpec {}, which has no public key.", key.arn(), key.spec))
+    })?;
     let (encryption_algorithms, signing_algorithms) = algorithms(&key);
     Ok(crate::types::GetPublicKeyResponse {
         key_id: key.arn().to_owned(),

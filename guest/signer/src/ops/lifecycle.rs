@@ -28,9 +28,7 @@ fn switch(
     enabled: bool,
 ) -> Result<Empty, KmsError> {
     let key = named(call, &request.key_id, operation)?;
-    if key.state() == KeyState::PendingDeletion {
-        return Err(refusal::pending(&key));
-    }
+    refusal::if_pending_deletion(&key)?;
     key.set_enabled(enabled);
     call.state.touch(key.record_name());
     Ok(Empty {})
@@ -59,12 +57,11 @@ pub(super) fn schedule_key_deletion(
     let key = Ask::new("ScheduleKeyDeletion")
         .fact("kms:ScheduleKeyDeletionPendingWindowInDays", &days.to_string())
         .find(call, request.key_id.as_deref().unwrap_or_default())?;
-    if key.state() == KeyState::PendingDeletion {
-        return Err(refusal::pending(&key));
-    }
-    let wait = Duration::from_secs(days.unsigned_abs().saturating_mul(24 * 60 * 60));
+    refusal::if_pending_deletion(&key)?;
+    let window = u32::try_from(days).map_err(|_| KmsError::internal("Validation"))?;
+    let wait = Duration::from_secs(u64::from(window).saturating_mul(24 * 60 * 60));
     let date = call.now().checked_add(wait).ok_or_else(|| KmsError::internal("Reading the clock"))?;
-    call.store.borrow_mut().schedule_deletion(&key, date);
+    call.store.borrow_mut().schedule_deletion(&key, date, window);
     call.state.touch(key.record_name());
     Ok(ScheduleKeyDeletionResponse {
         key_id: key.arn().to_owned(),

@@ -1,11 +1,9 @@
 //! GenerateMac and VerifyMac.
 
-use std::rc::Rc;
-
-use crate::access::{Ask, Call};
+use crate::access::{Ask, Call, Ready};
 use crate::crypto::{KeyUsage, MacAlgorithm, MacKey};
 use crate::errors::{ErrorKind, KmsError};
-use crate::store::{KeyRecord, Material};
+use crate::store::Material;
 use crate::types::{
     Blob, GenerateMacRequest, GenerateMacResponse, SecretBlob, VerifyMacRequest, VerifyMacResponse,
 };
@@ -65,7 +63,7 @@ fn mac_key(
     tokens: &Option<Vec<String>>,
     algorithm: Option<MacAlgorithm>,
     operation: &'static str,
-) -> Result<(Rc<KeyRecord>, MacAlgorithm), KmsError> {
+) -> Result<(Ready, MacAlgorithm), KmsError> {
     let algorithm = algorithm.ok_or_else(|| KmsError::internal("Validation"))?;
     let key = Ask::new(operation).tokens(tokens).fact("kms:MacAlgorithm", algorithm.name()).usable(
         call,
@@ -78,7 +76,7 @@ fn mac_key(
     Ok((key, algorithm))
 }
 
-fn secret<'k>(key: &'k KeyRecord, operation: &str) -> Result<&'k MacKey, KmsError> {
+fn secret<'k>(key: &'k Ready, operation: &str) -> Result<&'k MacKey, KmsError> {
     match &key.material {
         Material::Mac(secret) => Ok(secret),
         _ => Err(refusal::wrong_usage(key, operation)),

@@ -1,11 +1,37 @@
 //! Why a key will not do, in AWS's words.
 
 use crate::errors::{ErrorKind, KmsError};
-use crate::store::KeyRecord;
+use crate::store::{KeyRecord, KeyState};
 
-/// `KMSInvalidStateException` of a key that waits for deletion.
-pub(crate) fn pending(key: &KeyRecord) -> KmsError {
-    KmsError::new(ErrorKind::InvalidState, format!("{} is pending deletion.", key.arn()))
+/// `KMSInvalidStateException` of a key in that state.
+pub(crate) fn state(key: &KeyRecord, state: KeyState) -> KmsError {
+    let (arn, is) = (
+        key.arn(),
+        match state {
+            KeyState::PendingDeletion => "is pending deletion",
+            KeyState::PendingImport => "is pending import",
+            KeyState::Disabled => "is disabled",
+            KeyState::Enabled => "is enabled",
+        },
+    );
+    KmsError::new(ErrorKind::InvalidState, format!("{arn} {is}."))
+}
+
+/// Of a key that waits for deletion, nothing but that is changed.
+pub(crate) fn if_pending_deletion(key: &KeyRecord) -> Result<(), KmsError> {
+    match key.state() {
+        KeyState::PendingDeletion => Err(state(key, KeyState::PendingDeletion)),
+        _ => Ok(()),
+    }
+}
+
+/// What only an enabled key does.
+pub(crate) fn unless_enabled(key: &KeyRecord) -> Result<(), KmsError> {
+    match key.state() {
+        KeyState::Enabled => Ok(()),
+        KeyState::Disabled => Err(KmsError::new(ErrorKind::Disabled, format!("{} is disabled.", key.arn()))),
+        other => Err(state(key, other)),
+    }
 }
 
 /// `InvalidKeyUsageException` of a key made for something else.

@@ -1,13 +1,11 @@
 //! Sign and Verify.
 
-use std::rc::Rc;
-
-use crate::access::{Ask, Call};
+use crate::access::{Ask, Call, Ready};
 use crate::crypto::{
     Digested, KeyUsage, MessageLength, MessageType, SigningAlgorithm, SigningKey, VerifyingKey, digest_of,
 };
 use crate::errors::{ErrorKind, KmsError};
-use crate::store::{KeyRecord, Material};
+use crate::store::Material;
 use crate::types::{Blob, SecretBlob, SignRequest, SignResponse, VerifyRequest, VerifyResponse};
 use crate::validate::Check;
 
@@ -70,7 +68,7 @@ impl<'a> Members<'a> {
         call: &Call<'_>,
         mut check: Check,
         operation: &'static str,
-    ) -> Result<(Rc<KeyRecord>, SigningAlgorithm, Digested<'a>), KmsError> {
+    ) -> Result<(Ready, SigningAlgorithm, Digested<'a>), KmsError> {
         check.key_id(self.key_id);
         check.required("message", self.message);
         check.blob("message", self.message, 1, 4096);
@@ -113,7 +111,7 @@ fn message_for(
     }
 }
 
-fn pair<'k>(key: &'k KeyRecord, operation: &str) -> Result<&'k (SigningKey, VerifyingKey), KmsError> {
+fn pair<'k>(key: &'k Ready, operation: &str) -> Result<&'k (SigningKey, VerifyingKey), KmsError> {
     match &key.material {
         Material::Signing(pair) => Ok(pair),
         _ => Err(refusal::wrong_usage(key, operation)),

@@ -42,7 +42,7 @@ impl KeyId {
     }
 }
 
-fn hex(digit: u8) -> Option<u8> {
+pub(super) fn hex(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => digit.checked_sub(b'0'),
         b'a'..=b'f' => digit.checked_sub(b'a' - 10),

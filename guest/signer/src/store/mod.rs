@@ -5,6 +5,8 @@
 //! that request is looked at.
 
 mod id;
+mod material;
+mod meta;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -15,7 +17,9 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 pub use id::KeyId;
-pub use record::{KeyRecord, KeyState, Material};
+pub use material::{Generation, Generations, Material, MaterialId, Note, Rotated, RotationType};
+pub use meta::{KeyMeta, KeyState, LastUsage, Life, Origin, Schedule, Settled};
+pub use record::KeyRecord;
 
 /// Every key of the signer, by id.
 #[derive(Default)]
@@ -65,8 +69,8 @@ impl Store {
     }
 
     /// Has the key erased at that time.
-    pub fn schedule_deletion(&mut self, key: &KeyRecord, date: SystemTime) {
-        key.schedule_deletion(date);
+    pub fn schedule_deletion(&mut self, key: &KeyRecord, date: SystemTime, days: u32) {
+        key.schedule_deletion(date, days);
         self.earliest = Some(self.earliest.map_or(date, |earliest| earliest.min(date)));
     }
 

@@ -1,66 +1,45 @@
 //! A key with what is known about it.
 
-use std::cell::Cell;
+use std::cell::{Ref, RefCell, RefMut};
+use std::ops::Deref;
 use std::time::SystemTime;
 
-use crate::crypto::{KeySpec, KeyUsage, MacKey, OaepKey, SigningKey, SymmetricKey, VerifyingKey};
+use crate::types::Timestamp;
 
-named! {
-    /// Where a key is in its life (AWS KMS Developer Guide, "Key states").
-    pub enum KeyState {
-        /// In use.
-        Enabled = "Enabled",
-        /// Switched off.
-        Disabled = "Disabled",
-        /// Switched off, and erased when the waiting period ends.
-        PendingDeletion = "PendingDeletion",
+use super::KeyId;
+use super::material::{Generations, Material, MaterialId};
+use super::meta::{KeyMeta, KeyState, Life, Settled};
+
+/// A key. What was settled when it was made reads as its own fields: `key.spec`.
+pub struct KeyRecord {
+    /// Its identity.
+    pub id: KeyId,
+    arn: String,
+    settled: Settled,
+    meta: RefCell<KeyMeta>,
+    /// `None` until the first import.
+    generations: RefCell<Option<Generations>>,
+}
+
+impl Deref for KeyRecord {
+    type Target = Settled;
+
+    fn deref(&self) -> &Settled {
+        &self.settled
     }
 }
 
-/// The secret itself, in the type of the one use it has.
-pub enum Material {
-    /// AES-256-GCM.
-    Symmetric(SymmetricKey),
-    /// RSA decryption.
-    Oaep(Box<OaepKey>),
-    /// Signatures, with the public half at hand.
-    Signing(Box<(SigningKey, VerifyingKey)>),
-    /// HMAC.
-    Mac(MacKey),
-}
-
-/// A key.
-pub struct KeyRecord {
-    /// Its identity.
-    pub id: super::KeyId,
-    arn: String,
-    /// Its kind.
-    pub spec: KeySpec,
-    /// Its one use.
-    pub usage: KeyUsage,
-    /// The owner's words.
-    pub description: String,
-    /// When it was made.
-    pub created: SystemTime,
-    /// The secret.
-    pub material: Material,
-    state: Cell<KeyState>,
-    deletion: Cell<Option<SystemTime>>,
-}
-
 impl KeyRecord {
-    /// A new key, enabled.
+    /// A key; without generations, one that waits for its first import.
     pub fn new(
-        id: super::KeyId,
+        id: KeyId,
         arn: String,
-        spec: KeySpec,
-        usage: KeyUsage,
-        description: String,
-        created: SystemTime,
-        material: Material,
+        settled: Settled,
+        meta: KeyMeta,
+        generations: Option<Generations>,
     ) -> Self {
-        let (state, deletion) = (Cell::new(KeyState::Enabled), Cell::new(None));
-        Self { id, arn, spec, usage, description, created, material, state, deletion }
+        let (meta, generations) = (RefCell::new(meta), RefCell::new(generations));
+        Self { id, arn, settled, meta, generations }
     }
 
     /// Its ARN; the account and region in it are the signer's for good once there are keys.
@@ -73,33 +52,78 @@ impl KeyRecord {
         format!("key/{}", self.id)
     }
 
+    /// What can change about it.
+    pub fn meta(&self) -> Ref<'_, KeyMeta> {
+        self.meta.borrow()
+    }
+
+    /// The same, to be changed. Whoever does so touches the record ([`Self::record_name`]).
+    #[allow(dead_code, reason = "descriptions, tags, policies")]
+    pub(crate) fn meta_mut(&self) -> RefMut<'_, KeyMeta> {
+        self.meta.borrow_mut()
+    }
+
+    /// Its secrets; `None` until the first import.
+    pub fn generations(&self) -> Ref<'_, Option<Generations>> {
+        self.generations.borrow()
+    }
+
+    /// The same, to be changed.
+    #[allow(dead_code, reason = "rotation and import")]
+    pub(crate) fn generations_mut(&self) -> RefMut<'_, Option<Generations>> {
+        self.generations.borrow_mut()
+    }
+
+    /// The secret in use and its name, if it is there.
+    pub fn current(&self) -> Option<(MaterialId, Material)> {
+        let generations = self.generations.borrow();
+        let current = generations.as_ref()?.current();
+        Some((current.note.id, current.material.clone()?))
+    }
+
+    /// The secret of that name, in use now or before.
+    pub fn used_material(&self, id: &MaterialId) -> Option<Material> {
+        let generations = self.generations.borrow();
+        generations.as_ref()?.used().find(|generation| generation.note.id == *id)?.material.clone()
+    }
+
     /// Where the key is in its life.
     pub fn state(&self) -> KeyState {
-        self.state.get()
+        let complete = self.generations.borrow().as_ref().is_some_and(Generations::complete);
+        match self.meta.borrow().life {
+            Life::Ending { .. } => KeyState::PendingDeletion,
+            _ if !complete => KeyState::PendingImport,
+            Life::Enabled => KeyState::Enabled,
+            Life::Disabled => KeyState::Disabled,
+        }
     }
 
     /// When it will be erased.
     pub fn deletion_date(&self) -> Option<SystemTime> {
-        self.deletion.get()
+        match self.meta.borrow().life {
+            Life::Ending { date, .. } => Some(date.0),
+            _ => None,
+        }
     }
 
     /// Switches the key on or off. A key that waits for deletion stays as it is: see [`Self::cancel_deletion`].
     pub fn set_enabled(&self, enabled: bool) {
-        if self.deletion.get().is_none() {
-            self.state.set(if enabled { KeyState::Enabled } else { KeyState::Disabled });
+        let life = &mut self.meta.borrow_mut().life;
+        if !matches!(life, Life::Ending { .. }) {
+            *life = if enabled { Life::Enabled } else { Life::Disabled };
         }
     }
 
     /// Marks the key for deletion; the store does the rest.
-    pub(super) fn schedule_deletion(&self, date: SystemTime) {
-        self.deletion.set(Some(date));
-        self.state.set(KeyState::PendingDeletion);
+    pub(super) fn schedule_deletion(&self, date: SystemTime, days: u32) {
+        self.meta.borrow_mut().life = Life::Ending { date: Timestamp(date), days };
     }
 
     /// Calls the deletion off; the key comes back disabled, as on AWS.
     pub fn cancel_deletion(&self) {
-        if self.deletion.take().is_some() {
-            self.state.set(KeyState::Disabled);
+        let life = &mut self.meta.borrow_mut().life;
+        if matches!(life, Life::Ending { .. }) {
+            *life = Life::Disabled;
         }
     }
 }

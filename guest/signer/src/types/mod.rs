@@ -6,7 +6,9 @@
 mod blob;
 mod requests;
 mod responses;
+mod timestamp;
 
 pub(crate) use blob::{Blob, SecretBlob};
 pub(crate) use requests::*;
 pub(crate) use responses::*;
+pub use timestamp::Timestamp;

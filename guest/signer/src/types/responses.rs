@@ -1,24 +1,10 @@
 //! What the signer answers.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use serde::Serialize;
 
-use serde::{Serialize, Serializer};
-
-use super::{Blob, SecretBlob};
+use super::{Blob, SecretBlob, Timestamp};
 use crate::crypto::{EncryptionAlgorithm, KeySpec, KeyUsage, MacAlgorithm, SigningAlgorithm};
-use crate::store::KeyState;
-
-/// A point in time: seconds since 1970 with milliseconds, as JSON 1.1 wants it.
-#[derive(Clone, Copy)]
-pub(crate) struct Timestamp(pub(crate) SystemTime);
-
-impl Serialize for Timestamp {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let millis = self.0.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        // Exact: milliseconds since 1970 stay below 2^53 for 285,000 years.
-        serializer.serialize_f64(millis as f64 / 1000.0)
-    }
-}
+use crate::store::{KeyState, Origin};
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -34,7 +20,7 @@ pub(crate) struct KeyMetadata {
     pub(crate) key_state: KeyState,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) deletion_date: Option<Timestamp>,
-    pub(crate) origin: &'static str,
+    pub(crate) origin: Origin,
     pub(crate) key_manager: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) customer_master_key_spec: Option<KeySpec>,
