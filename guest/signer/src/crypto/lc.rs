@@ -1,4 +1,4 @@
-//! The two things that aws-lc does and aws-lc-rs does not wrap: Ed25519ph, and ML-DSA over an external µ.
+//! What aws-lc does and aws-lc-rs does not wrap: Ed25519ph, ML-DSA over an external µ, and ML-KEM keys from their seed.
 //!
 //! This is the crate's only unsafe code. Everything that crosses is a slice whose length is checked here against the
 //! length that the C function reads or writes, or an object owned by one of the two guards below.
@@ -104,6 +104,23 @@ pub(super) fn ml_dsa_verify_mu(spki: &[u8], mu: &[u8; 64], signature: &[u8]) -> 
             ) == 1
     };
     if valid { Ok(()) } else { Err(NotGenuine) }
+}
+
+/// The expanded decapsulation key (FIPS 203, algorithm 16) of a PKCS #8 structure that holds an ML-KEM seed.
+pub(super) fn ml_kem_expand(pkcs8: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let key = Key::private(pkcs8)?;
+    let mut length = 0;
+    // SAFETY: the key is live; with a null buffer only the length is written.
+    let known =
+        unsafe { sys::EVP_PKEY_get_raw_private_key(key.0.as_ptr(), ptr::null_mut(), &raw mut length) };
+    if known != 1 {
+        return None;
+    }
+    let mut expanded = Zeroizing::new(vec![0u8; length]);
+    // SAFETY: the key is live, and `expanded` is written for at most `length` bytes, which is its length.
+    let done =
+        unsafe { sys::EVP_PKEY_get_raw_private_key(key.0.as_ptr(), expanded.as_mut_ptr(), &raw mut length) };
+    (done == 1 && length == expanded.len()).then_some(expanded)
 }
 
 /// An `EVP_PKEY` that is freed, and with it cleansed, when dropped.

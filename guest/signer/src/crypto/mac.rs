@@ -19,10 +19,22 @@ impl MacKey {
         Ok(Self { algorithm, secret })
     }
 
-    /// A key of these bytes, for known answers.
+    /// The key of these bytes, which are as many as the digest has.
+    pub(super) fn from_bytes(algorithm: MacAlgorithm, secret: &[u8]) -> Result<Self, CryptoError> {
+        if secret.len() != library(algorithm).digest_algorithm().output_len() {
+            return Err(CryptoError::Length(algorithm.name(), secret.len()));
+        }
+        Ok(Self { algorithm, secret: Zeroizing::new(secret.to_vec()) })
+    }
+
+    /// A key of any length, for known answers.
     #[cfg(feature = "selftest")]
-    pub(crate) fn from_bytes(algorithm: MacAlgorithm, secret: &[u8]) -> Self {
+    pub(crate) fn of_any_length(algorithm: MacAlgorithm, secret: &[u8]) -> Self {
         Self { algorithm, secret: Zeroizing::new(secret.to_vec()) }
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.secret
     }
 
     /// The MAC of the message.

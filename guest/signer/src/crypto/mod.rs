@@ -6,8 +6,11 @@
 //! operation are out of reach; sealed memory is what protects those.
 
 mod agile;
+mod agreement;
+mod kem;
 mod lc;
 mod mac;
+mod material;
 mod oaep;
 mod secp256k1;
 mod signing;
@@ -18,11 +21,15 @@ mod verifying;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 
 pub use agile::{Digested, digest_of};
+pub use agreement::AgreementKey;
+pub use kem::{Encapsulated, KemKey};
 pub use mac::MacKey;
+pub use material::Material;
 pub use oaep::OaepKey;
 pub use signing::SigningKey;
 pub use spec::{
-    EncryptionAlgorithm, KeySpec, KeyUsage, MacAlgorithm, MessageLength, MessageType, SigningAlgorithm,
+    EncapsulationAlgorithm, EncryptionAlgorithm, KeyAgreementAlgorithm, KeySpec, KeyUsage, MacAlgorithm,
+    MessageLength, MessageType, SigningAlgorithm,
 };
 #[cfg(feature = "selftest")]
 pub(crate) use symmetric::aes_256_gcm_open;

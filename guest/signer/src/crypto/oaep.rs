@@ -1,6 +1,6 @@
 //! RSA keys that decrypt (RSAES-OAEP, RFC 8017, section 7.1, empty label).
 
-use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::{
     KeySize, OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepAlgorithm, OaepPrivateDecryptingKey,
     OaepPublicEncryptingKey, PrivateDecryptingKey,
@@ -11,6 +11,7 @@ use super::{CryptoError, EncryptionAlgorithm, KeySpec, NotGenuine};
 
 /// An RSA private key that can decrypt and nothing else; aws-lc erases it when it is dropped.
 pub struct OaepKey {
+    private: PrivateDecryptingKey,
     decrypting: OaepPrivateDecryptingKey,
     encrypting: OaepPublicEncryptingKey,
     spki: Vec<u8>,
@@ -29,19 +30,37 @@ impl OaepKey {
         Self::new(key)
     }
 
-    /// A key from PKCS #8, for known answers.
+    /// The key in a PKCS #8 structure, if its modulus has the length of the spec.
+    pub(super) fn from_pkcs8(spec: KeySpec, pkcs8: &[u8]) -> Result<Self, CryptoError> {
+        let wrong = CryptoError::Key(spec.name());
+        let key = PrivateDecryptingKey::from_pkcs8(pkcs8).map_err(|_| wrong)?;
+        if Some(key.key_size_bits()) != spec.rsa_bits() {
+            return Err(wrong);
+        }
+        Self::new(key)
+    }
+
+    /// The same for a key of any size, for known answers.
     #[cfg(feature = "selftest")]
-    pub(crate) fn from_pkcs8(pkcs8: &[u8]) -> Result<Self, CryptoError> {
+    pub(crate) fn of_any_size(pkcs8: &[u8]) -> Result<Self, CryptoError> {
         Self::new(PrivateDecryptingKey::from_pkcs8(pkcs8).map_err(|_| CryptoError::Key("RSA"))?)
     }
 
     fn new(key: PrivateDecryptingKey) -> Result<Self, CryptoError> {
         let failed = |_| CryptoError::Library("public key encoding");
         let public = key.public_key();
-        let spki = public.as_der().map_err(failed)?.as_ref().to_vec();
+        let spki: PublicKeyX509Der<'_> = public.as_der().map_err(failed)?;
+        let spki = spki.as_ref().to_vec();
         let encrypting = OaepPublicEncryptingKey::new(public).map_err(failed)?;
-        let decrypting = OaepPrivateDecryptingKey::new(key).map_err(failed)?;
-        Ok(Self { decrypting, encrypting, spki })
+        // A second reference to the same key.
+        let decrypting = OaepPrivateDecryptingKey::new(key.clone()).map_err(failed)?;
+        Ok(Self { private: key, decrypting, encrypting, spki })
+    }
+
+    pub(super) fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
+        let der: Pkcs8V1Der<'_> =
+            self.private.as_der().map_err(|_| CryptoError::Library("private key encoding"))?;
+        Ok(Zeroizing::new(der.as_ref().to_vec()))
     }
 
     /// The SubjectPublicKeyInfo.

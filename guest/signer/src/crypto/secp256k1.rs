@@ -5,7 +5,7 @@
 
 use k256::ecdsa::signature::hazmat::{PrehashSigner, PrehashVerifier};
 use k256::ecdsa::{DerSignature, Signature};
-use k256::pkcs8::{DecodePublicKey, EncodePublicKey};
+use k256::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey};
 use zeroize::Zeroizing;
 
 use super::{CryptoError, KeySpec, NotGenuine};
@@ -24,6 +24,16 @@ impl SigningKey {
             }
         }
         Err(CryptoError::Library("key generation"))
+    }
+
+    pub(super) fn from_pkcs8(pkcs8: &[u8]) -> Result<Self, CryptoError> {
+        let key = k256::ecdsa::SigningKey::from_pkcs8_der(pkcs8);
+        key.map(Self).map_err(|_| CryptoError::Key(KeySpec::Secp256k1.name()))
+    }
+
+    pub(super) fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
+        let der = self.0.to_pkcs8_der().map_err(|_| CryptoError::Library("private key encoding"))?;
+        Ok(der.to_bytes())
     }
 
     pub(super) fn spki(&self) -> Result<Vec<u8>, CryptoError> {

@@ -1,11 +1,12 @@
 //! Private signing keys.
 
-use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{self, KeySize};
 use aws_lc_rs::signature::{
     self, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, PqdsaKeyPair, PqdsaSigningAlgorithm,
     RsaEncoding,
 };
+use zeroize::Zeroizing;
 
 use super::{CryptoError, Digested, KeySpec, SigningAlgorithm, VerifyingKey, lc, secp256k1};
 
@@ -42,6 +43,47 @@ impl SigningKey {
             }
         };
         Ok(Self { spec, secret })
+    }
+
+    /// The key in a PKCS #8 structure.
+    pub(super) fn from_pkcs8(spec: KeySpec, pkcs8: &[u8]) -> Result<Self, CryptoError> {
+        let wrong = |_| CryptoError::Key(spec.name());
+        let secret = if let Some(bits) = spec.rsa_bits() {
+            let pair = rsa::KeyPair::from_pkcs8(pkcs8).map_err(wrong)?;
+            if !has_modulus_of(bits, pair.public_key().as_ref()) {
+                return Err(CryptoError::Key(spec.name()));
+            }
+            Secret::Rsa(pair)
+        } else if let Some(algorithm) = ecdsa(spec) {
+            Secret::Ecdsa(EcdsaKeyPair::from_pkcs8(algorithm, pkcs8).map_err(wrong)?)
+        } else if let Some(algorithm) = ml_dsa(spec) {
+            let pair = PqdsaKeyPair::from_pkcs8(algorithm, pkcs8).map_err(wrong)?;
+            // An expanded key without its seed could be used, but not written again.
+            pair.to_pkcs8v1().map_err(|_| CryptoError::Key(spec.name()))?;
+            Secret::MlDsa(pair)
+        } else {
+            match spec {
+                KeySpec::Secp256k1 => Secret::Secp256k1(secp256k1::SigningKey::from_pkcs8(pkcs8)?),
+                KeySpec::Ed25519 => Secret::Ed25519(Ed25519KeyPair::from_pkcs8(pkcs8).map_err(wrong)?),
+                _ => return Err(CryptoError::Mismatch("signing", spec.name())),
+            }
+        };
+        Ok(Self { spec, secret })
+    }
+
+    pub(super) fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
+        let failed = |_| CryptoError::Library("private key encoding");
+        let owned = |der: &[u8]| Zeroizing::new(der.to_vec());
+        Ok(match &self.secret {
+            Secret::Rsa(key) => {
+                let der: Pkcs8V1Der<'_> = key.as_der().map_err(failed)?;
+                owned(der.as_ref())
+            }
+            Secret::Ecdsa(key) => owned(key.to_pkcs8v1().map_err(failed)?.as_ref()),
+            Secret::Ed25519(key) => owned(key.to_pkcs8v1().map_err(failed)?.as_ref()),
+            Secret::MlDsa(key) => owned(key.to_pkcs8v1().map_err(failed)?.as_ref()),
+            Secret::Secp256k1(key) => key.to_pkcs8()?,
+        })
     }
 
     /// The ML-DSA key of a 32-byte seed (FIPS 204, algorithm 1), for known answers.
@@ -105,6 +147,13 @@ impl SigningKey {
             _ => Err(mismatch),
         }
     }
+}
+
+/// Whether the modulus in an RSAPublicKey (RFC 8017, A.1.1) has that many bits, a multiple of eight: then its DER has one
+/// byte more, a zero.
+fn has_modulus_of(bits: usize, public: &[u8]) -> bool {
+    let [.., high, low] = (bits / 8).saturating_add(1).to_be_bytes();
+    public.get(4..9) == Some(&[0x02, 0x82, high, low, 0x00])
 }
 
 fn rsa_size(spec: KeySpec) -> Option<KeySize> {

@@ -41,11 +41,11 @@ named! {
         MlDsa87 = "ML_DSA_87",
         /// Ed25519.
         Ed25519 = "ECC_NIST_EDWARDS25519",
-        /// ML-KEM-512: in the model, not offered.
+        /// ML-KEM-512.
         MlKem512 = "ML_KEM_512",
-        /// ML-KEM-768: in the model, not offered.
+        /// ML-KEM-768.
         MlKem768 = "ML_KEM_768",
-        /// ML-KEM-1024: in the model, not offered.
+        /// ML-KEM-1024.
         MlKem1024 = "ML_KEM_1024",
     }
 }
@@ -59,9 +59,9 @@ named! {
         EncryptDecrypt = "ENCRYPT_DECRYPT",
         /// Message authentication codes.
         GenerateVerifyMac = "GENERATE_VERIFY_MAC",
-        /// Key agreement: in the model, not offered.
+        /// Key agreement.
         KeyAgreement = "KEY_AGREEMENT",
-        /// Key encapsulation: in the model, not offered.
+        /// Key encapsulation.
         EncapsulateDecapsulate = "ENCAPSULATE_DECAPSULATE",
     }
 }
@@ -127,6 +127,22 @@ named! {
 }
 
 named! {
+    /// A key agreement algorithm.
+    pub enum KeyAgreementAlgorithm {
+        /// Cofactor Diffie-Hellman on an elliptic curve.
+        Ecdh = "ECDH",
+    }
+}
+
+named! {
+    /// A key encapsulation algorithm.
+    pub enum EncapsulationAlgorithm {
+        /// ML-KEM, FIPS 203.
+        MlKem = "ML_KEM",
+    }
+}
+
+named! {
     /// What the `Message` of Sign and Verify is.
     pub enum MessageType {
         /// The message itself.
@@ -141,22 +157,31 @@ named! {
 impl KeySpec {
     /// The usages that this signer offers for the spec; the first is what an omitted usage could mean.
     pub const fn usages(self) -> &'static [KeyUsage] {
-        use KeyUsage::{EncryptDecrypt, GenerateVerifyMac, SignVerify};
+        use KeyUsage::{EncapsulateDecapsulate, EncryptDecrypt, GenerateVerifyMac, KeyAgreement, SignVerify};
         match self {
             Self::Symmetric => &[EncryptDecrypt],
             Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => &[SignVerify, EncryptDecrypt],
             Self::Hmac224 | Self::Hmac256 | Self::Hmac384 | Self::Hmac512 => &[GenerateVerifyMac],
-            Self::P256 | Self::P384 | Self::P521 | Self::Secp256k1 | Self::Ed25519 => &[SignVerify],
+            Self::P256 | Self::P384 | Self::P521 => &[SignVerify, KeyAgreement],
+            Self::Secp256k1 | Self::Ed25519 => &[SignVerify],
             Self::MlDsa44 | Self::MlDsa65 | Self::MlDsa87 => &[SignVerify],
-            Self::Sm2 | Self::MlKem512 | Self::MlKem768 | Self::MlKem1024 => &[],
+            Self::MlKem512 | Self::MlKem768 | Self::MlKem1024 => &[EncapsulateDecapsulate],
+            Self::Sm2 => &[],
         }
     }
 
-    /// The usages that AWS offers for the spec and this signer does not, to tell "not here" from "never".
-    pub const fn usages_elsewhere(self) -> &'static [KeyUsage] {
+    /// Whether keys of the spec have a private and a public half.
+    pub const fn is_key_pair(self) -> bool {
+        !matches!(self, Self::Symmetric | Self::Hmac224 | Self::Hmac256 | Self::Hmac384 | Self::Hmac512)
+    }
+
+    /// The length of the modulus, if the spec is one of RSA.
+    pub(super) const fn rsa_bits(self) -> Option<usize> {
         match self {
-            Self::P256 | Self::P384 | Self::P521 => &[KeyUsage::KeyAgreement],
-            _ => &[],
+            Self::Rsa2048 => Some(2048),
+            Self::Rsa3072 => Some(3072),
+            Self::Rsa4096 => Some(4096),
+            _ => None,
         }
     }
 
@@ -192,6 +217,22 @@ impl KeySpec {
             Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => {
                 &[EncryptionAlgorithm::OaepSha1, EncryptionAlgorithm::OaepSha256]
             }
+            _ => &[],
+        }
+    }
+
+    /// The algorithms of a key agreement key of this spec.
+    pub const fn agreement_algorithms(self) -> &'static [KeyAgreementAlgorithm] {
+        match self {
+            Self::P256 | Self::P384 | Self::P521 => &[KeyAgreementAlgorithm::Ecdh],
+            _ => &[],
+        }
+    }
+
+    /// The algorithms of a key encapsulation key of this spec.
+    pub const fn encapsulation_algorithms(self) -> &'static [EncapsulationAlgorithm] {
+        match self {
+            Self::MlKem512 | Self::MlKem768 | Self::MlKem1024 => &[EncapsulationAlgorithm::MlKem],
             _ => &[],
         }
     }

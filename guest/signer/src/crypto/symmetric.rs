@@ -8,7 +8,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
 use zeroize::Zeroizing;
 
-use super::{CryptoError, NotGenuine};
+use super::{CryptoError, KeySpec, NotGenuine};
 
 /// Length of the salt from which a message's key is derived.
 pub const SALT_LEN: usize = 32;
@@ -33,6 +33,16 @@ impl SymmetricKey {
         let mut secret = Zeroizing::new([0; KEY_LEN]);
         super::random(secret.as_mut())?;
         Ok(Self { secret })
+    }
+
+    /// The key of these 32 bytes.
+    pub(super) fn from_bytes(secret: &[u8]) -> Result<Self, CryptoError> {
+        let wrong = |_| CryptoError::Length(KeySpec::Symmetric.name(), secret.len());
+        Ok(Self { secret: Zeroizing::new(secret.try_into().map_err(wrong)?) })
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.secret.as_ref()
     }
 
     /// Encrypts in place and appends the tag. The salt must be fresh and random.

@@ -48,7 +48,7 @@ pub(super) fn encrypt(call: &Call<'_>, request: EncryptRequest) -> Result<Encryp
             dry_run(request.dry_run)?;
             secret.encrypt(algorithm, plaintext)?
         }
-        Material::Signing(_) | Material::Mac(_) => return Err(refusal::wrong_usage(&key, "Encrypt")),
+        _ => return Err(refusal::wrong_usage(&key, "Encrypt")),
     };
     Ok(EncryptResponse {
         ciphertext_blob: Blob(ciphertext),

@@ -1,7 +1,9 @@
 //! CreateKey, DescribeKey, ListKeys, GetPublicKey.
 
 use crate::access::{Ask, Call, Facts};
-use crate::crypto::{KeySpec, KeyUsage};
+use crate::crypto::{
+    EncapsulationAlgorithm, EncryptionAlgorithm, KeyAgreementAlgorithm, KeySpec, KeyUsage, SigningAlgorithm,
+};
 use crate::errors::{ErrorKind, KmsError};
 use crate::store::{
     Generations, KeyId, KeyMeta, KeyRecord, KeyState, Material, MaterialId, Note, Origin, Settled,
@@ -100,9 +102,6 @@ fn settle_usage(spec: KeySpec, usage: Option<KeyUsage>) -> Result<KeyUsage, KmsE
             "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys.",
         ));
     };
-    if spec.usages_elsewhere().contains(&usage) {
-        return Err(KmsError::unsupported(format!("This signer does not support KeyUsage {usage} yet.")));
-    }
     if !spec.usages().contains(&usage) {
         return Err(KmsError::validation(format!("KeyUsage {usage} is not compatible with KeySpec {spec}")));
     }
@@ -110,7 +109,7 @@ fn settle_usage(spec: KeySpec, usage: Option<KeyUsage>) -> Result<KeyUsage, KmsE
 }
 
 pub(super) fn metadata(call: &Call<'_>, key: &KeyRecord) -> KeyMetadata {
-    let (encryption, signing) = algorithms(key);
+    let algorithms = Algorithms::of(key);
     KeyMetadata {
         account: call.identity.borrow().config.account.clone(),
         key_id: key.id.to_string(),
@@ -125,21 +124,37 @@ pub(super) fn metadata(call: &Call<'_>, key: &KeyRecord) -> KeyMetadata {
         key_manager: "CUSTOMER",
         customer_master_key_spec: key.spec.as_customer_master_key_spec(),
         key_spec: key.spec,
-        encryption_algorithms: encryption,
-        signing_algorithms: signing,
+        encryption_algorithms: algorithms.encryption,
+        signing_algorithms: algorithms.signing,
+        key_agreement_algorithms: algorithms.agreement,
+        encapsulation_algorithms: algorithms.encapsulation,
         mac_algorithms: key.spec.mac_algorithms(),
         multi_region: key.multi_region,
     }
 }
 
-type Algorithms = (&'static [crate::crypto::EncryptionAlgorithm], &'static [crate::crypto::SigningAlgorithm]);
+/// The algorithms that spec and usage together leave; at most one of the lists has members.
+struct Algorithms {
+    encryption: &'static [EncryptionAlgorithm],
+    signing: &'static [SigningAlgorithm],
+    agreement: &'static [KeyAgreementAlgorithm],
+    encapsulation: &'static [EncapsulationAlgorithm],
+}
 
-/// The algorithms that spec and usage together leave.
-fn algorithms(key: &KeyRecord) -> Algorithms {
-    match key.usage {
-        KeyUsage::EncryptDecrypt => (key.spec.encryption_algorithms(), &[]),
-        KeyUsage::SignVerify => (&[], key.spec.signing_algorithms()),
-        _ => (&[], &[]),
+impl Algorithms {
+    fn of(key: &KeyRecord) -> Self {
+        let mut algorithms = Self { encryption: &[], signing: &[], agreement: &[], encapsulation: &[] };
+        match key.usage {
+            KeyUsage::EncryptDecrypt => algorithms.encryption = key.spec.encryption_algorithms(),
+            KeyUsage::SignVerify => algorithms.signing = key.spec.signing_algorithms(),
+            KeyUsage::KeyAgreement => algorithms.agreement = key.spec.agreement_algorithms(),
+            KeyUsage::EncapsulateDecapsulate => {
+                algorithms.encapsulation = key.spec.encapsulation_algorithms();
+            }
+            // Its algorithms go by the spec alone.
+            KeyUsage::GenerateVerifyMac => {}
+        }
+        algorithms
     }
 }
 
@@ -195,14 +210,16 @@ pub(super) fn get_public_key(
     let spki = key.material.public_key().ok_or_else(|| {
         KmsError::unsupported(format!("{} has KeySpec {}, which has no public key.", key.arn(), key.spec))
     })?;
-    let (encryption_algorithms, signing_algorithms) = algorithms(&key);
+    let algorithms = Algorithms::of(&key);
     Ok(crate::types::GetPublicKeyResponse {
         key_id: key.arn().to_owned(),
         public_key: Blob(spki.to_vec()),
         customer_master_key_spec: key.spec.as_customer_master_key_spec(),
         key_spec: key.spec,
         key_usage: key.usage,
-        encryption_algorithms,
-        signing_algorithms,
+        encryption_algorithms: algorithms.encryption,
+        signing_algorithms: algorithms.signing,
+        key_agreement_algorithms: algorithms.agreement,
+        encapsulation_algorithms: algorithms.encapsulation,
     })
 }

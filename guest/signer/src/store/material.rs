@@ -7,8 +7,7 @@
 //! | every other key | one, for life; imported, it may be missing too |
 //! | imported, before the first import | none |
 //!
-//! [`Material`] is one secret, in the type of the one use it has; cloning it copies a reference, never the secret.
-//! [`Generations`] is all that a key has. Only a [`SymmetricKey`] can follow another: see [`Generations::rotate`].
+//! [`Material`] is one secret. [`Generations`] is all that a key has. Only a [`SymmetricKey`] can follow another: see [`Generations::rotate`].
 
 use std::fmt;
 use std::rc::Rc;
@@ -16,54 +15,10 @@ use std::rc::Rc;
 use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
 
-use crate::crypto::{
-    self, CryptoError, KeySpec, KeyUsage, MacKey, OaepKey, SigningKey, SymmetricKey, VerifyingKey,
-};
+use crate::crypto::{self, CryptoError, Material, SymmetricKey};
 use crate::types::Timestamp;
 
 use super::KeyId;
-
-/// A secret, in the type of the one use it has.
-#[derive(Clone)]
-pub enum Material {
-    /// AES-256-GCM.
-    Symmetric(Rc<SymmetricKey>),
-    /// RSA decryption.
-    Oaep(Rc<OaepKey>),
-    /// Signatures, with the public half at hand.
-    Signing(Rc<(SigningKey, VerifyingKey)>),
-    /// HMAC.
-    Mac(Rc<MacKey>),
-}
-
-impl Material {
-    /// Makes a secret for a key of that spec and usage.
-    pub fn generate(spec: KeySpec, usage: KeyUsage) -> Result<Self, CryptoError> {
-        let mismatch = CryptoError::Mismatch(usage.name(), spec.name());
-        Ok(match (usage, spec.mac_algorithms()) {
-            (KeyUsage::EncryptDecrypt, _) if spec == KeySpec::Symmetric => {
-                Self::Symmetric(Rc::new(SymmetricKey::generate()?))
-            }
-            (KeyUsage::EncryptDecrypt, _) => Self::Oaep(Rc::new(OaepKey::generate(spec)?)),
-            (KeyUsage::GenerateVerifyMac, [algorithm]) => Self::Mac(Rc::new(MacKey::generate(*algorithm)?)),
-            (KeyUsage::SignVerify, _) => {
-                let key = SigningKey::generate(spec)?;
-                let public = key.verifying_key()?;
-                Self::Signing(Rc::new((key, public)))
-            }
-            _ => return Err(mismatch),
-        })
-    }
-
-    /// The public half, as SubjectPublicKeyInfo, where there is one.
-    pub fn public_key(&self) -> Option<&[u8]> {
-        match self {
-            Self::Signing(pair) => Some(pair.1.spki()),
-            Self::Oaep(key) => Some(key.spki()),
-            Self::Symmetric(_) | Self::Mac(_) => None,
-        }
-    }
-}
 
 /// Names a secret, as `KeyMaterialId`: 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]

@@ -17,9 +17,11 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 pub use id::KeyId;
-pub use material::{Generation, Generations, Material, MaterialId, Note, Rotated, RotationType};
+pub use material::{Generation, Generations, MaterialId, Note, Rotated, RotationType};
 pub use meta::{KeyMeta, KeyState, LastUsage, Life, Origin, Schedule, Settled};
 pub use record::KeyRecord;
+
+pub use crate::crypto::Material;
 
 /// Every key of the signer, by id.
 #[derive(Default)]

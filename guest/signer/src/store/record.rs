@@ -4,10 +4,11 @@ use std::cell::{Ref, RefCell, RefMut};
 use std::ops::Deref;
 use std::time::SystemTime;
 
+use crate::crypto::Material;
 use crate::types::Timestamp;
 
 use super::KeyId;
-use super::material::{Generations, Material, MaterialId};
+use super::material::{Generations, MaterialId};
 use super::meta::{KeyMeta, KeyState, Life, Settled};
 
 /// A key. What was settled when it was made reads as its own fields: `key.spec`.

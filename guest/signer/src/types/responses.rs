@@ -3,7 +3,10 @@
 use serde::Serialize;
 
 use super::{Blob, SecretBlob, Timestamp};
-use crate::crypto::{EncryptionAlgorithm, KeySpec, KeyUsage, MacAlgorithm, SigningAlgorithm};
+use crate::crypto::{
+    EncapsulationAlgorithm, EncryptionAlgorithm, KeyAgreementAlgorithm, KeySpec, KeyUsage, MacAlgorithm,
+    SigningAlgorithm,
+};
 use crate::store::{KeyState, Origin};
 
 #[derive(Serialize)]
@@ -29,6 +32,10 @@ pub(crate) struct KeyMetadata {
     pub(crate) encryption_algorithms: &'static [EncryptionAlgorithm],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub(crate) signing_algorithms: &'static [SigningAlgorithm],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(crate) key_agreement_algorithms: &'static [KeyAgreementAlgorithm],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(crate) encapsulation_algorithms: &'static [EncapsulationAlgorithm],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub(crate) mac_algorithms: &'static [MacAlgorithm],
     pub(crate) multi_region: bool,
@@ -90,6 +97,10 @@ pub(crate) struct GetPublicKeyResponse {
     pub(crate) encryption_algorithms: &'static [EncryptionAlgorithm],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub(crate) signing_algorithms: &'static [SigningAlgorithm],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(crate) key_agreement_algorithms: &'static [KeyAgreementAlgorithm],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(crate) encapsulation_algorithms: &'static [EncapsulationAlgorithm],
 }
 
 #[derive(Serialize)]
