@@ -225,6 +225,8 @@ pub mod port {
     pub const SIGNER: u32 = 8000;
     /// The signer's volume: the host connects, then the guest sends requests and the host answers.
     pub const VOLUME: u32 = 8001;
+    /// The same behind TLS that ends in the guest.
+    pub const SIGNER_TLS: u32 = 8443;
 }
 
 /// The guest's context identifier where the user names none. 0–2 are reserved (virtio 1.2, 5.10.4).

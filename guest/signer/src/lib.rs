@@ -2,7 +2,7 @@
 //!
 //! Start at [`Signer`]: it owns the keys and answers one operation at a time ([`Signer::call`]). [`serve_connection`]
 //! puts it behind HTTP/1.1 on any byte stream, a vsock connection in the guest, a Unix socket in the process that
-//! the benchmark compares with. [`Platform`] is the only thing that it asks of what it runs on: an attestation document.
+//! the benchmark compares with; [`serve_tls`] puts TLS in front of that. [`Platform`] is the only thing that it asks of what it runs on: an attestation document.
 //!
 //! What it promises: no operation returns private key material; a request is answered or refused, never a
 //! panic; every error has the type and status that AWS gives it. What it trusts: the memory it runs in and the
@@ -31,6 +31,7 @@ pub mod selftest;
 mod signer;
 mod state;
 pub mod store;
+mod tls;
 mod types;
 mod validate;
 
@@ -39,3 +40,4 @@ pub use errors::{ErrorKind, KmsError};
 pub use http::{Door, serve_connection};
 pub use platform::{AttestError, Platform};
 pub use signer::{Limits, Signer};
+pub use tls::{TlsError, serve_tls};

@@ -1,11 +1,12 @@
-//! The signer as a sealed guest: the library's HTTP front on vsock port 8000, attested by the guest's own NSM.
+//! The signer as a sealed guest: the library's HTTP front on vsock port 8000, and behind TLS on port 8443, attested by the guest's own NSM.
 
 use std::process::ExitCode;
 use std::rc::Rc;
 
+use casemate_abi::port;
 use casemate_guest::nsm;
 use casemate_guest::vsock::VsockListener;
-use casemate_signer::{AttestError, Door, Platform, Signer, serve_connection};
+use casemate_signer::{AttestError, Door, Platform, Signer, serve_connection, serve_tls};
 use tokio::task::LocalSet;
 use zeroize::Zeroizing;
 
@@ -44,11 +45,20 @@ fn main() -> ExitCode {
 
 /// Takes connections for ever; how one ends concerns its client alone.
 async fn serve() -> std::io::Result<std::convert::Infallible> {
-    let mut listener = VsockListener::bind(casemate_abi::port::SIGNER).map_err(std::io::Error::other)?;
+    let mut plain = VsockListener::bind(port::SIGNER).map_err(std::io::Error::other)?;
+    let mut tls = VsockListener::bind(port::SIGNER_TLS).map_err(std::io::Error::other)?;
     let signer = Signer::new(Box::new(Sealed));
     loop {
-        let (stream, _) = listener.accept().await?;
         let signer = Rc::clone(&signer);
-        tokio::task::spawn_local(async move { drop(serve_connection(stream, signer, Door::Plain).await) });
+        tokio::select! {
+            accepted = plain.accept() => {
+                let (stream, _) = accepted?;
+                tokio::task::spawn_local(async move { drop(serve_connection(stream, signer, Door::Plain).await) });
+            }
+            accepted = tls.accept() => {
+                let (stream, _) = accepted?;
+                tokio::task::spawn_local(async move { drop(serve_tls(stream, signer).await) });
+            }
+        }
     }
 }

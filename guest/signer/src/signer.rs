@@ -13,6 +13,7 @@ use crate::ops;
 use crate::platform::Platform;
 use crate::state::State;
 use crate::store::Store;
+use crate::tls::Tls;
 
 /// How much the signer takes on. All clients together share these.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +28,10 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// How long it may take for the body, and how long it may leave a response unread.
     pub body_timeout: Duration,
+    /// The TLS connections that are open at once.
+    pub tls_connections: usize,
+    /// How long a client may take for its TLS handshake.
+    pub handshake_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -38,6 +43,8 @@ impl Default for Limits {
             bodies_in_flight: 8 * 1024 * 1024,
             head_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(20),
+            tls_connections: 512,
+            handshake_timeout: Duration::from_secs(10),
         }
     }
 }
@@ -49,6 +56,7 @@ pub struct Signer {
     pub(crate) state: State,
     pub(crate) platform: Box<dyn Platform>,
     pub(crate) limits: Limits,
+    pub(crate) tls: Tls,
     /// Bytes of request bodies held at this moment.
     pub(crate) in_flight: Cell<usize>,
 }
@@ -67,6 +75,7 @@ impl Signer {
             state: State::default(),
             platform,
             limits,
+            tls: Tls::default(),
             in_flight: Cell::new(0),
         })
     }

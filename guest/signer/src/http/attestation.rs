@@ -43,16 +43,21 @@ pub(super) async fn attest(signer: &Signer, request: Request<Incoming>) -> Resul
     let bytes = |blob: &'_ Option<Blob>| blob.as_ref().map(|blob| blob.0.clone());
     let (user_data, nonce, key) =
         (bytes(&request.user_data), bytes(&request.nonce), bytes(&request.public_key));
-    let document =
-        signer.platform.attest(user_data.as_deref(), nonce.as_deref(), key.as_deref()).map_err(|error| {
-            match error {
-                AttestError::NotSealed => KmsError::unsupported(error.to_string()),
-                AttestError::Refused(_) => KmsError::new(ErrorKind::Internal, error.to_string()),
-            }
-        })?;
+    let document = signer
+        .platform
+        .attest(user_data.as_deref(), nonce.as_deref(), key.as_deref())
+        .map_err(attest_error)?;
     let json = serde_json::to_vec(&AttestationResponse { document: Blob(document) })
         .map_err(|_| KmsError::internal("Encoding the response"))?;
     Ok(Reply::json(json))
+}
+
+/// Why there is no document, as the client is told.
+pub(super) fn attest_error(error: AttestError) -> KmsError {
+    match error {
+        AttestError::NotSealed => KmsError::unsupported(error.to_string()),
+        AttestError::Refused(_) => KmsError::new(ErrorKind::Internal, error.to_string()),
+    }
 }
 
 /// The limits of Nitro's attestation documents, and the reserved prefix.

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `POST /` with `X-Amz-Target: TrentService.<Operation>` | the operation, AWS JSON 1.1 |
 //! | `POST /attestation` | an attestation document, see [`attestation`] |
+//! | `POST`, `GET /attestation/tls` | a document that names this guest's TLS certificate, see [`statements`] |
 //! | `GET /health` | that the signer runs, and with how many keys |
 //! | `POST /selftest` | known answers, where built in |
 //!
@@ -15,6 +16,7 @@ mod attestation;
 mod body;
 mod reply;
 mod stall;
+mod statements;
 
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -79,6 +81,7 @@ async fn answer(signer: &Signer, door: Door, request: Request<Incoming>) -> Resp
     let reply = match (request.method(), request.uri().path()) {
         (&Method::POST, "/") => kms(signer, door, request).await,
         (&Method::POST, "/attestation") => attestation::attest(signer, request).await,
+        (&Method::POST | &Method::GET, "/attestation/tls") => statements::tls(signer, request).await,
         (&Method::GET, "/health") => Ok(health(signer)),
         #[cfg(feature = "selftest")]
         (&Method::POST, "/selftest") => Ok(selftest()),
