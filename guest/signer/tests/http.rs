@@ -398,3 +398,25 @@ proptest! {
         })?;
     }
 }
+
+#[test]
+fn a_client_that_expects_100_continue_is_told_to_go_on() {
+    run(async {
+        let signer = signer();
+        let mut stream = connect(&signer, 4096);
+        let body = "{\"NumberOfBytes\":8}";
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: x\r\nX-Amz-Target: TrentService.GenerateRandom\r\nExpect: 100-continue\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.expect("write");
+        let mut told = [0; 25];
+        stream.read_exact(&mut told).await.expect("an answer before the body");
+        assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
+        stream.write_all(body.as_bytes()).await.expect("write");
+        let mut response = Vec::new();
+        stream.read_to_end(&mut response).await.expect("read");
+        assert_eq!(parse(&response).0, 200);
+    });
+}

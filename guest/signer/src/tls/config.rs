@@ -1,11 +1,13 @@
 //! What the signer offers to TLS clients, with aws-lc behind all of it.
 //!
-//! | | offered, best first |
+//! | | offered |
 //! | --- | --- |
 //! | versions | TLS 1.3, TLS 1.2 |
 //! | key exchange | X25519MLKEM768, SECP256R1MLKEM768, X25519, P-256, P-384 |
 //! | ciphers | AES-256-GCM, AES-128-GCM, ChaCha20-Poly1305; with TLS 1.2 behind ECDHE-ECDSA |
 //! | application protocol | http/1.1 |
+//!
+//! Among what both offer, the client's order decides; today's clients name X25519MLKEM768 first.
 //!
 //! There is no resumption: no ticket keys, no stored sessions. A handshake costs a fraction of a millisecond, each
 //! connection has keys of its own, and on each the client is shown the certificate that it must compare.
