@@ -276,8 +276,23 @@ impl Comparison {
         })
     }
 
+    /// How many values there are.
+    fn len(&self) -> usize {
+        match self {
+            Self::Text(values) | Self::TextIgnoringCase(values) | Self::Arn(values) => values.len(),
+            Self::Number(_, values) => values.len(),
+            Self::Date(_, values) => values.len(),
+            Self::Bool(values) => values.len(),
+            Self::Binary(values) => values.len(),
+            Self::Address(values) => values.len(),
+        }
+    }
+
     /// Whether `value` matches one of these; `None` if it is not of their type.
     fn matches(&self, value: &str, lookup: &Lookup<'_>) -> Option<bool> {
+        if !lookup.effort.spend(self.len()) {
+            return None;
+        }
         match self {
             Self::Text(templates) => Some(text_matches(templates, value, exactly, lookup)),
             Self::TextIgnoringCase(templates) => Some(text_matches(templates, value, ignoring_case, lookup)),
@@ -310,11 +325,11 @@ fn text_matches(templates: &[Template], value: &str, same: Same, lookup: &Lookup
 
 /// Whether each of the six parts of `value` matches the part of the pattern in its place.
 fn arn_matches(template: &Template, value: &str, lookup: &Lookup<'_>) -> bool {
-    let Some(tokens) = template.tokens(lookup) else { return false };
+    let Ok(tokens) = template.tokens(value, lookup) else { return false };
     let mut patterns = tokens.splitn(6, |token| *token == Token::Char(':'));
     let mut parts = value.splitn(6, ':');
     let six = (0..6).all(|_| match (patterns.next(), parts.next()) {
-        (Some(pattern), Some(part)) => pattern::matches(pattern, part, exactly),
+        (Some(pattern), Some(part)) => pattern::matches(pattern, part, exactly, lookup.effort),
         _ => false,
     });
     six && patterns.next().is_none() && parts.next().is_none()

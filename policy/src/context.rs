@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use crate::effort::Effort;
 use crate::principal::Principal;
 
 /// Condition keys and their values. Names are not case-sensitive; a key without values is absent.
@@ -72,6 +73,8 @@ impl Values<'_> {
 pub(crate) struct Lookup<'a> {
     pub(crate) principal: &'a Principal,
     pub(crate) context: &'a Context,
+    /// What comparing may still cost.
+    pub(crate) effort: &'a Effort,
 }
 
 impl<'a> Lookup<'a> {

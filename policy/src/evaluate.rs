@@ -17,6 +17,7 @@ use std::fmt;
 
 use crate::context::{Context, Lookup};
 use crate::document::{Action, Effect, Element, PolicyDocument, Resources, Statement, Subject};
+use crate::effort::Effort;
 use crate::pattern::{self, Match, Template, exactly, ignoring_case};
 use crate::principal::{Named, Principal, Reach, is_account};
 
@@ -117,6 +118,8 @@ pub enum Decision<'p> {
     ExplicitDeny(Deciding<'p>),
     /// Nothing forbids it, and nothing in this layer permits it.
     ImplicitDeny(Layer),
+    /// It would take too long to find out ([`Effort`](crate::effort)), so it is refused.
+    TooComplex,
 }
 
 impl Decision<'_> {
@@ -125,9 +128,9 @@ impl Decision<'_> {
         matches!(self, Self::Allowed(_) | Self::AllowedToRoot)
     }
 
-    /// Whether a `Deny` applies, which no grant overcomes.
-    pub fn is_explicit_deny(&self) -> bool {
-        matches!(self, Self::ExplicitDeny(_))
+    /// Whether a grant may permit what the policies do not: nothing forbids the request.
+    pub fn leaves_room_for_grants(&self) -> bool {
+        matches!(self, Self::ImplicitDeny(_))
     }
 
     /// The end of AWS's message on a refusal: `with an explicit deny in a resource-based policy`, `because no
@@ -140,16 +143,21 @@ impl Decision<'_> {
                 Some(format!("with an explicit deny in {article} {}", by.layer))
             }
             Self::ImplicitDeny(layer) => Some(format!("because no {layer} allows the {action} action")),
+            Self::TooComplex => Some("because its policies are too complex for this request".to_owned()),
         }
     }
 }
 
 /// Decides on `request`.
 pub fn evaluate<'p>(request: &Request<'_>, policies: &Policies<'p>) -> Decision<'p> {
-    let evaluation = Evaluation { request, policies };
-    match evaluation.denied() {
+    let evaluation = Evaluation { request, policies, effort: Effort::new() };
+    let decision = match evaluation.denied() {
         Some(by) => Decision::ExplicitDeny(by),
         None => evaluation.permitted().unwrap_or_else(Decision::ImplicitDeny),
+    };
+    match evaluation.effort.is_used_up() {
+        true => Decision::TooComplex,
+        false => decision,
     }
 }
 
@@ -157,6 +165,7 @@ pub fn evaluate<'p>(request: &Request<'_>, policies: &Policies<'p>) -> Decision<
 struct Evaluation<'r, 'p> {
     request: &'r Request<'r>,
     policies: &'r Policies<'p>,
+    effort: Effort,
 }
 
 /// Every statement of `list`, and where it is.
@@ -287,7 +296,8 @@ impl<'p> Evaluation<'_, 'p> {
     }
 
     fn is_about_action(&self, actions: &Element<Action>) -> bool {
-        let is_asked = |action: &Action| pattern::matches(&action.tokens, self.request.action, ignoring_case);
+        let asked = self.request.action;
+        let is_asked = |action: &Action| pattern::matches(&action.tokens, asked, ignoring_case, &self.effort);
         match actions {
             Element::Only(listed) => listed.iter().any(is_asked),
             Element::AllBut(listed) => !listed.iter().any(is_asked),
@@ -320,6 +330,6 @@ impl<'p> Evaluation<'_, 'p> {
     }
 
     fn lookup(&self) -> Lookup<'_> {
-        Lookup { principal: self.request.principal, context: self.request.context }
+        Lookup { principal: self.request.principal, context: self.request.context, effort: &self.effort }
     }
 }

@@ -1,9 +1,9 @@
 //! The AWS policy language: policies are parsed strictly and evaluated as AWS documents it. Pure: no I/O, no clock, no
 //! state.
 //!
-//! Both what is parsed and what is asked come from attackers. So: no input makes this panic; nesting is limited; time
-//! is at most proportional to the size of the policies times that of the request, whatever wildcards are in them; what
-//! is not understood is an error when a policy is written, and a refusal when a request is decided.
+//! Both what is parsed and what is asked come from attackers. So: no input makes this panic; nesting is limited; a
+//! decision takes a limited number of steps, whatever wildcards are in the policies ([`effort`]); what is not understood
+//! is an error when a policy is written, and a refusal when a request is decided.
 //!
 //! ```
 //! use casemate_policy::{
@@ -54,7 +54,7 @@
 //! | decide on a key | [`evaluate()`] with [`ResourcePolicy::RootOfTrust`] |
 //! | decide on AssumeRole | the same, with the role's trust policy; the request's resource is the role's ARN |
 //! | decide on what has no policy of its own (`kms:CreateKey`, IAM) | the same, with [`ResourcePolicy::None`] |
-//! | let a grant permit what policies do not | unless [`Decision::is_explicit_deny`] |
+//! | let a grant permit what policies do not | only if [`Decision::leaves_room_for_grants`] |
 //! | keep a caller from locking itself out of a key | [`evaluate()`] its `kms:PutKeyPolicy` with the new policy |
 //!
 //! Start reading at [`evaluate`](mod@evaluate), then `condition`.
@@ -62,6 +62,7 @@
 mod condition;
 mod context;
 mod document;
+pub mod effort;
 mod error;
 pub mod evaluate;
 mod json;
