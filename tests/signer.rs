@@ -331,3 +331,52 @@ fn a_document_from_the_process_backend_is_not_accepted() {
     // As for debug mode: nothing is sealed, so nothing is shown that could be taken for a measurement.
     lab.fails(&["verify", "doc.cbor", "--root", "root.pem", "--nonce", "fresh"], "debug");
 }
+
+#[test]
+fn the_audit_log_is_complete_and_tampering_is_noticed() {
+    if !can_seal("the audit log of a sealed signer") {
+        return;
+    }
+    let (lab, _guest) = attested(&[]);
+    let id = key(&lab, "ECC_NIST_P256", &[], "ec");
+    sign(&lab, &id, "ECDSA_SHA_256");
+    lab.fails(&["kms", "DescribeKey", r#"{"KeyId": "alias/none"}"#], "NotFoundException");
+    lab.ok(&["audit", "fetch", "--nonce", "first"]);
+    let first = lab.read("audit.jsonl");
+    lab.ok(&["kms", "ListKeys"]);
+    lab.ok(&["audit", "fetch", "--nonce", "second"]);
+    policy(&lab, &json!({"pcrs": {"0": pcr0(&lab)}, "nonce_required": true}));
+    let verify = ["audit", "verify", "--root", "root.pem", "--policy", "policy.json", "--nonce", "second"];
+    lab.ok(&verify);
+    lab.fails(&[&verify[..7], &["first"]].concat(), "made for somebody else or replayed");
+
+    let log = lab.read("audit.jsonl");
+    let text = String::from_utf8(log.clone()).unwrap();
+    assert!(log.starts_with(&first), "what was fetched before has changed");
+    let named =
+        |name: &str| text.lines().filter(|line| line.contains(&format!("\"eventName\":\"{name}\""))).count();
+    assert_eq!((named("CreateKey"), named("Sign"), named("ListKeys")), (1, 1, 1), "{text}");
+    assert!(text.contains("\"errorCode\":\"NotFound\"") && text.contains(&format!("key/{id}")), "{text}");
+    assert!(!text.contains("a message to be signed") && !text.contains("YSBtZXNzYWdlIHRv"), "{text}");
+
+    // Whoever holds the file cannot change it unnoticed.
+    let lines: Vec<&str> = text.lines().collect();
+    let without = |gone: usize| {
+        lines
+            .iter()
+            .enumerate()
+            .filter(|(n, _)| *n != gone)
+            .map(|(_, line)| format!("{line}\n"))
+            .collect::<String>()
+    };
+    for gone in [0, 2, lines.len() - 1] {
+        lab.write("audit.jsonl", without(gone).as_bytes());
+        assert_eq!(lab.casemate(&verify).code, 1, "line {gone} is missing");
+    }
+    lab.write("audit.jsonl", text.replace("\"Sign\"", "\"Vign\"").as_bytes());
+    lab.fails(&verify, "does not follow the line before it");
+    // A document about something else does not do.
+    lab.write("audit.jsonl", &log);
+    lab.ok(&["attest", "--nonce", "second", "--out", "audit.cbor"]);
+    lab.fails(&verify, "does not state the head of an audit log");
+}

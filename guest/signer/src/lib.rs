@@ -19,6 +19,7 @@
 #[macro_use]
 mod names;
 mod access;
+mod audit;
 mod ciphertext;
 pub mod crypto;
 mod errors;

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use zeroize::Zeroizing;
 
 use crate::access::{Call, Caller, Facts};
+use crate::audit::Log;
 use crate::errors::{ErrorKind, KmsError};
 use crate::identity::Directory;
 use crate::ops;
@@ -54,6 +55,7 @@ pub struct Signer {
     pub(crate) store: RefCell<Store>,
     pub(crate) identity: RefCell<Directory>,
     pub(crate) state: State,
+    pub(crate) audit: RefCell<Log>,
     pub(crate) platform: Box<dyn Platform>,
     pub(crate) limits: Limits,
     pub(crate) tls: Tls,
@@ -73,6 +75,7 @@ impl Signer {
             store: RefCell::default(),
             identity: RefCell::default(),
             state: State::default(),
+            audit: RefCell::default(),
             platform,
             limits,
             tls: Tls::default(),
@@ -85,14 +88,13 @@ impl Signer {
     /// This is the whole API without HTTP, on behalf of the local owner. The response is erased when dropped, for it may
     /// hold a plaintext.
     pub fn call(&self, operation: &str, request: &[u8]) -> Result<Zeroizing<Vec<u8>>, KmsError> {
-        self.call_as(&Caller::LocalOwner, &Facts::NONE, operation, request)
+        self.answer(&Call::new(self, &Caller::LocalOwner, &Facts::NONE), operation, request)
     }
 
-    /// The same on behalf of `caller`, with what is known about the request.
-    pub(crate) fn call_as(
+    /// The same on somebody's behalf.
+    pub(crate) fn answer(
         &self,
-        caller: &Caller,
-        facts: &Facts,
+        call: &Call<'_>,
         operation: &str,
         request: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
@@ -100,7 +102,7 @@ impl Signer {
             KmsError::new(ErrorKind::UnknownOperation, format!("The signer has no operation {operation:?}."))
         })?;
         self.store.borrow_mut().expire(self.now());
-        run(&Call::new(self, caller, facts), request)
+        run(call, request)
     }
 
     /// The time, as the host tells it: good for dates, not for decisions about keys' secrecy.

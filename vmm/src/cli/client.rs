@@ -194,7 +194,12 @@ impl Client {
 
     /// Calls a KMS operation.
     pub fn kms(&mut self, operation: &str, body: &Value) -> Result<Value, ClientError> {
-        let target = format!("TrentService.{operation}");
+        self.operation("TrentService", operation, body)
+    }
+
+    /// Calls an operation of `service`, as in the prefix of `X-Amz-Target`.
+    pub fn operation(&mut self, service: &str, operation: &str, body: &Value) -> Result<Value, ClientError> {
+        let target = format!("{service}.{operation}");
         let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target.as_str())];
         self.post_json("/", &headers, body)
     }

@@ -4,6 +4,7 @@
 //! says what to do; the exit code is 0 exactly if what was asked was done.
 
 mod attest;
+mod audit;
 mod bench;
 mod build;
 pub mod client;
@@ -78,6 +79,10 @@ enum Command {
     /// Call any operation of the KMS protocol with a JSON body
     Kms(kms::Args),
 
+    /// Fetch the signer's audit log, or prove that it is complete
+    #[command(subcommand)]
+    Audit(audit::Command),
+
     /// Make the crate of a new guest
     New(new::Args),
     /// Build a guest crate into an image
@@ -126,6 +131,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Decrypt(args) => done(crypto::decrypt(&args)),
         Command::PublicKey(args) => done(crypto::public_key(&args)),
         Command::Kms(args) => done(kms::run(&args)),
+        Command::Audit(command) => done(audit::run(&command)),
         Command::New(args) => done(new::run(&args)),
         Command::Build(args) => done(build::run(&args)),
         Command::DescribeEif(args) => done(describe_eif::run(&args)),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use casemate_attestation::platform;
 use casemate_attestation::policy::Policy;
-use casemate_attestation::verify::{Evidence, Expectations, verify};
+use casemate_attestation::verify::{Established, Evidence, Expectations, VerifyError, verify};
 use serde_json::json;
 
 use super::attest::posture_path;
@@ -14,6 +14,50 @@ use super::error::{Code, Failure};
 use super::output::{print_json, print_line};
 use super::registry::now_ms;
 use super::text::{self, GuestArgs};
+
+/// What a verifier of documents knows and demands.
+#[derive(Debug, clap::Args)]
+pub struct TrustArgs {
+    /// The root certificate to trust (PEM or DER); may be given several times
+    #[arg(long, value_name = "FILE", help_heading = "Document")]
+    pub root: Vec<PathBuf>,
+    /// What to demand, as JSON; without it any image under the root will do
+    #[arg(long, value_name = "FILE", help_heading = "Document")]
+    policy: Option<PathBuf>,
+    /// The nonce that was sent: text, hex:…, base64:… or @FILE
+    #[arg(long, value_name = "VALUE", help_heading = "Document")]
+    nonce: Option<String>,
+    /// The posture that came with the document [default: DOCUMENT.posture, if it is there]
+    #[arg(long, value_name = "FILE", help_heading = "Document")]
+    posture: Option<PathBuf>,
+    /// Verify as of this time, in seconds since 1970, instead of now
+    #[arg(long, value_name = "SECONDS", help_heading = "Document")]
+    at: Option<u64>,
+}
+
+impl TrustArgs {
+    /// What the document at `path` establishes, or why it does not.
+    pub fn establish(&self, path: &Path) -> Result<Result<Established, VerifyError>, Failure> {
+        let document = text::read(path)?;
+        let roots: Vec<Vec<u8>> = self.root.iter().map(|path| read_root(path)).collect::<Result<_, _>>()?;
+        let policy = self.policy.as_deref().map(read_policy).transpose()?.unwrap_or_default();
+        let nonce = self.nonce.as_deref().map(text::value).transpose()?;
+        let posture = read_posture(self.posture.as_deref(), path)?;
+        let now = self.at.map_or_else(now_ms, |seconds| seconds.saturating_mul(1000));
+        let evidence = Evidence { document: &document, posture: posture.as_deref() };
+        let expected = Expectations { roots: &roots, policy: &policy, nonce: nonce.as_deref(), now };
+        Ok(verify(evidence, expected))
+    }
+
+    /// Says on stderr if nothing was demanded of the image.
+    pub fn warn(&self) {
+        if self.policy.is_none() {
+            eprintln!(
+                "casemate: no --policy: any image under this root was accepted; demand at least PCR0 or PCR8"
+            );
+        }
+    }
+}
 
 /// Flags of `verify`.
 #[derive(Debug, clap::Args)]
@@ -30,21 +74,8 @@ pub struct Args {
         requires = "root"
     )]
     document: Option<PathBuf>,
-    /// The root certificate to trust (PEM or DER); may be given several times
-    #[arg(long, value_name = "FILE", help_heading = "Document")]
-    root: Vec<PathBuf>,
-    /// What to demand, as JSON; without it any image under the root will do
-    #[arg(long, value_name = "FILE", help_heading = "Document")]
-    policy: Option<PathBuf>,
-    /// The nonce that was sent: text, hex:…, base64:… or @FILE
-    #[arg(long, value_name = "VALUE", help_heading = "Document")]
-    nonce: Option<String>,
-    /// The posture that came with the document [default: DOCUMENT.posture, if it is there]
-    #[arg(long, value_name = "FILE", help_heading = "Document")]
-    posture: Option<PathBuf>,
-    /// Verify as of this time, in seconds since 1970, instead of now
-    #[arg(long, value_name = "SECONDS", help_heading = "Document")]
-    at: Option<u64>,
+    #[command(flatten)]
+    trust: TrustArgs,
     /// The key a signature was made with: the guest checks it
     #[arg(long, value_name = "KEY", help_heading = "Signature", requires = "signature")]
     key: Option<String>,
@@ -81,26 +112,14 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 fn verify_document(args: &Args, path: &Path) -> Result<ExitCode, Failure> {
-    let document = text::read(path)?;
-    let roots: Vec<Vec<u8>> = args.root.iter().map(|path| read_root(path)).collect::<Result<_, _>>()?;
-    let policy = args.policy.as_deref().map(read_policy).transpose()?.unwrap_or_default();
-    let nonce = args.nonce.as_deref().map(text::value).transpose()?;
-    let posture = read_posture(args, path)?;
-    let now = args.at.map_or_else(now_ms, |seconds| seconds.saturating_mul(1000));
-    let evidence = Evidence { document: &document, posture: posture.as_deref() };
-    let expected = Expectations { roots: &roots, policy: &policy, nonce: nonce.as_deref(), now };
-    match verify(evidence, expected) {
+    match args.trust.establish(path)? {
         Ok(established) if args.json => {
             print_json(&json!({"verified": true, "established": established}))?;
             Ok(ExitCode::SUCCESS)
         }
         Ok(established) => {
             print_line(&established.to_string())?;
-            if args.policy.is_none() {
-                eprintln!(
-                    "casemate: no --policy: any image under this root was accepted; demand at least PCR0 or PCR8"
-                );
-            }
+            args.trust.warn();
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
@@ -129,8 +148,8 @@ fn read_policy(path: &Path) -> Result<Policy, Failure> {
 }
 
 /// The posture that was named must be there; the one beside the document may be missing.
-fn read_posture(args: &Args, document: &Path) -> Result<Option<Vec<u8>>, Failure> {
-    match &args.posture {
+fn read_posture(named: Option<&Path>, document: &Path) -> Result<Option<Vec<u8>>, Failure> {
+    match named {
         Some(path) => text::read(path).map(Some),
         None => {
             let path = posture_path(document);

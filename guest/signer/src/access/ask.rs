@@ -70,6 +70,7 @@ impl<'a> Ask<'a> {
             let arn = call.identity.borrow().config.arn("kms", &format!("key/{id}"));
             KmsError::new(ErrorKind::NotFound, format!("Key '{arn}' does not exist"))
         })?;
+        call.key.replace(Some(key.arn().to_owned()));
         decide::on_key(call, &format!("kms:{}", self.operation), &key, &self.facts)?;
         if !self.tokens.is_empty() {
             return Err(KmsError::new(

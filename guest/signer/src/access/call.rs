@@ -1,5 +1,6 @@
 //! One request to one operation.
 
+use std::cell::RefCell;
 use std::ops::Deref;
 
 use crate::errors::KmsError;
@@ -16,6 +17,8 @@ pub(crate) struct Call<'a> {
     /// What is known about the request as such: the conditions that every policy may use.
     #[allow(dead_code, reason = "policies ask")]
     pub(crate) facts: &'a Facts,
+    /// The ARN of the key that it is about, once it was found: for the audit log.
+    pub(crate) key: RefCell<Option<String>>,
 }
 
 impl Deref for Call<'_> {
@@ -29,7 +32,7 @@ impl Deref for Call<'_> {
 impl<'a> Call<'a> {
     /// A call on behalf of `caller`.
     pub(crate) fn new(signer: &'a Signer, caller: &'a Caller, facts: &'a Facts) -> Self {
-        Self { signer, caller, facts }
+        Self { signer, caller, facts, key: RefCell::default() }
     }
 
     /// The authenticated identity; `None` for the local owner of an unclaimed signer.

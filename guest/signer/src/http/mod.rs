@@ -2,7 +2,8 @@
 //!
 //! | request | answer |
 //! | --- | --- |
-//! | `POST /` with `X-Amz-Target: TrentService.<Operation>` | the operation, AWS JSON 1.1 |
+//! | `POST /` with `X-Amz-Target: TrentService.<Operation>` | the KMS operation, AWS JSON 1.1 |
+//! | `POST /` with `X-Amz-Target: Casemate.<Operation>` | one of our own, in the same form: `ReadAudit` |
 //! | `POST /attestation` | an attestation document, see [`attestation`] |
 //! | `POST`, `GET /attestation/tls` | a document that names this guest's TLS certificate, see [`statements`] |
 //! | `GET /health` | that the signer runs, and with how many keys |
@@ -22,6 +23,7 @@ use std::convert::Infallible;
 use std::rc::Rc;
 
 use hyper::body::Incoming;
+use hyper::header::USER_AGENT;
 use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -29,15 +31,18 @@ use hyper::{Method, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::access::{Caller, Facts};
+use crate::access::{Call, Caller, Facts};
+use crate::audit::{Event, Outcome};
 use crate::errors::{ErrorKind, KmsError};
 use crate::signer::Signer;
 
 use reply::{Reply, Response};
 use stall::Stall;
 
-/// The prefix of every `X-Amz-Target`.
-const TARGET: &str = "TrentService.";
+/// The prefix of the `X-Amz-Target` of KMS operations.
+const KMS: &str = "TrentService.";
+/// The prefix of our own.
+const CASEMATE: &str = "Casemate.";
 /// The longest request head: SigV4 headers with a session token take about 4 KiB.
 const HEAD_BYTES: usize = 16 * 1024;
 const HEADERS: usize = 64;
@@ -79,7 +84,7 @@ where
 async fn answer(signer: &Signer, door: Door, request: Request<Incoming>) -> Response {
     let id = reply::request_id();
     let reply = match (request.method(), request.uri().path()) {
-        (&Method::POST, "/") => kms(signer, door, request).await,
+        (&Method::POST, "/") => operation(signer, door, &id, request).await,
         (&Method::POST, "/attestation") => attestation::attest(signer, request).await,
         (&Method::POST | &Method::GET, "/attestation/tls") => statements::tls(signer, request).await,
         (&Method::GET, "/health") => Ok(health(signer)),
@@ -96,21 +101,66 @@ fn unknown_route(method: &Method, path: &str) -> Reply {
     Reply::error(404, &KmsError::new(ErrorKind::UnknownOperation, message))
 }
 
-async fn kms(signer: &Signer, door: Door, request: Request<Incoming>) -> Result<Reply, Reply> {
+/// Answers an operation and logs it.
+async fn operation(
+    signer: &Signer,
+    door: Door,
+    id: &str,
+    request: Request<Incoming>,
+) -> Result<Reply, Reply> {
     let operation = request
         .headers()
         .get("x-amz-target")
-        .and_then(|target| target.to_str().ok()?.strip_prefix(TARGET))
-        .map(|name| name.chars().take(64).collect::<String>())
+        .and_then(|target| target.to_str().ok())
+        .filter(|target| target.starts_with(KMS) || target.starts_with(CASEMATE))
+        .map(|target| target.chars().take(64).collect::<String>())
         .ok_or_else(|| {
             let message = "The header X-Amz-Target must name an operation, as in TrentService.Sign.";
             KmsError::new(ErrorKind::UnknownOperation, message)
         })?;
     let (head, body) = body::receive(signer, request).await?;
     let (caller, facts) = authenticate(signer, door, &head, &body)?;
-    let answer = signer.call_as(&caller, &facts, &operation, &body);
+    let call = Call::new(signer, &caller, &facts);
+    let answer = signer.answer(&call, &operation, &body);
+    log(&call, door, id, &head, &operation, &body, answer.as_ref().map(|_| ()));
     signer.state.settled().await?;
     Ok(Reply::kms(answer?))
+}
+
+/// Writes the request's line in the audit log.
+fn log(
+    call: &Call<'_>,
+    door: Door,
+    id: &str,
+    head: &Parts,
+    operation: &str,
+    body: &[u8],
+    answer: Result<(), &KmsError>,
+) {
+    let identity = call.identity.borrow();
+    let (service, operation) = match operation.strip_prefix(KMS) {
+        Some(operation) => ("kms", operation),
+        None => ("casemate", operation.strip_prefix(CASEMATE).unwrap_or(operation)),
+    };
+    let user_agent = head.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let outcome = match answer {
+        Ok(()) => Outcome::Answered,
+        Err(error) => Outcome::Refused(error.kind.name(), &error.message),
+    };
+    call.audit.borrow_mut().write(&Event {
+        service,
+        operation,
+        caller: call.caller,
+        account: &identity.config.account,
+        region: &identity.config.region,
+        request_id: id,
+        user_agent,
+        tls: door == Door::Tls,
+        request: body,
+        key: call.key.borrow().as_deref(),
+        outcome,
+        now: call.now(),
+    });
 }
 
 /// Whose request it is, and what every policy may know about it.

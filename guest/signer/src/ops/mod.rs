@@ -1,5 +1,6 @@
 //! The operations: one function each, and the table that names them.
 
+mod audit;
 mod crypt;
 mod data_key;
 mod keys;
@@ -40,10 +41,17 @@ const OPERATIONS: &[(&str, Run)] = &[
     ("VerifyMac", |s, b| typed(s, b, mac::verify_mac)),
 ];
 
-/// The operation of that name.
+/// Our own operations, sorted by name.
+const CASEMATE: &[(&str, Run)] = &[("ReadAudit", |c, b| typed(c, b, audit::read_audit))];
+
+/// The operation of that name: `TrentService.Sign`, `Casemate.ReadAudit`; `Sign` alone is one of KMS.
 pub(crate) fn find(name: &str) -> Option<Run> {
-    let index = OPERATIONS.binary_search_by_key(&name, |(known, _)| known).ok()?;
-    OPERATIONS.get(index).map(|(_, run)| *run)
+    let (table, name) = match name.strip_prefix("Casemate.") {
+        Some(name) => (CASEMATE, name),
+        None => (OPERATIONS, name.strip_prefix("TrentService.").unwrap_or(name)),
+    };
+    let index = table.binary_search_by_key(&name, |(known, _)| known).ok()?;
+    table.get(index).map(|(_, run)| *run)
 }
 
 fn typed<I: DeserializeOwned, O: Serialize>(
