@@ -9,8 +9,7 @@ use crate::ops::refusal;
 use crate::store::{KeyRecord, KeyState, Material, MaterialId};
 use crate::types::EncryptionContext;
 
-use super::decide::{self, Facts};
-use super::{Call, name};
+use super::{Call, Facts, decide, name};
 
 /// What an operation wants to do with a key: the operation, the grant tokens that came with the request, and the
 /// condition keys that it adds to those of the call.
@@ -59,6 +58,9 @@ impl<'a> Ask<'a> {
     pub(crate) fn context(mut self, context: &Option<EncryptionContext>) -> Self {
         if let Some(context) = context {
             self.facts.set_all("kms:EncryptionContextKeys", context.keys().cloned().collect());
+            for (name, value) in context {
+                self.facts.set(format!("kms:EncryptionContext:{name}"), value);
+            }
         }
         self
     }

@@ -6,8 +6,7 @@ use std::ops::Deref;
 use crate::errors::KmsError;
 use crate::signer::Signer;
 
-use super::decide::{self, Facts};
-use super::{Caller, Principal};
+use super::{Caller, Facts, Principal, decide};
 
 /// The signer, asked by somebody. It dereferences to the signer, so that operations read as if there were one user.
 pub(crate) struct Call<'a> {
@@ -15,7 +14,6 @@ pub(crate) struct Call<'a> {
     /// On whose behalf.
     pub(crate) caller: &'a Caller,
     /// What is known about the request as such: the conditions that every policy may use.
-    #[allow(dead_code, reason = "policies ask")]
     pub(crate) facts: &'a Facts,
     /// The ARN of the key that it is about, once it was found: for the audit log.
     pub(crate) key: RefCell<Option<String>>,

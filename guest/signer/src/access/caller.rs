@@ -1,6 +1,9 @@
 //! Whose request it is.
 
+use std::borrow::Cow;
 use std::rc::Rc;
+
+use casemate_policy::PolicyDocument;
 
 /// Who sent a request.
 #[derive(Clone, Debug)]
@@ -15,20 +18,31 @@ pub enum Caller {
 /// An authenticated identity, with everything that decisions about it need.
 #[derive(Clone, Debug)]
 pub struct Principal {
-    /// Its ARN: a user's, the account root's, or `arn:aws:sts::…:assumed-role/ROLE/SESSION`.
-    pub arn: String,
-    /// Its unique identifier, as GetCallerIdentity gives it.
-    pub user_id: String,
+    /// Who.
+    pub who: casemate_policy::Principal,
     /// The access key that signed the request.
     pub access_key_id: String,
+    /// The policies of the user with its groups, or of the role.
+    pub identity: Vec<Rc<PolicyDocument>>,
+    /// The permissions boundary of the user or role.
+    pub boundary: Option<Rc<PolicyDocument>>,
+    /// The policies that were passed when the session began.
+    pub session: Vec<Rc<PolicyDocument>>,
+}
+
+impl Principal {
+    /// The ARN: a user's, the account root's, or `arn:aws:sts::…:assumed-role/ROLE/SESSION`.
+    pub fn arn(&self) -> Cow<'_, str> {
+        self.who.arn().unwrap_or_default()
+    }
 }
 
 impl Caller {
     /// The ARN, for messages and the audit log.
-    pub fn arn(&self) -> &str {
+    pub fn arn(&self) -> Cow<'_, str> {
         match self {
-            Self::LocalOwner => "local owner",
-            Self::Principal(principal) => &principal.arn,
+            Self::LocalOwner => Cow::Borrowed("local owner"),
+            Self::Principal(principal) => principal.arn(),
         }
     }
 }

@@ -8,9 +8,12 @@ mod ask;
 mod call;
 mod caller;
 mod decide;
+mod facts;
 mod name;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use ask::{Ask, Ready};
 pub(crate) use call::Call;
 pub use caller::{Caller, Principal};
-pub(crate) use decide::Facts;
+pub(crate) use facts::Facts;

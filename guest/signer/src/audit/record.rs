@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
+use casemate_policy::Principal as Who;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -123,14 +124,17 @@ impl Serialize for Identity<'_> {
                 map.serialize_entry("invokedBy", "local owner")?;
             }
             Caller::Principal(principal) => {
-                let kind = match principal.arn.splitn(6, ':').nth(5) {
-                    Some("root") => "Root",
-                    Some(resource) if resource.starts_with("assumed-role/") => "AssumedRole",
-                    _ => "IAMUser",
+                let kind = match &principal.who {
+                    Who::Root { .. } => "Root",
+                    Who::User { .. } => "IAMUser",
+                    Who::AssumedRole { .. } => "AssumedRole",
+                    Who::FederatedUser { .. } => "FederatedUser",
+                    Who::Service { .. } => "AWSService",
+                    Who::Anonymous => "Unknown",
                 };
                 map.serialize_entry("type", kind)?;
-                map.serialize_entry("principalId", &principal.user_id)?;
-                map.serialize_entry("arn", &principal.arn)?;
+                map.serialize_entry("principalId", &principal.who.user_id())?;
+                map.serialize_entry("arn", &principal.arn())?;
                 map.serialize_entry("accountId", self.1)?;
                 map.serialize_entry("accessKeyId", &principal.access_key_id)?;
             }

@@ -2,9 +2,13 @@
 
 use std::cell::{Ref, RefCell, RefMut};
 use std::ops::Deref;
+use std::rc::Rc;
 use std::time::SystemTime;
 
 use crate::crypto::Material;
+use casemate_policy::{Kind, PolicyDocument};
+
+use crate::errors::KmsError;
 use crate::types::Timestamp;
 
 use super::KeyId;
@@ -20,6 +24,8 @@ pub struct KeyRecord {
     meta: RefCell<KeyMeta>,
     /// `None` until the first import.
     generations: RefCell<Option<Generations>>,
+    /// The policy last evaluated, with the text it was made of.
+    parsed: RefCell<Option<(String, Rc<PolicyDocument>)>>,
 }
 
 impl Deref for KeyRecord {
@@ -40,7 +46,7 @@ impl KeyRecord {
         generations: Option<Generations>,
     ) -> Self {
         let (meta, generations) = (RefCell::new(meta), RefCell::new(generations));
-        Self { id, arn, settled, meta, generations }
+        Self { id, arn, settled, meta, generations, parsed: RefCell::default() }
     }
 
     /// Its ARN; the account and region in it are the signer's for good once there are keys.
@@ -62,6 +68,22 @@ impl KeyRecord {
     #[allow(dead_code, reason = "descriptions, tags, policies")]
     pub(crate) fn meta_mut(&self) -> RefMut<'_, KeyMeta> {
         self.meta.borrow_mut()
+    }
+
+    /// Its policy, ready to be evaluated. A key that none was given has the default one of `account`.
+    pub(crate) fn policy(&self, account: &str) -> Result<Rc<PolicyDocument>, KmsError> {
+        let meta = self.meta.borrow();
+        let mut parsed = self.parsed.borrow_mut();
+        if let Some((_, document)) = parsed.as_ref().filter(|(text, _)| *text == meta.policy) {
+            return Ok(Rc::clone(document));
+        }
+        let text = if meta.policy.is_empty() { default_policy(account) } else { meta.policy.clone() };
+        // It was accepted when it was set: if it cannot be read now, nobody may use the key.
+        let document = PolicyDocument::parse(&text, Kind::Resource)
+            .map_err(|_| KmsError::internal("Reading the key policy"))?;
+        let document = Rc::new(document);
+        *parsed = Some((meta.policy.clone(), Rc::clone(&document)));
+        Ok(document)
     }
 
     /// Its secrets; `None` until the first import.
@@ -127,4 +149,13 @@ impl KeyRecord {
             *life = Life::Disabled;
         }
     }
+}
+
+/// The policy of a key that none was given: the account decides (KMS developer guide, "Default key policy").
+pub(crate) fn default_policy(account: &str) -> String {
+    format!(
+        "{{\"Version\":\"2012-10-17\",\"Id\":\"key-default-1\",\"Statement\":[{{\"Sid\":\"Enable IAM User Permissions\",\
+         \"Effect\":\"Allow\",\"Principal\":{{\"AWS\":\"arn:aws:iam::{account}:root\"}},\"Action\":\"kms:*\",\
+         \"Resource\":\"*\"}}]}}"
+    )
 }
