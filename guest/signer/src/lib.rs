@@ -27,6 +27,7 @@ mod http;
 pub mod identity;
 mod ops;
 mod platform;
+mod recipient;
 #[cfg(feature = "selftest")]
 pub mod selftest;
 mod signer;

@@ -26,6 +26,11 @@ impl Check {
         self.broken.push(format!("Value{value} at '{member}' failed to satisfy constraint: {constraint}"));
     }
 
+    /// The member breaks a constraint that has no function of its own here.
+    pub(crate) fn broken(&mut self, member: &str, constraint: &str) {
+        self.fails(None, member, constraint);
+    }
+
     /// The member must be there.
     pub(crate) fn required<T>(&mut self, member: &str, value: &Option<T>) {
         if value.is_none() {

@@ -67,5 +67,5 @@ fn boto3_walks_every_operation() {
     let _ = std::fs::remove_file(&socket);
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("walked 17 operations"), "{said}");
+    assert!(said.contains("walked 23 operations"), "{said}");
 }

@@ -95,6 +95,42 @@ assert len(kms.generate_random(NumberOfBytes=100)["Plaintext"]) == 100
 fails("ValidationException", kms.generate_data_key, KeyId=key)
 fails("DryRunOperationException", kms.encrypt, KeyId=key, Plaintext=b"x", DryRun=True)
 
+other = create("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT")["KeyId"]
+moved = kms.re_encrypt(CiphertextBlob=blob, SourceEncryptionContext=context, DestinationKeyId=other)
+assert moved["SourceKeyId"].endswith(key) and moved["KeyId"].endswith(other)
+assert kms.decrypt(KeyId=other, CiphertextBlob=moved["CiphertextBlob"])["Plaintext"] == b"plain"
+fails("InvalidCiphertextException", kms.re_encrypt, CiphertextBlob=blob, DestinationKeyId=other)
+pair = kms.generate_data_key_pair(KeyId=key, KeyPairSpec="ECC_NIST_P256")
+assert kms.decrypt(CiphertextBlob=pair["PrivateKeyCiphertextBlob"])["Plaintext"] == pair["PrivateKeyPlaintext"]
+pair = kms.generate_data_key_pair_without_plaintext(KeyId=key, KeyPairSpec="ML_KEM_768")
+assert "PrivateKeyPlaintext" not in pair and pair["KeyMaterialId"]
+fails("UnsupportedOperationException", kms.generate_data_key_pair, KeyId=key, KeyPairSpec="SM2")
+
+peers = [create("ECC_NIST_P384", "KEY_AGREEMENT")["KeyId"] for _ in range(2)]
+public = [kms.get_public_key(KeyId=peer)["PublicKey"] for peer in peers]
+secrets = [
+    kms.derive_shared_secret(KeyId=one, KeyAgreementAlgorithm="ECDH", PublicKey=other)["SharedSecret"]
+    for one, other in zip(peers, reversed(public))
+]
+assert secrets[0] == secrets[1]
+for spec in ["ML_KEM_512", "ML_KEM_768", "ML_KEM_1024"]:
+    kem = create(spec, "ENCAPSULATE_DECAPSULATE")
+    assert kem["EncapsulationAlgorithms"] == ["ML_KEM"]
+    made = kms.encapsulate(KeyId=kem["KeyId"], EncapsulationAlgorithm="ML_KEM")
+    opened = kms.decapsulate(
+        KeyId=kem["KeyId"],
+        EncapsulationAlgorithm="ML_KEM",
+        SharedSecretCiphertextBlob=made["SharedSecretCiphertextBlob"],
+    )
+    assert opened["SharedSecret"] == made["SharedSecret"]
+    fails(
+        "InvalidCiphertextException",
+        kms.decapsulate,
+        KeyId=kem["KeyId"],
+        EncapsulationAlgorithm="ML_KEM",
+        SharedSecretCiphertextBlob=made["SharedSecretCiphertextBlob"] + b"0",
+    )
+
 rsa = create("RSA_2048", "ENCRYPT_DECRYPT")["KeyId"]
 for algorithm in ["RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256"]:
     sealed = kms.encrypt(KeyId=rsa, Plaintext=b"plain", EncryptionAlgorithm=algorithm)["CiphertextBlob"]
@@ -106,7 +142,7 @@ assert kms.verify_mac(KeyId=mac_key, Message=b"m", MacAlgorithm="HMAC_SHA_512", 
 fails("KMSInvalidMacException", kms.verify_mac, KeyId=mac_key, Message=b"n", MacAlgorithm="HMAC_SHA_512", Mac=mac)
 
 listed = [k["KeyId"] for page in kms.get_paginator("list_keys").paginate(PaginationConfig={"PageSize": 2}) for k in page["Keys"]]
-assert len(listed) == len(set(listed)) == len(SPECS) + 3, listed
+assert len(listed) == len(set(listed)) == len(SPECS) + 9, listed
 
 kms.disable_key(KeyId=key)
 fails("DisabledException", kms.encrypt, KeyId=key, Plaintext=b"x")

@@ -1,5 +1,5 @@
-//! The signer and the `openssl` command agree: it verifies what the signer signs, and the signer decrypts what it
-//! encrypts. (The other two directions would need the private key outside the signer.)
+//! The signer and the `openssl` command agree: it verifies what the signer signs, the signer decrypts what it encrypts,
+//! both derive the same secret, and it reads the private keys that the signer gives away.
 
 mod common;
 
@@ -23,6 +23,10 @@ impl Scratch {
 
     fn write(&self, name: &str, bytes: &[u8]) {
         std::fs::write(self.0.join(name), bytes).expect("scratch file");
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.0.join(name)).expect("a file that openssl wrote")
     }
 
     /// Runs openssl there; whether it succeeded, and what it said.
@@ -126,5 +130,45 @@ fn the_signer_decrypts_what_openssl_encrypts() {
                 json!({"KeyId": id, "CiphertextBlob": b64(ciphertext), "EncryptionAlgorithm": algorithm});
             assert_eq!(unb64(&ok(&signer, "Decrypt", request)["Plaintext"]), MESSAGE, "{spec} {algorithm}");
         }
+    }
+}
+
+#[test]
+fn openssl_derives_the_same_secret() {
+    let (signer, scratch) = (signer(), Scratch::new("ecdh"));
+    for (spec, curve) in
+        [("ECC_NIST_P256", "prime256v1"), ("ECC_NIST_P384", "secp384r1"), ("ECC_NIST_P521", "secp521r1")]
+    {
+        let id = key(&signer, spec, "KEY_AGREEMENT");
+        let public = ok(&signer, "GetPublicKey", json!({"KeyId": id}));
+        scratch.write("key.der", &unb64(&public["PublicKey"]));
+        scratch.succeeds("pkey -pubin -inform DER -in key.der -out key.pem");
+        scratch.succeeds(&format!("ecparam -name {curve} -genkey -noout -out own.pem"));
+        scratch.succeeds("pkey -in own.pem -pubout -outform DER -out own.der");
+        scratch.succeeds("pkeyutl -derive -inkey own.pem -peerkey key.pem -out secret");
+        let request =
+            json!({"KeyId": id, "KeyAgreementAlgorithm": "ECDH", "PublicKey": b64(scratch.read("own.der"))});
+        let derived = ok(&signer, "DeriveSharedSecret", request);
+        assert_eq!(unb64(&derived["SharedSecret"]), scratch.read("secret"), "{spec}");
+    }
+}
+
+#[test]
+fn openssl_reads_data_key_pairs() {
+    let (signer, scratch) = (signer(), Scratch::new("pairs"));
+    let id = key(&signer, "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT");
+    for spec in [
+        "RSA_2048",
+        "ECC_NIST_P256",
+        "ECC_NIST_P384",
+        "ECC_NIST_P521",
+        "ECC_SECG_P256K1",
+        "ECC_NIST_EDWARDS25519",
+    ] {
+        let pair = ok(&signer, "GenerateDataKeyPair", json!({"KeyId": id, "KeyPairSpec": spec}));
+        scratch.write("private.der", &unb64(&pair["PrivateKeyPlaintext"]));
+        scratch.succeeds("pkey -inform DER -in private.der -check -noout");
+        scratch.succeeds("pkey -inform DER -in private.der -pubout -outform DER -out public.der");
+        assert_eq!(scratch.read("public.der"), unb64(&pair["PublicKey"]), "{spec}");
     }
 }

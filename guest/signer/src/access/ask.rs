@@ -65,6 +65,11 @@ impl<'a> Ask<'a> {
         self
     }
 
+    /// Whether two `KeyId` members name the same key, which need not exist.
+    pub(crate) fn same_key(call: &Call<'_>, one: &str, other: &str) -> Result<bool, KmsError> {
+        Ok(name::parse(call, one)? == name::parse(call, other)?)
+    }
+
     /// The key, if there is one and the caller may.
     pub(crate) fn find(self, call: &Call<'_>, key_id: &str) -> Result<Rc<KeyRecord>, KmsError> {
         let id = name::parse(call, key_id)?;

@@ -4,6 +4,7 @@ use aws_lc_rs::agreement::{
     self, Algorithm, ParsedPublicKey, ParsedPublicKeyFormat, PrivateKey, UnparsedPublicKey,
 };
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
+use k256::pkcs8::spki::SubjectPublicKeyInfoRef;
 use zeroize::Zeroizing;
 
 use super::{CryptoError, KeySpec};
@@ -50,6 +51,8 @@ impl AgreementKey {
     /// elements. `Err` if `peer` is not a point of the key's curve in that form.
     pub fn derive(&self, peer: &[u8]) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
         let wrong = CryptoError::Key(self.spec.name());
+        // aws-lc would ignore what follows the structure.
+        SubjectPublicKeyInfoRef::try_from(peer).map_err(|_| wrong)?;
         let peer = UnparsedPublicKey::new(self.private.algorithm(), peer);
         let peer = ParsedPublicKey::try_from(peer).map_err(|_| wrong)?;
         if peer.format() != ParsedPublicKeyFormat::X509 {

@@ -6,11 +6,12 @@ use crate::access::{Ask, Call};
 use crate::ciphertext;
 use crate::crypto::{self, KeyUsage};
 use crate::errors::KmsError;
+use crate::recipient::{Delivered, Recipient};
 use crate::store::Material;
-use crate::types::{Blob, GenerateDataKeyRequest, GenerateDataKeyResponse, SecretBlob};
+use crate::types::{Blob, GenerateDataKeyRequest, GenerateDataKeyResponse};
 use crate::validate::Check;
 
-use super::{dry_run, no_recipient, refusal};
+use super::{dry_run, refusal};
 
 named! {
     /// The kind of data key.
@@ -24,22 +25,23 @@ pub(super) fn generate_data_key(
     call: &Call<'_>,
     request: GenerateDataKeyRequest,
 ) -> Result<GenerateDataKeyResponse, KmsError> {
-    data_key(call, request, "GenerateDataKey")
+    let recipient = Recipient::of(call, &request.recipient)?;
+    data_key(call, request, "GenerateDataKey", Some(&recipient))
 }
 
 pub(super) fn generate_data_key_without_plaintext(
     call: &Call<'_>,
     request: GenerateDataKeyRequest,
 ) -> Result<GenerateDataKeyResponse, KmsError> {
-    let mut response = data_key(call, request, "GenerateDataKeyWithoutPlaintext")?;
-    response.plaintext = None;
-    Ok(response)
+    data_key(call, request, "GenerateDataKeyWithoutPlaintext", None)
 }
 
+/// A data key, encrypted under the key; in the clear it goes to `recipient`, if there is one.
 fn data_key(
     call: &Call<'_>,
     request: GenerateDataKeyRequest,
     operation: &'static str,
+    recipient: Option<&Recipient>,
 ) -> Result<GenerateDataKeyResponse, KmsError> {
     let mut check = Check::default();
     check.key_id(&request.key_id);
@@ -48,7 +50,6 @@ fn data_key(
     let spec = check.one_of::<DataKeySpec>("keySpec", request.key_spec.as_deref());
     check.grant_tokens(&request.grant_tokens);
     check.done()?;
-    no_recipient(&request.recipient)?;
     let length = match (spec, request.number_of_bytes.map(usize::try_from)) {
         (Some(DataKeySpec::Aes256), None) => 32,
         (Some(DataKeySpec::Aes128), None) => 16,
@@ -57,10 +58,9 @@ fn data_key(
             return Err(KmsError::validation("Please specify either number of bytes or key spec."));
         }
     };
-    let key_id = request.key_id.unwrap_or_default();
     let key = Ask::new(operation).tokens(&request.grant_tokens).context(&request.encryption_context).usable(
         call,
-        &key_id,
+        request.key_id.as_deref().unwrap_or_default(),
         KeyUsage::EncryptDecrypt,
     )?;
     let Material::Symmetric(secret) = &key.material else {
@@ -71,9 +71,15 @@ fn data_key(
     crypto::random(&mut plaintext)?;
     let context = request.encryption_context.unwrap_or_default();
     let blob = ciphertext::seal(secret, &key.id, &key.material_id, &context, &plaintext)?;
+    let Delivered { plaintext, ciphertext_for_recipient } = match recipient {
+        Some(recipient) => recipient.deliver(plaintext)?,
+        None => Delivered::NOTHING,
+    };
     Ok(GenerateDataKeyResponse {
         ciphertext_blob: Blob(blob),
-        plaintext: Some(SecretBlob(plaintext)),
+        plaintext,
         key_id: key.arn().to_owned(),
+        ciphertext_for_recipient,
+        key_material_id: key.material_id,
     })
 }

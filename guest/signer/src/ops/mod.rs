@@ -1,8 +1,12 @@
 //! The operations: one function each, and the table that names them.
 
+mod agree;
 mod audit;
+mod cipher;
 mod crypt;
 mod data_key;
+mod data_key_pair;
+mod encapsulate;
 mod keys;
 mod lifecycle;
 mod mac;
@@ -24,17 +28,25 @@ type Run = fn(&Call<'_>, &[u8]) -> Result<Zeroizing<Vec<u8>>, KmsError>;
 const OPERATIONS: &[(&str, Run)] = &[
     ("CancelKeyDeletion", |s, b| typed(s, b, lifecycle::cancel_key_deletion)),
     ("CreateKey", |s, b| typed(s, b, keys::create_key)),
+    ("Decapsulate", |s, b| typed(s, b, encapsulate::decapsulate)),
     ("Decrypt", |s, b| typed(s, b, crypt::decrypt)),
+    ("DeriveSharedSecret", |s, b| typed(s, b, agree::derive_shared_secret)),
     ("DescribeKey", |s, b| typed(s, b, keys::describe_key)),
     ("DisableKey", |s, b| typed(s, b, lifecycle::disable_key)),
     ("EnableKey", |s, b| typed(s, b, lifecycle::enable_key)),
+    ("Encapsulate", |s, b| typed(s, b, encapsulate::encapsulate)),
     ("Encrypt", |s, b| typed(s, b, crypt::encrypt)),
     ("GenerateDataKey", |s, b| typed(s, b, data_key::generate_data_key)),
+    ("GenerateDataKeyPair", |s, b| typed(s, b, data_key_pair::generate_data_key_pair)),
+    ("GenerateDataKeyPairWithoutPlaintext", |s, b| {
+        typed(s, b, data_key_pair::generate_data_key_pair_without_plaintext)
+    }),
     ("GenerateDataKeyWithoutPlaintext", |s, b| typed(s, b, data_key::generate_data_key_without_plaintext)),
     ("GenerateMac", |s, b| typed(s, b, mac::generate_mac)),
     ("GenerateRandom", |s, b| typed(s, b, random::generate_random)),
     ("GetPublicKey", |s, b| typed(s, b, keys::get_public_key)),
     ("ListKeys", |s, b| typed(s, b, keys::list_keys)),
+    ("ReEncrypt", |s, b| typed(s, b, crypt::re_encrypt)),
     ("ScheduleKeyDeletion", |s, b| typed(s, b, lifecycle::schedule_key_deletion)),
     ("Sign", |s, b| typed(s, b, sign::sign)),
     ("Verify", |s, b| typed(s, b, sign::verify)),
@@ -86,13 +98,5 @@ fn dry_run(requested: Option<bool>) -> Result<(), KmsError> {
             "The request would have succeeded, but the DryRun option is set.",
         )),
         _ => Ok(()),
-    }
-}
-
-/// A caller that names a recipient must not get the plaintext in the clear.
-fn no_recipient<T>(recipient: &Option<T>) -> Result<(), KmsError> {
-    match recipient {
-        Some(_) => Err(KmsError::unsupported("This signer does not support the Recipient parameter yet.")),
-        None => Ok(()),
     }
 }

@@ -5,10 +5,9 @@ use zeroize::Zeroizing;
 use crate::access::{Call, Facts};
 use crate::crypto;
 use crate::errors::KmsError;
-use crate::types::{GenerateRandomRequest, GenerateRandomResponse, SecretBlob};
+use crate::recipient::Recipient;
+use crate::types::{GenerateRandomRequest, GenerateRandomResponse};
 use crate::validate::Check;
-
-use super::no_recipient;
 
 pub(super) fn generate_random(
     call: &Call<'_>,
@@ -19,7 +18,7 @@ pub(super) fn generate_random(
     check.number("numberOfBytes", request.number_of_bytes, 1, 1024);
     check.text("customKeyStoreId", request.custom_key_store_id.as_deref(), 1, 64);
     check.done()?;
-    no_recipient(&request.recipient)?;
+    let recipient = Recipient::of(call, &request.recipient)?;
     call.allow("kms:GenerateRandom", "*", &Facts::NONE)?;
     if request.custom_key_store_id.is_some() {
         return Err(KmsError::unsupported("This signer has no custom key stores."));
@@ -27,5 +26,9 @@ pub(super) fn generate_random(
     let length = request.number_of_bytes.and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
     let mut plaintext = Zeroizing::new(vec![0; length]);
     crypto::random(&mut plaintext)?;
-    Ok(GenerateRandomResponse { plaintext: SecretBlob(plaintext) })
+    let delivered = recipient.deliver(plaintext)?;
+    Ok(GenerateRandomResponse {
+        plaintext: delivered.plaintext,
+        ciphertext_for_recipient: delivered.ciphertext_for_recipient,
+    })
 }

@@ -10,8 +10,13 @@ use super::{Blob, SecretBlob};
 /// Additional authenticated data, sorted by key.
 pub(crate) type EncryptionContext = BTreeMap<String, String>;
 
-/// `RecipientInfo`: only whether it is there matters, for it is refused.
-pub(crate) type Recipient = IgnoredAny;
+/// Who gets the secret that an operation returns, in place of the caller.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct RecipientInfo {
+    pub(crate) key_encryption_algorithm: Option<String>,
+    pub(crate) attestation_document: Option<Blob>,
+}
 
 /// A tag: only whether there is one matters, for tags are refused.
 pub(crate) type Tag = IgnoredAny;
@@ -118,8 +123,25 @@ pub(crate) struct DecryptRequest {
     pub(crate) grant_tokens: Option<Vec<String>>,
     pub(crate) key_id: Option<String>,
     pub(crate) encryption_algorithm: Option<String>,
-    pub(crate) recipient: Option<Recipient>,
+    pub(crate) recipient: Option<RecipientInfo>,
     pub(crate) dry_run: Option<bool>,
+    pub(crate) dry_run_modifiers: Option<Vec<String>>,
+}
+
+/// ReEncrypt.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct ReEncryptRequest {
+    pub(crate) ciphertext_blob: Option<Blob>,
+    pub(crate) source_encryption_context: Option<EncryptionContext>,
+    pub(crate) source_key_id: Option<String>,
+    pub(crate) destination_key_id: Option<String>,
+    pub(crate) destination_encryption_context: Option<EncryptionContext>,
+    pub(crate) source_encryption_algorithm: Option<String>,
+    pub(crate) destination_encryption_algorithm: Option<String>,
+    pub(crate) grant_tokens: Option<Vec<String>>,
+    pub(crate) dry_run: Option<bool>,
+    pub(crate) dry_run_modifiers: Option<Vec<String>>,
 }
 
 /// GenerateDataKey and GenerateDataKeyWithoutPlaintext.
@@ -131,8 +153,55 @@ pub(crate) struct GenerateDataKeyRequest {
     pub(crate) number_of_bytes: Option<i64>,
     pub(crate) key_spec: Option<String>,
     pub(crate) grant_tokens: Option<Vec<String>>,
-    pub(crate) recipient: Option<Recipient>,
+    pub(crate) recipient: Option<RecipientInfo>,
     pub(crate) dry_run: Option<bool>,
+}
+
+/// GenerateDataKeyPair and GenerateDataKeyPairWithoutPlaintext.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct GenerateDataKeyPairRequest {
+    pub(crate) encryption_context: Option<EncryptionContext>,
+    pub(crate) key_id: Option<String>,
+    pub(crate) key_pair_spec: Option<String>,
+    pub(crate) grant_tokens: Option<Vec<String>>,
+    pub(crate) recipient: Option<RecipientInfo>,
+    pub(crate) dry_run: Option<bool>,
+}
+
+/// DeriveSharedSecret.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct DeriveSharedSecretRequest {
+    pub(crate) key_id: Option<String>,
+    pub(crate) key_agreement_algorithm: Option<String>,
+    pub(crate) public_key: Option<Blob>,
+    pub(crate) grant_tokens: Option<Vec<String>>,
+    pub(crate) dry_run: Option<bool>,
+    pub(crate) recipient: Option<RecipientInfo>,
+}
+
+/// Encapsulate. The model has no `Recipient` here; this signer honours one.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct EncapsulateRequest {
+    pub(crate) key_id: Option<String>,
+    pub(crate) encapsulation_algorithm: Option<String>,
+    pub(crate) grant_tokens: Option<Vec<String>>,
+    pub(crate) dry_run: Option<bool>,
+    pub(crate) recipient: Option<RecipientInfo>,
+}
+
+/// Decapsulate. The model has no `Recipient` here; this signer honours one.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct DecapsulateRequest {
+    pub(crate) key_id: Option<String>,
+    pub(crate) shared_secret_ciphertext_blob: Option<Blob>,
+    pub(crate) encapsulation_algorithm: Option<String>,
+    pub(crate) grant_tokens: Option<Vec<String>>,
+    pub(crate) dry_run: Option<bool>,
+    pub(crate) recipient: Option<RecipientInfo>,
 }
 
 /// GenerateRandom.
@@ -141,7 +210,7 @@ pub(crate) struct GenerateDataKeyRequest {
 pub(crate) struct GenerateRandomRequest {
     pub(crate) number_of_bytes: Option<i64>,
     pub(crate) custom_key_store_id: Option<String>,
-    pub(crate) recipient: Option<Recipient>,
+    pub(crate) recipient: Option<RecipientInfo>,
 }
 
 /// GenerateMac.

@@ -7,7 +7,7 @@ use crate::crypto::{
     EncapsulationAlgorithm, EncryptionAlgorithm, KeyAgreementAlgorithm, KeySpec, KeyUsage, MacAlgorithm,
     SigningAlgorithm,
 };
-use crate::store::{KeyState, Origin};
+use crate::store::{KeyState, MaterialId, Origin};
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -131,8 +131,27 @@ pub(crate) struct EncryptResponse {
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct DecryptResponse {
     pub(crate) key_id: String,
-    pub(crate) plaintext: SecretBlob,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) plaintext: Option<SecretBlob>,
     pub(crate) encryption_algorithm: EncryptionAlgorithm,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ciphertext_for_recipient: Option<Blob>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key_material_id: Option<MaterialId>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct ReEncryptResponse {
+    pub(crate) ciphertext_blob: Blob,
+    pub(crate) source_key_id: String,
+    pub(crate) key_id: String,
+    pub(crate) source_encryption_algorithm: EncryptionAlgorithm,
+    pub(crate) destination_encryption_algorithm: EncryptionAlgorithm,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) source_key_material_id: Option<MaterialId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) destination_key_material_id: Option<MaterialId>,
 }
 
 /// GenerateDataKey, and with no plaintext GenerateDataKeyWithoutPlaintext.
@@ -143,12 +162,68 @@ pub(crate) struct GenerateDataKeyResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) plaintext: Option<SecretBlob>,
     pub(crate) key_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ciphertext_for_recipient: Option<Blob>,
+    pub(crate) key_material_id: MaterialId,
+}
+
+/// GenerateDataKeyPair, and with no plaintext GenerateDataKeyPairWithoutPlaintext.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct GenerateDataKeyPairResponse {
+    pub(crate) private_key_ciphertext_blob: Blob,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) private_key_plaintext: Option<SecretBlob>,
+    pub(crate) public_key: Blob,
+    pub(crate) key_id: String,
+    pub(crate) key_pair_spec: KeySpec,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ciphertext_for_recipient: Option<Blob>,
+    pub(crate) key_material_id: MaterialId,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct DeriveSharedSecretResponse {
+    pub(crate) key_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) shared_secret: Option<SecretBlob>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ciphertext_for_recipient: Option<Blob>,
+    pub(crate) key_agreement_algorithm: KeyAgreementAlgorithm,
+    pub(crate) key_origin: Origin,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct EncapsulateResponse {
+    pub(crate) key_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) shared_secret: Option<SecretBlob>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ciphertext_for_recipient: Option<Blob>,
+    pub(crate) shared_secret_ciphertext_blob: Blob,
+    pub(crate) encapsulation_algorithm: EncapsulationAlgorithm,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct DecapsulateResponse {
+    pub(crate) key_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) shared_secret: Option<SecretBlob>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ciphertext_for_recipient: Option<Blob>,
+    pub(crate) encapsulation_algorithm: EncapsulationAlgorithm,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct GenerateRandomResponse {
-    pub(crate) plaintext: SecretBlob,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) plaintext: Option<SecretBlob>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ciphertext_for_recipient: Option<Blob>,
 }
 
 #[derive(Serialize)]
