@@ -7,11 +7,11 @@ use crate::error::{Error, Result};
 /// What the VMM stamps, in its order.
 pub const STAGES: [&str; 8] = [
     "exec to main",
-    "image read",
     "VM made",
-    "loaded and measured",
+    "image copied and loaded",
+    "measured",
     "sealed",
-    "key certified",
+    "posture",
     "jail closed",
     "guest ready",
 ];

@@ -1,15 +1,21 @@
 //! A guest from an image file to its end: puts machine, devices, attestation and jail together.
 //!
 //! ```text
-//! main thread   open image ── VM ── load ──┬─ measure ── seal ── posture ── [announce] ── jail ── packets ── end
-//! attestation   └─ platform key, leaf key ─┘
-//! vcpu                                                                              └── the guest runs ──┘
+//! main thread   VM, virtual CPU ──────── load ──┬─ seal ── posture ── jail ── [announce] ── packets ── end
+//! image         copy, seal, headers ──┴──┐      │
+//! attestation   platform key, leaf key ──┴─ measure ──┘
+//! vcpu                                                                            └── the guest runs ──┘
 //! ```
+//!
+//! What does not need each other is done side by side; nothing is sealed before it is measured, and the guest does not run
+//! before the jail is closed.
 
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 use casemate_attestation::eif::Metadata;
@@ -19,7 +25,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use crate::backend;
 use crate::console::Console;
-use crate::image::{self, Image};
+use crate::image::{self, Image, Measurement};
 use crate::jail;
 use crate::jail::seccomp::{Filter, Thread};
 use crate::machine::{self, Config, Machine, Sealed};
@@ -139,16 +145,12 @@ impl std::fmt::Display for Ended {
 
 /// Makes everything ready for the first instruction.
 pub fn launch(options: Options) -> Result<Ready, Error> {
+    jail::keep_memory_on_brk();
     let stop = Stop::new().map_err(host("watch for the end"))?;
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
-    let (state_dir, module_id) = (options.state_dir.clone(), options.module_id.clone());
-    let certifier = std::thread::spawn(move || {
-        (Certifier::new(&state_dir, &module_id, now), crate::host::posture_facts())
-    });
+    let (to_attestation, from_image) = mpsc::channel();
+    let image = open_image(options.image.clone(), to_attestation);
+    let attestation = Attestation::start(&options, from_image);
 
-    let image = Image::open(&options.image)?;
-    timing::reached(Stage::Image);
-    let metadata = image.metadata().cloned();
     let machine = Machine::new(options.machine.clone())?;
     timing::reached(Stage::Vm);
     let (kick, wake) = (event()?, event()?);
@@ -160,11 +162,11 @@ pub fn launch(options: Options) -> Result<Ready, Error> {
         wake: waker(wake.try_clone().map_err(host("copy an eventfd"))?),
         stop: stop.descriptor().map_err(host("copy a descriptor"))?,
     })?;
-    let machine = machine.load(image, &kick)?;
+    let image = join(image)?;
+    let machine = machine.load(&image, &kick)?;
     timing::reached(Stage::Loaded);
-    let (certifier, facts) = certifier.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    let mut certifier = certifier?;
-    let mut machine = machine.measure(|image| certifier.measure(&options.state_dir, image))?;
+    let Attestation { mut certifier, facts, measurement } = join(attestation)?;
+    let mut machine = machine.measured(&measurement.ok_or(machine::Error::OtherImage)?)?;
     timing::reached(Stage::Measured);
     let (sealing, measurements) = (options.machine.sealing(), *machine.measurements());
     certifier.with_sealing_key(sealing, &measurements, |key| machine.put_sealing_key(key))??;
@@ -173,7 +175,7 @@ pub fn launch(options: Options) -> Result<Ready, Error> {
 
     let key = certifier.finish();
     let filters = Filters::new(options.machine.backend)?;
-    let posture = posture(facts?, &machine, &key, &filters)?;
+    let posture = posture(facts, &machine, &key, &filters)?;
     timing::reached(Stage::Attestable);
     let launch = Launch {
         image: *machine.measurements(),
@@ -196,7 +198,45 @@ pub fn launch(options: Options) -> Result<Ready, Error> {
     };
     let nsm = SecurityModule::new(options.module_id.clone(), &launch, key);
     let devices = Devices { nsm: Box::new(nsm), wake, stop: Arc::default(), events: Box::new(events) };
+    let metadata = image.metadata().cloned();
     Ok(Ready { machine, device, devices, stop, options, posture, root, metadata, console, filters })
+}
+
+/// Copies the image on a thread of its own, and passes it to `attestation` to be measured as soon as it is sealed.
+fn open_image(path: PathBuf, attestation: Sender<Arc<Image>>) -> JoinHandle<Result<Arc<Image>, Error>> {
+    std::thread::spawn(move || {
+        let image = Arc::new(Image::open(&path)?);
+        // Whoever does not listen any more has failed, and says so itself.
+        let _ = attestation.send(Arc::clone(&image));
+        Ok(image)
+    })
+}
+
+/// What a thread of its own does about attestation while the machine is made.
+struct Attestation {
+    certifier: Certifier,
+    facts: Posture,
+    /// `None` if there was no image to measure; then opening it failed.
+    measurement: Option<Measurement>,
+}
+
+impl Attestation {
+    /// Makes and certifies the guest's key, looks at the host, then measures the image that arrives.
+    fn start(options: &Options, image: Receiver<Arc<Image>>) -> JoinHandle<Result<Self, Error>> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        let (state_dir, module_id) = (options.state_dir.clone(), options.module_id.clone());
+        std::thread::spawn(move || {
+            let mut certifier = Certifier::new(&state_dir, &module_id, now)?;
+            let facts = crate::host::posture_facts()?;
+            let measure = |image: Arc<Image>| image.measure(|eif| certifier.measure(&state_dir, eif));
+            let measurement = image.recv().ok().map(measure).transpose()?;
+            Ok(Self { certifier, facts, measurement })
+        })
+    }
+}
+
+fn join<T>(thread: JoinHandle<Result<T, Error>>) -> Result<T, Error> {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// The seccomp filters of the two threads.

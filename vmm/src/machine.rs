@@ -12,7 +12,7 @@
 //!
 //! After `Sealed` no function exists that reads guest memory or registers, on any path.
 
-use std::ops::Range;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
@@ -21,14 +21,13 @@ use casemate_abi::{
     PAGE_SIZE, PAGE_TABLES_BASE, PAGE_TABLES_MAX, PRIVATE_BASE, PRIVATE_MAX, PRIVATE_MIN, SCRUB_BASE,
     SEALING_KEY, SEALING_KEY_LEN, SHARED_BASE, SHARED_SIZE, STACK_BOTTOM, STACK_TOP,
 };
-use casemate_attestation::eif::{Eif, SignatureError};
 use casemate_attestation::pcr::ImageMeasurements;
 use casemate_attestation::sealing::{self, Sealing};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::backend::kvm::{IMAGE_PHYSICAL, SCRUB_CODE};
 use crate::backend::{self, Backend, Cpu, SealedRange, SealedView};
-use crate::image::{self, Image};
+use crate::image::{Image, Measurement};
 use crate::memory::{self, SealedFile, SealedPrivateMemory, SharedMemory, UnsealedFile};
 use crate::page_tables::{self, Access, PageTables};
 use crate::vcpu::{Devices, End, Vcpu};
@@ -96,9 +95,9 @@ pub enum Error {
     /// The image does not fit the memory map.
     #[error("cannot map the image: {0}")]
     Map(#[from] page_tables::Error),
-    /// The image could not be measured.
-    #[error(transparent)]
-    Image(#[from] image::Error),
+    /// What was measured is not what was loaded: a bug of the launch.
+    #[error("the measurement belongs to another image than the one that was loaded")]
+    OtherImage,
     /// A thread or event could not be made.
     #[error("cannot start the virtual CPU: {0}")]
     System(#[from] std::io::Error),
@@ -120,7 +119,6 @@ pub struct Empty {
 pub struct Loaded {
     backend: Box<dyn Backend>,
     memory: Memory,
-    eif: Range<usize>,
 }
 
 /// Image in memory, and its measurements known.
@@ -142,7 +140,7 @@ pub struct Sealed {
 struct Memory {
     shared: SharedMemory,
     _tables: SealedFile,
-    image: SealedFile,
+    image: Arc<Image>,
 }
 
 impl<S> Machine<S> {
@@ -171,7 +169,7 @@ impl Machine<Empty> {
 
     /// Copies the image's data into private memory and fixes the guest's view of memory for good. `kick` is
     /// signalled when the guest notifies a virtqueue.
-    pub fn load(self, image: Image, kick: &EventFd) -> Result<Machine<Loaded>, Error> {
+    pub fn load(self, image: &Arc<Image>, kick: &EventFd) -> Result<Machine<Loaded>, Error> {
         let Empty { mut backend, shared } = self.stage;
         let needed = image.elf().data_end + HEAP_MIN - PRIVATE_BASE;
         if needed > self.config.memory {
@@ -180,14 +178,13 @@ impl Machine<Empty> {
         for (address, bytes) in image.data() {
             backend.load(address, bytes)?;
         }
-        backend.create_cpu(image.elf().entry, kick)?;
-        let boot = boot_info(&self.config, &image, backend.time_stamp()?);
-        let ranges = sealed_ranges(&image);
+        backend.start_at(image.elf().entry, kick)?;
+        let boot = boot_info(&self.config, image, backend.time_stamp()?);
+        let ranges = sealed_ranges(image);
         let tables = sealed_tables(&ranges, &boot, image.cmdline())?;
-        let (file, eif) = image.into_file();
-        backend.map_sealed(SealedView { tables: &tables, image: &file, ranges: &ranges })?;
-        let memory = Memory { shared, _tables: tables, image: file };
-        Ok(Machine { config: self.config, stage: Loaded { backend, memory, eif } })
+        backend.map_sealed(SealedView { tables: &tables, image: image.file(), ranges: &ranges })?;
+        let memory = Memory { shared, _tables: tables, image: Arc::clone(image) };
+        Ok(Machine { config: self.config, stage: Loaded { backend, memory } })
     }
 }
 
@@ -271,15 +268,13 @@ fn boot_bytes(boot: &BootInfo) -> Vec<u8> {
 }
 
 impl Machine<Loaded> {
-    /// Measures the sealed image with `measure`: [`Eif::measure`], or something that remembers its results.
-    pub fn measure(
-        self,
-        measure: impl FnOnce(&Eif<'_>) -> Result<ImageMeasurements, SignatureError>,
-    ) -> Result<Machine<Measured>, Error> {
-        let Loaded { backend, memory, eif } = self.stage;
-        let bytes = memory.image.bytes().get(eif).unwrap_or_default();
-        let measurements =
-            measure(&Eif::parse(bytes).map_err(image::Error::from)?).map_err(image::Error::from)?;
+    /// Takes note of what the loaded image measures.
+    pub fn measured(self, measurement: &Measurement) -> Result<Machine<Measured>, Error> {
+        let Loaded { backend, memory } = self.stage;
+        if !measurement.is_of(&memory.image) {
+            return Err(Error::OtherImage);
+        }
+        let measurements = *measurement.registers();
         Ok(Machine { config: self.config, stage: Measured { backend, memory, measurements } })
     }
 }

@@ -22,12 +22,10 @@ const LEN: usize = 4096;
 pub enum Stage {
     /// The first line of `main`.
     Main = 0,
-    /// The image is read and parsed.
-    Image = 1,
-    /// The VM exists, with private and shared memory.
-    Vm = 2,
-    /// The image is in memory.
-    Loaded = 8,
+    /// The VM exists, with its virtual CPU, private and shared memory.
+    Vm = 1,
+    /// The image was copied, by a thread beside, and is in memory.
+    Loaded = 2,
     /// Its measurements are known.
     Measured = 3,
     /// The private memory is out of reach.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use casemate::backend::{Fault, Kind};
 use casemate::image::Image;
-use casemate::machine::{Config, Machine};
+use casemate::machine::{Config, Error, Machine};
 use casemate::vcpu::{Devices, End, GuestEvents, NsmDevice};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -48,12 +48,13 @@ fn run_on(backend: Kind, code: &[u8]) -> (End, Vec<String>) {
         Config { memory: 16 << 20, debug: false, cid: 16, backend, anonymous_memory: false, volume: false };
     let machine = Machine::new(config).expect("this test needs a working /dev/kvm");
 
-    let image = Image::from_bytes(&image(code)).expect("image");
+    let image = Arc::new(Image::from_bytes(&image(code)).expect("image"));
+    let measurement = image.measure(|eif| eif.measure()).expect("measure");
     let machine = machine
-        .load(image, &EventFd::new(0).expect("eventfd"))
+        .load(&image, &EventFd::new(0).expect("eventfd"))
         .expect("load")
-        .measure(|image| image.measure())
-        .expect("measure")
+        .measured(&measurement)
+        .expect("the same image")
         .seal()
         .expect("seal");
     let events = Events::default();
@@ -66,6 +67,34 @@ fn run_on(backend: Kind, code: &[u8]) -> (End, Vec<String>) {
     let end = machine.start(devices, || Ok(())).expect("start").wait().expect("run");
     let events = events.0.lock().expect("lock").clone();
     (end, events)
+}
+
+#[test]
+fn a_measurement_counts_for_its_own_image_alone() {
+    let sealed = |code| Arc::new(Image::from_bytes(&image(code)).expect("image"));
+    let (one, same_bytes) = (sealed(exit_7()), sealed(exit_7()));
+    let config = Config {
+        memory: 16 << 20,
+        debug: false,
+        cid: 16,
+        backend: Kind::Kvm,
+        anonymous_memory: false,
+        volume: false,
+    };
+    let machine = Machine::new(config).expect("this test needs a working /dev/kvm");
+    let machine = machine.load(&one, &EventFd::new(0).expect("eventfd")).expect("load");
+    let other = same_bytes.measure(|eif| eif.measure()).expect("measure");
+    assert!(matches!(machine.measured(&other), Err(Error::OtherImage)));
+}
+
+#[test]
+fn a_damaged_image_is_not_measured() {
+    let mut bytes = image(exit_7());
+    let data = bytes.windows(8).position(|window| window == b"the data").expect("the guest's data");
+    bytes[data] ^= 1;
+    let image = Arc::new(Image::from_bytes(&bytes).expect("headers"));
+    let error = image.measure(|eif| eif.measure()).expect_err("the check sum is wrong").to_string();
+    assert!(error.contains("damaged"), "{error}");
 }
 
 guest!(exit_7, "ring 0x706");
@@ -288,8 +317,10 @@ fn memory_is_zeroed_when_the_guest_ends_and_when_it_crashes() {
         };
         let kick = EventFd::new(0).expect("eventfd");
         let machine = Machine::new(config).expect("this test needs a working /dev/kvm");
-        let machine = machine.load(Image::from_bytes(&image(code)).expect("image"), &kick).expect("load");
-        let machine = machine.measure(|image| image.measure()).expect("measure").seal().expect("seal");
+        let image = Arc::new(Image::from_bytes(&image(code)).expect("image"));
+        let measurement = image.measure(|eif| eif.measure()).expect("measure");
+        let machine = machine.load(&image, &kick).expect("load");
+        let machine = machine.measured(&measurement).expect("the same image").seal().expect("seal");
         let seen = Arc::default();
         let devices = Devices {
             nsm: Box::new(NoNsm),

@@ -54,7 +54,7 @@ pub enum EifError {
     },
 }
 
-/// An image whose structure and CRC are right. It borrows the file.
+/// An image whose structure is right, and its CRC too if [`Eif::parse`] made it. It borrows the file.
 #[derive(Clone, Debug)]
 pub struct Eif<'a> {
     /// Header flag: for arm64.
@@ -80,14 +80,19 @@ pub struct Eif<'a> {
 impl<'a> Eif<'a> {
     /// Reads an image, all of `file`.
     pub fn parse(file: &'a [u8]) -> Result<Self, EifError> {
-        let header: &[u8; HEADER_LEN] =
-            file.first_chunk().ok_or(EifError::Truncated { what: "the header", length: file.len() })?;
-        let (flags, count) = check_header(header)?;
-        let stored = u32::from_be_bytes(field(header, CRC_AT));
-        let found = checksum(file);
+        let image = Self::structure(file)?;
+        let (stored, found) = (image.crc(), checksum(file));
         if stored != found {
             return Err(EifError::Crc { stored, found });
         }
+        Ok(image)
+    }
+
+    /// Reads headers only: for whoever has the image parsed and measured elsewhere at the same time.
+    pub fn structure(file: &'a [u8]) -> Result<Self, EifError> {
+        let header: &[u8; HEADER_LEN] =
+            file.first_chunk().ok_or(EifError::Truncated { what: "the header", length: file.len() })?;
+        let (flags, count) = check_header(header)?;
         let mut image = Self {
             arm64: flags & FLAG_ARM64 != 0,
             default_memory: u64::from_be_bytes(field(header, 8)),
@@ -167,7 +172,7 @@ impl<'a> Eif<'a> {
         self.file
     }
 
-    /// The CRC in its header, which is right.
+    /// The CRC in its header.
     pub fn crc(&self) -> u32 {
         u32::from_be_bytes(field(self.file, CRC_AT))
     }

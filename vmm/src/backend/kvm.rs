@@ -57,7 +57,7 @@ fn kvm(what: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> Error {
 /// A VM that is being put together. The order of the fields is the order in which they are dropped: the CPU and the
 /// VM before the memory they refer to.
 pub struct KvmBackend {
-    cpu: Option<VcpuFd>,
+    cpu: VcpuFd,
     vm: VmFd,
     kvm: Kvm,
     private: PrivateMemory,
@@ -83,7 +83,8 @@ impl KvmBackend {
         };
         // SAFETY: the caller keeps `shared` alive as long as the VM (`Machine` owns both).
         unsafe { vm.set_user_memory_region(region) }.map_err(self::kvm("map the shared region"))?;
-        Ok(Self { kvm, vm, private, cpu: None, kick: None })
+        let cpu = create_cpu(&kvm, &vm)?;
+        Ok(Self { cpu, vm, kvm, private, kick: None })
     }
 }
 
@@ -92,32 +93,21 @@ impl Backend for KvmBackend {
         Ok(self.private.load(address, bytes)?)
     }
 
-    fn create_cpu(&mut self, entry: u64, kick: &EventFd) -> Result<(), Error> {
+    fn start_at(&mut self, entry: u64, kick: &EventFd) -> Result<(), Error> {
         self.kick = Some(
             kick.try_clone()
                 .map_err(|error| memory::Error::System { what: "copy an eventfd", source: error })?,
         );
-        let cpu = self.vm.create_vcpu(0).map_err(kvm("create a virtual CPU"))?;
-        let cpuid = self.kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(kvm("list CPU features"))?;
-        let supported_xcr0 = cpuid
-            .as_slice()
-            .iter()
-            .find(|entry| entry.function == 0xd && entry.index == 0)
-            .map_or(0, |entry| u64::from(entry.eax) | u64::from(entry.edx) << 32);
-        cpu.set_cpuid2(&cpuid).map_err(kvm("set CPU features"))?;
-        set_start_state(&cpu, entry)?;
-        set_xcr0(&cpu, supported_xcr0)?;
-        self.cpu = Some(cpu);
-        Ok(())
+        let regs = kvm_regs { rip: entry, rsp: STACK_TOP, rflags: RFLAGS, ..Default::default() };
+        self.cpu.set_regs(&regs).map_err(kvm("set the start registers"))
     }
 
     fn time_stamp(&self) -> Result<(u64, u64), Error> {
-        let cpu = self.cpu.as_ref().ok_or(Error::Processor("virtual CPU"))?;
         let entry = kvm_msr_entry { index: MSR_IA32_TSC, ..Default::default() };
         let mut msrs = Msrs::from_entries(&[entry]).map_err(|_| Error::Processor("time-stamp counter"))?;
-        cpu.get_msrs(&mut msrs).map_err(kvm("read the clock"))?;
+        self.cpu.get_msrs(&mut msrs).map_err(kvm("read the clock"))?;
         let counter = msrs.as_slice().first().map_or(0, |entry| entry.data);
-        let khz = cpu.get_tsc_khz().map_err(kvm("read the clock's frequency"))?;
+        let khz = self.cpu.get_tsc_khz().map_err(kvm("read the clock's frequency"))?;
         Ok((counter, u64::from(khz)))
     }
 
@@ -141,7 +131,6 @@ impl Backend for KvmBackend {
 
     fn seal(self: Box<Self>) -> Result<(Box<dyn Cpu>, SealedPrivateMemory), Error> {
         let Self { cpu, vm, kvm, private, kick } = *self;
-        let cpu = cpu.ok_or(Error::Processor("virtual CPU"))?;
         // The kernel itself signals the event when the guest notifies a virtqueue: no exit to this process. Last, because
         // a memory slot that is set after this waits milliseconds for the kernel's readers of the doorbell.
         let address = IoEventAddress::Mmio(DOORBELL);
@@ -173,7 +162,32 @@ pub const SCRUB_CODE: [u8; 24] = [
     0x48, 0x89, 0x07, //       mov [rdi], rax
 ];
 
-fn set_start_state(cpu: &VcpuFd, entry: u64) -> Result<(), Error> {
+/// The virtual CPU, in its start state but for the entry point.
+fn create_cpu(kvm: &Kvm, vm: &VmFd) -> Result<VcpuFd, Error> {
+    let mut cpu = vm.create_vcpu(0).map_err(self::kvm("create a virtual CPU"))?;
+    let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(self::kvm("list CPU features"))?;
+    let supported_xcr0 = cpuid
+        .as_slice()
+        .iter()
+        .find(|entry| entry.function == 0xd && entry.index == 0)
+        .map_or(0, |entry| u64::from(entry.eax) | u64::from(entry.edx) << 32);
+    cpu.set_cpuid2(&cpuid).map_err(self::kvm("set CPU features"))?;
+    set_start_state(&cpu)?;
+    set_xcr0(&cpu, supported_xcr0)?;
+    start_kernel_threads(&mut cpu);
+    Ok(cpu)
+}
+
+/// The first `KVM_RUN` of a VM makes a kernel thread for it (kvm-nx-lpage-recovery), which takes longer than the guest
+/// needs to its own first line. This one comes early, beside other work, and comes back before it enters the guest.
+fn start_kernel_threads(cpu: &mut VcpuFd) {
+    cpu.set_kvm_immediate_exit(1);
+    // EINTR; whatever else it is, the guest's own first run would meet it again and report it.
+    let _ = cpu.run();
+    cpu.set_kvm_immediate_exit(0);
+}
+
+fn set_start_state(cpu: &VcpuFd) -> Result<(), Error> {
     let mut sregs = cpu.get_sregs().map_err(kvm("read the start state"))?;
     let flat = |selector: u16, type_: u8, long: u8| kvm_segment {
         base: 0,
@@ -208,9 +222,7 @@ fn set_start_state(cpu: &VcpuFd, entry: u64) -> Result<(), Error> {
         efer: EFER,
         ..sregs
     };
-    cpu.set_sregs(&sregs).map_err(kvm("set the start state"))?;
-    let regs = kvm_regs { rip: entry, rsp: STACK_TOP, rflags: RFLAGS, ..Default::default() };
-    cpu.set_regs(&regs).map_err(kvm("set the start registers"))
+    cpu.set_sregs(&sregs).map_err(kvm("set the start state"))
 }
 
 fn set_xcr0(cpu: &VcpuFd, supported: u64) -> Result<(), Error> {

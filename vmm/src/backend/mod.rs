@@ -85,9 +85,8 @@ pub struct SealedView<'a> {
 pub trait Backend {
     /// Copies initial data to guest address `address`.
     fn load(&mut self, address: u64, bytes: &[u8]) -> Result<(), Error>;
-    /// Makes the virtual CPU. `kick` is signalled when the guest notifies a virtqueue, if the backend can do so by
-    /// itself.
-    fn create_cpu(&mut self, entry: u64, kick: &EventFd) -> Result<(), Error>;
+    /// Sets where the guest begins. `kick` is signalled when it notifies a virtqueue, if the backend can do so by itself.
+    fn start_at(&mut self, entry: u64, kick: &EventFd) -> Result<(), Error>;
     /// The guest's time-stamp counter now, and its frequency in kHz.
     fn time_stamp(&self) -> Result<(u64, u64), Error>;
     /// Gives the guest the sealed files.

@@ -84,7 +84,7 @@ impl Backend for ProcessBackend {
         Ok(self.loading.write(address.wrapping_sub(PRIVATE_BASE) as usize, bytes)?)
     }
 
-    fn create_cpu(&mut self, entry: u64, _kick: &EventFd) -> Result<(), Error> {
+    fn start_at(&mut self, entry: u64, _kick: &EventFd) -> Result<(), Error> {
         self.entry = entry;
         Ok(())
     }

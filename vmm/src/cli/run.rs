@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use clap::Args;
+use clap::{Args, FromArgMatches as _};
 use serde::Deserialize;
 
 use super::error::{Code, Failure};
@@ -13,6 +13,9 @@ use super::launch::launch;
 use super::output::{RunInfo, print_json, print_line};
 use super::registry::{GuestRecord, Registry};
 use super::text;
+
+/// What `run` does, in a line.
+pub const ABOUT: &str = "Launch a guest and stay with it until it ends (the signer, if no image is named)";
 
 /// Private memory of a guest if nothing else is said, in MiB.
 const DEFAULT_MEMORY_MIB: u64 = 64;
@@ -87,6 +90,19 @@ pub struct RunArgs {
     /// Detach once the guest runs: how `run-enclave` starts its child
     #[arg(long, hide = true)]
     background: bool,
+}
+
+impl RunArgs {
+    /// Parses this process's arguments, which begin with `casemate run`.
+    pub fn parse_alone() -> Self {
+        let matches = Self::command_alone().get_matches_from(std::env::args_os().skip(1));
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    /// The command line of `run`, without that of the other commands.
+    pub(super) fn command_alone() -> clap::Command {
+        Self::augment_args(clap::Command::new("run")).about(ABOUT).bin_name("casemate run")
+    }
 }
 
 /// `casemate run-enclave`.

@@ -330,7 +330,7 @@ fn image_promises(image: Image) -> Result<(), String> {
     }
     let _ = image.metadata();
     let offsets: Vec<_> = elf.segments.iter().map(|segment| image.offset_in_file(segment)).collect();
-    let (file, _) = image.into_file();
+    let file = image.file();
     for (segment, offset) in elf.segments.iter().zip(offsets) {
         let end = offset as usize + segment.file.len();
         if !offset.is_multiple_of(PAGE_SIZE) || end > file.bytes().len() {

@@ -3,18 +3,23 @@
 //! The file is copied once, into a memfd that is then sealed against writing; everything else, the checks, the
 //! digests and the guest's own view of its code, is taken from the sealed copy. Whoever changes the file meanwhile
 //! changes nothing.
+//!
+//! An [`Image`] is sealed, and its headers are right: it can be mapped. A [`Measurement`] proves more: that all of its
+//! bytes were read, and what came out. Because the copy cannot change, one thread may map it while another measures it.
 
 mod elf;
 
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use casemate_abi::{CMDLINE_MAX, IMAGE_MAX, PAGE_SIZE};
 
 pub use elf::{Error as ElfError, GuestElf, Segment};
 
-use casemate_attestation::eif::{Eif, Metadata};
+use casemate_attestation::eif::{Eif, Metadata, SignatureError};
+use casemate_attestation::pcr::ImageMeasurements;
 
 use crate::memory::{self, SealedFile, UnsealedFile};
 use crate::page_tables::Access;
@@ -44,7 +49,7 @@ pub enum Error {
     Eif(#[from] casemate_attestation::eif::EifError),
     /// The image carries a signature that does not hold.
     #[error("the image's signature does not hold: {0}")]
-    Signature(#[from] casemate_attestation::eif::SignatureError),
+    Signature(#[from] SignatureError),
     /// The kernel section is not where Casemate can map it.
     #[error("the kernel section does not come first in the image: rebuild it with `casemate build`")]
     KernelNotFirst,
@@ -59,7 +64,7 @@ pub enum Error {
     Memory(#[from] memory::Error),
 }
 
-/// A sealed and checked image.
+/// A sealed image whose headers are right.
 #[derive(Debug)]
 pub struct Image {
     file: SealedFile,
@@ -70,34 +75,54 @@ pub struct Image {
     metadata: Option<Metadata>,
 }
 
+/// An image, and what it measures. Only [`Image::measure`] makes one, so the two belong together.
+#[derive(Debug)]
+pub struct Measurement {
+    image: Arc<Image>,
+    registers: ImageMeasurements,
+}
+
+impl Measurement {
+    /// PCR0–2 and PCR8.
+    pub fn registers(&self) -> &ImageMeasurements {
+        &self.registers
+    }
+
+    /// Whether this is the measurement of `image`: the very same sealed bytes.
+    pub fn is_of(&self, image: &Arc<Image>) -> bool {
+        Arc::ptr_eq(&self.image, image)
+    }
+}
+
 impl Image {
-    /// Copies the file at `path`, seals the copy and checks it.
+    /// Copies the file at `path`, seals the copy and checks its headers.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let read = |source| Error::Read { path: path.into(), source };
         let source = File::open(path).map_err(read)?;
         let len = source.metadata().map_err(read)?.len();
-        if len > IMAGE_MAX - PAGE_SIZE {
-            return Err(Error::TooLarge(len));
-        }
-        let copy = UnsealedFile::new("casemate-image", FILE_OFFSET + len)?;
-        copy.copy_from(&source, FILE_OFFSET, len)?;
-        Self::check(copy.seal()?, FILE_OFFSET as usize..(FILE_OFFSET + len) as usize)
+        Self::sealed(len, |copy| copy.copy_from(&source, FILE_OFFSET, len).map(drop))
     }
 
     /// An image of these bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        let len = bytes.len() as u64;
+        Self::sealed(bytes.len() as u64, |copy| copy.write(FILE_OFFSET, bytes))
+    }
+
+    fn sealed(
+        len: u64,
+        fill: impl FnOnce(&UnsealedFile) -> Result<(), memory::Error>,
+    ) -> Result<Self, Error> {
         if len > IMAGE_MAX - PAGE_SIZE {
             return Err(Error::TooLarge(len));
         }
         let copy = UnsealedFile::new("casemate-image", FILE_OFFSET + len)?;
-        copy.write(FILE_OFFSET, bytes)?;
+        fill(&copy)?;
         Self::check(copy.seal()?, FILE_OFFSET as usize..(FILE_OFFSET + len) as usize)
     }
 
     fn check(file: SealedFile, eif: Range<usize>) -> Result<Self, Error> {
         let bytes = file.bytes();
-        let parsed = Eif::parse(bytes.get(eif.clone()).unwrap_or_default())?;
+        let parsed = Eif::structure(bytes.get(eif.clone()).unwrap_or_default())?;
         let place = |section: &[u8]| {
             let start = (section.as_ptr() as usize).wrapping_sub(bytes.as_ptr() as usize);
             start..start.wrapping_add(section.len())
@@ -142,8 +167,18 @@ impl Image {
         (self.kernel.start + segment.file.start) as u64
     }
 
-    /// The sealed file, and where in it the EIF lies.
-    pub fn into_file(self) -> (SealedFile, Range<usize>) {
-        (self.file, self.eif)
+    /// The sealed file.
+    pub fn file(&self) -> &SealedFile {
+        &self.file
+    }
+
+    /// Reads all of the image, and measures it with `measure`: [`Eif::measure`], or something that remembers its
+    /// results.
+    pub fn measure(
+        self: &Arc<Self>,
+        measure: impl FnOnce(&Eif<'_>) -> Result<ImageMeasurements, SignatureError>,
+    ) -> Result<Measurement, Error> {
+        let eif = Eif::parse(self.file.bytes().get(self.eif.clone()).unwrap_or_default())?;
+        Ok(Measurement { image: Arc::clone(self), registers: measure(&eif)? })
     }
 }

@@ -75,7 +75,6 @@ pub fn enter(directory: &Path) -> Result<Jailed, Error> {
     let own = landlock::PathFd::new(directory)
         .map_err(|error| failed("open the guest's directory")(std::io::Error::other(error)))?;
     limit_resources()?;
-    keep_memory_on_brk();
     drop_privileges(directory)?;
     deny_inspection()?;
     let_go_of_code();
@@ -91,8 +90,9 @@ fn limit_resources() -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes the C library's allocator grow by brk(2) only: mmap(2) is not among the calls that remain.
-fn keep_memory_on_brk() {
+/// Makes the C library's allocator grow by brk(2) only, in one arena: mmap(2) is not among the calls that remain. To be
+/// called before there is a second thread.
+pub fn keep_memory_on_brk() {
     for (parameter, value) in [
         (libc::M_ARENA_MAX, 1),
         (libc::M_MMAP_MAX, 0),
