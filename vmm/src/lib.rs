@@ -4,6 +4,7 @@ pub mod backend;
 pub mod build;
 pub mod cli;
 mod console;
+pub mod gateway;
 pub mod guest;
 pub mod host;
 pub mod image;

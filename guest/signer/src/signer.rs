@@ -59,6 +59,8 @@ pub struct Signer {
     pub(crate) platform: Box<dyn Platform>,
     pub(crate) limits: Limits,
     pub(crate) tls: Tls,
+    /// What the host says about itself, for verifiers: not believed here.
+    pub(crate) posture: RefCell<Option<Vec<u8>>>,
     /// Bytes of request bodies held at this moment.
     pub(crate) in_flight: Cell<usize>,
 }
@@ -79,6 +81,7 @@ impl Signer {
             platform,
             limits,
             tls: Tls::default(),
+            posture: RefCell::default(),
             in_flight: Cell::new(0),
         })
     }

@@ -136,13 +136,14 @@ impl Client {
     }
 
     /// Sends a request and returns the status and the body.
-    pub fn post(
+    fn send(
         &mut self,
+        method: &str,
         path: &str,
         headers: &[(&str, &str)],
         body: Vec<u8>,
     ) -> Result<(u16, Bytes), ClientError> {
-        let mut request = Request::builder().method("POST").uri(path).header("host", "localhost");
+        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -161,6 +162,16 @@ impl Client {
         })
     }
 
+    /// Posts a body and returns the status and the answer's body.
+    pub fn post(
+        &mut self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Result<(u16, Bytes), ClientError> {
+        self.send("POST", path, headers, body)
+    }
+
     /// Posts JSON and returns JSON. An answer other than 200 is an error.
     pub fn post_json(
         &mut self,
@@ -169,27 +180,13 @@ impl Client {
         body: &Value,
     ) -> Result<Value, ClientError> {
         let (status, body) = self.post(path, headers, body.to_string().into_bytes())?;
-        let value: Value = match serde_json::from_slice(&body) {
-            Ok(value) => value,
-            Err(_) if body.is_empty() && status == 200 => Value::Null,
-            Err(source) => return Err(ClientError::Json { status, source }),
-        };
-        if status == 200 {
-            return Ok(value);
-        }
-        let text = |names: [&str; 2]| {
-            names
-                .iter()
-                .find_map(|name| value.get(name))
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
-        // AWS writes `message` or `Message`, and may put a namespace in front of the type.
-        let kind = text(["__type", "code"]);
-        let kind =
-            kind.rsplit('#').next().filter(|k| !k.is_empty()).map_or(format!("HTTP {status}"), str::to_owned);
-        Err(ClientError::Service { kind, message: text(["message", "Message"]) })
+        json_answer(status, &body)
+    }
+
+    /// Gets JSON. An answer other than 200 is an error.
+    pub fn get_json(&mut self, path: &str) -> Result<Value, ClientError> {
+        let (status, body) = self.send("GET", path, &[], Vec::new())?;
+        json_answer(status, &body)
     }
 
     /// Calls a KMS operation.
@@ -203,6 +200,26 @@ impl Client {
         let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target.as_str())];
         self.post_json("/", &headers, body)
     }
+}
+
+/// The JSON of an answer, or the error that it is.
+fn json_answer(status: u16, body: &[u8]) -> Result<Value, ClientError> {
+    let value: Value = match serde_json::from_slice(body) {
+        Ok(value) => value,
+        Err(_) if body.is_empty() && status == 200 => Value::Null,
+        Err(source) => return Err(ClientError::Json { status, source }),
+    };
+    if status == 200 {
+        return Ok(value);
+    }
+    let text = |names: [&str; 2]| {
+        names.iter().find_map(|name| value.get(name)).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    // AWS writes `message` or `Message`, and may put a namespace in front of the type.
+    let kind = text(["__type", "code"]);
+    let kind =
+        kind.rsplit('#').next().filter(|k| !k.is_empty()).map_or(format!("HTTP {status}"), str::to_owned);
+    Err(ClientError::Service { kind, message: text(["message", "Message"]) })
 }
 
 /// A text field of an answer.

@@ -23,6 +23,7 @@ mod output;
 mod pcr;
 pub mod registry;
 pub mod run;
+mod serve;
 mod sign_eif;
 mod terminate;
 mod text;
@@ -51,6 +52,8 @@ enum Command {
     Run(run::RunArgs),
     /// Launch a guest in the background and print nitro-cli's JSON
     RunEnclave(run::RunEnclaveArgs),
+    /// Launch the signer, or find it, and serve it to AWS clients over TLS
+    Serve(serve::Args),
     /// List the running guests
     #[command(visible_alias = "describe-enclaves")]
     Describe(describe::Args),
@@ -124,6 +127,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Run(args) => run::run(args),
         Command::RunEnclave(args) => done(run::run_enclave(&args)),
+        Command::Serve(args) => serve::run(args),
         Command::Describe(args) => done(describe::run(&args)),
         Command::Terminate(args) => terminate::run(&args),
         Command::Console(args) => done(console::run(&args)),

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 
 use clap::{Args, FromArgMatches as _};
 use serde::Deserialize;
@@ -90,6 +90,9 @@ pub struct RunArgs {
     /// Detach once the guest runs: how `run-enclave` starts its child
     #[arg(long, hide = true)]
     background: bool,
+    /// In the background, go on saying on stderr what happens: how `serve` starts its child
+    #[arg(long, hide = true)]
+    attended: bool,
 }
 
 impl RunArgs {
@@ -131,7 +134,7 @@ struct Config {
 
 impl LaunchArgs {
     /// The settings of `--config`, if there is one, in the place of the flags.
-    fn resolved(mut self) -> Result<Self, Failure> {
+    pub(super) fn resolved(mut self) -> Result<Self, Failure> {
         let Some(path) = self.config.take() else {
             return Ok(self);
         };
@@ -150,7 +153,7 @@ impl LaunchArgs {
     }
 
     /// Checks the flags and finds the image.
-    fn options(&self) -> Result<RunOptions, Failure> {
+    pub(super) fn options(&self) -> Result<RunOptions, Failure> {
         let cpus = self.cpu_count.unwrap_or(1);
         if cpus != 1 {
             eprintln!("casemate: a sealed guest has one virtual processor; --cpu-count {cpus} gives it one");
@@ -174,6 +177,14 @@ impl LaunchArgs {
         })
     }
 
+    /// The name of the guest that `serve` looks for before it launches one: none if an image was named.
+    pub(super) fn wanted_signer(&self) -> Option<&str> {
+        match &self.eif_path {
+            Some(_) => None,
+            None => Some(self.enclave_name.as_deref().unwrap_or("signer")),
+        }
+    }
+
     /// The same flags as arguments for the child that `run-enclave` starts.
     fn arguments(&self, options: &RunOptions) -> Vec<String> {
         let mut arguments = vec![
@@ -193,7 +204,7 @@ impl LaunchArgs {
 
 /// Launches and stays until the guest ends; the exit code is the guest's.
 pub fn run(args: RunArgs) -> Result<ExitCode, Failure> {
-    let (background, json) = (args.background, args.json);
+    let (background, attended, json) = (args.background, args.attended, args.json);
     let launch_args = args.launch.resolved()?;
     let options = launch_args.options()?;
     // Nothing that this process needs is open yet.
@@ -206,7 +217,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failure> {
         return launch(&options, &mut |record| {
             let record = serde_json::to_string(record).map_err(|e| Failure::new(Code::SerdeError, e))?;
             print_line(&record)?;
-            detach_output(&null)
+            detach_output(&null, attended)
         });
     }
     launch(&options, &mut |record| {
@@ -214,32 +225,52 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     })
 }
 
-/// Launches in the background and prints nitro-cli's JSON.
-pub fn run_enclave(args: &RunEnclaveArgs) -> Result<(), Failure> {
-    let launch = args.launch.clone().resolved()?;
-    let options = launch.options()?;
+/// A guest that runs in the background.
+pub(super) struct Background {
+    /// Its VMM, a child of this process.
+    pub(super) vmm: Child,
+    /// What is known about it.
+    pub(super) record: GuestRecord,
+}
+
+/// Launches in the background and waits until the guest runs. With `attended`, the VMM goes on writing to this process's
+/// stderr.
+pub(super) fn start(
+    launch: &LaunchArgs,
+    options: &RunOptions,
+    attended: bool,
+) -> Result<Background, Failure> {
     let failed = |error: std::io::Error| {
         Failure::new(Code::ProcessSpawnFailure, format!("cannot start the VMM process: {error}"))
     };
     let program = std::env::current_exe().map_err(failed)?;
-    let mut child = Command::new(program)
-        .args(launch.arguments(&options))
+    let mut vmm = Command::new(program)
+        .args(launch.arguments(options))
+        .args(attended.then_some("--attended"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .map_err(failed)?;
     let mut line = String::new();
-    if let Some(stdout) = child.stdout.take() {
+    if let Some(stdout) = vmm.stdout.take() {
         BufReader::new(stdout).read_line(&mut line).map_err(failed)?;
     }
-    let Ok(record) = serde_json::from_str::<GuestRecord>(&line) else {
-        // It has said on stderr what is wrong.
-        let status = child.wait().map_err(failed)?;
-        let code =
-            status.code().and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0).unwrap_or(1);
-        return Err(Failure::new(Code::EnclaveBootFailure, format!("the guest was not launched ({status})"))
-            .with_exit(code));
-    };
+    match serde_json::from_str::<GuestRecord>(&line) {
+        Ok(record) => Ok(Background { vmm, record }),
+        Err(_) => {
+            // It has said on stderr what is wrong.
+            let status = vmm.wait().map_err(failed)?;
+            let code = status.code().and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0);
+            let message = format!("the guest was not launched ({status})");
+            Err(Failure::new(Code::EnclaveBootFailure, message).with_exit(code.unwrap_or(1)))
+        }
+    }
+}
+
+/// Launches in the background and prints nitro-cli's JSON.
+pub fn run_enclave(args: &RunEnclaveArgs) -> Result<(), Failure> {
+    let launch = args.launch.clone().resolved()?;
+    let Background { record, .. } = start(&launch, &launch.options()?, false)?;
     eprintln!(
         "Started enclave with enclave-cid: {}, memory: {} MiB, cpu-ids: {:?}",
         record.cid, record.memory_mib, record.cpu_ids
@@ -255,12 +286,23 @@ pub fn run_enclave(args: &RunEnclaveArgs) -> Result<(), Failure> {
 /// What a person wants to know first.
 fn summary(record: &GuestRecord) -> String {
     use std::fmt::Write as _;
-    let mut text = String::new();
-    let _ = writeln!(
-        text,
-        "{} is running ({}, {} MiB, process {})",
+    let mut text = format!(
+        "{} is running ({}, {} MiB, process {})\n",
         record.name, record.backend, record.memory_mib, record.pid
     );
+    text.push_str(&facts(record));
+    let _ = write!(
+        text,
+        "Talk to it from another terminal:\n  casemate attest --guest {0} --nonce hello --out doc.cbor\n  casemate key create --guest {0} --spec ECC_NIST_P384\n  casemate terminate --enclave-name {0}      (or Ctrl-C here)",
+        record.name
+    );
+    text
+}
+
+/// What it is, in lines.
+pub(super) fn facts(record: &GuestRecord) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
     let _ = writeln!(text, "  module id  {}", record.module_id);
     for (name, value) in record.measurements.iter().filter(|(name, _)| name.starts_with("PCR")) {
         let _ = writeln!(text, "  {name:<9}  {value}");
@@ -270,11 +312,6 @@ fn summary(record: &GuestRecord) -> String {
         let _ =
             writeln!(text, "  DEBUG MODE: the log is readable and the PCRs are zero; do not give it secrets");
     }
-    let _ = write!(
-        text,
-        "Talk to it from another terminal:\n  casemate attest --guest {0} --nonce hello --out doc.cbor\n  casemate key create --guest {0} --spec ECC_NIST_P384\n  casemate terminate --enclave-name {0}      (or Ctrl-C here)",
-        record.name
-    );
     text
 }
 
@@ -283,10 +320,10 @@ fn open_null() -> Result<File, Failure> {
     File::options().read(true).write(true).open(path).map_err(|error| Failure::file("open", path, error))
 }
 
-/// Lets go of the output that the parent waits on.
-fn detach_output(null: &File) -> Result<(), Failure> {
+/// Lets go of the output that the parent waits on, and of stderr unless the parent attends to it.
+fn detach_output(null: &File, attended: bool) -> Result<(), Failure> {
     let lost =
         |error: rustix::io::Errno| Failure::new(Code::ProcessSpawnFailure, format!("cannot detach: {error}"));
     rustix::stdio::dup2_stdout(null).map_err(lost)?;
-    rustix::stdio::dup2_stderr(null).map_err(lost)
+    if attended { Ok(()) } else { rustix::stdio::dup2_stderr(null).map_err(lost) }
 }

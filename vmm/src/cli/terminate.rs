@@ -12,7 +12,7 @@ use super::output::{TerminateInfo, print_json};
 use super::registry::{Guest, Registry, Selector};
 
 /// How long a VMM may take to scrub and go before it is killed.
-const GRACE: Duration = Duration::from_secs(5);
+pub(super) const GRACE: Duration = Duration::from_secs(5);
 /// How long the kernel may take to tear down a killed VMM.
 const KILL_GRACE: Duration = Duration::from_secs(5);
 
@@ -105,7 +105,7 @@ fn failed(guest: &Guest, action: &str, errno: Errno) -> Failure {
 ///
 /// The process identifier comes from a file, so it may by now be somebody else's. First the process is opened, then
 /// the guest's lock is looked at: if it is still held, the VMM lives, so the identifier was its own when it was opened.
-fn open_process(guest: &Guest) -> Result<Option<rustix::fd::OwnedFd>, Failure> {
+pub(super) fn open_process(guest: &Guest) -> Result<Option<rustix::fd::OwnedFd>, Failure> {
     let pid = i32::try_from(guest.record.pid).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| failed(guest, "find", Errno::SRCH))?;
     let process = match pidfd_open(pid, PidfdFlags::empty()) {
@@ -124,7 +124,7 @@ fn signal(guest: &Guest, process: &rustix::fd::OwnedFd, signal: Signal) -> Resul
 }
 
 /// Whether the process ends within this time.
-fn wait(process: &rustix::fd::OwnedFd, limit: Duration) -> Result<bool, Failure> {
+pub(super) fn wait(process: &rustix::fd::OwnedFd, limit: Duration) -> Result<bool, Failure> {
     let deadline = Instant::now() + limit;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());

@@ -6,6 +6,7 @@
 //! | `POST /` with `X-Amz-Target: Casemate.<Operation>` | one of our own, in the same form: `ReadAudit` |
 //! | `POST /attestation` | an attestation document, see [`attestation`] |
 //! | `POST`, `GET /attestation/tls` | a document that names this guest's TLS certificate, see [`statements`] |
+//! | `POST /attestation/posture` | keeps the host's posture for it, see [`statements`] |
 //! | `GET /health` | that the signer runs, and with how many keys |
 //! | `POST /selftest` | known answers, where built in |
 //!
@@ -87,6 +88,7 @@ async fn answer(signer: &Signer, door: Door, request: Request<Incoming>) -> Resp
         (&Method::POST, "/") => operation(signer, door, &id, request).await,
         (&Method::POST, "/attestation") => attestation::attest(signer, request).await,
         (&Method::POST | &Method::GET, "/attestation/tls") => statements::tls(signer, request).await,
+        (&Method::POST, "/attestation/posture") => statements::keep_posture(signer, door, request).await,
         (&Method::GET, "/health") => Ok(health(signer)),
         #[cfg(feature = "selftest")]
         (&Method::POST, "/selftest") => Ok(selftest()),
@@ -181,7 +183,10 @@ fn authenticate(
 fn health(signer: &Signer) -> Reply {
     let keys = signer.store.borrow().len();
     let version = env!("CARGO_PKG_VERSION");
-    Reply::json(format!("{{\"status\":\"ok\",\"version\":\"{version}\",\"keys\":{keys}}}").into_bytes())
+    let claimed = signer.identity.borrow().claimed();
+    let json =
+        format!("{{\"status\":\"ok\",\"version\":\"{version}\",\"keys\":{keys},\"claimed\":{claimed}}}");
+    Reply::json(json.into_bytes())
 }
 
 #[cfg(feature = "selftest")]

@@ -4,8 +4,12 @@
 //! | --- | --- | --- |
 //! | `POST /attestation/tls` with `{"nonce"}` (base64, optional), or `GET` | `casemate:tls:` and the SHA-256 of the TLS certificate's DER, 64 hexadecimal digits | the TLS key, SubjectPublicKeyInfo |
 //!
-//! The answer is `{"document", "certificate"}`: base64, and PEM. A client compares the hash with the certificate that
+//! The answer is `{"document", "certificate", "posture"}`: base64, PEM, base64 or null. A client compares the hash with the certificate that
 //! it was shown on the very connection it asked on: a document that somebody relays names another certificate.
+
+//!
+//! The posture is what the host says about itself: `POST /attestation/posture` with `{"posture"}`, on the plain port only,
+//! leaves it here for verifiers that cannot ask the host. The guest does not vouch for it; PCR15 in the document does.
 
 use hyper::Request;
 use hyper::body::Incoming;
@@ -17,9 +21,11 @@ use crate::types::Blob;
 use crate::validate::Check;
 
 use super::attestation::attest_error;
-use super::body;
 use super::reply::Reply;
+use super::{Door, body};
 
+/// The longest posture; the longest of today's hosts have a quarter of it.
+const POSTURE_MAX: usize = 8 * 1024;
 /// How the statement about TLS begins.
 const TLS: &str = "casemate:tls:";
 
@@ -33,15 +39,20 @@ struct StatementRequest {
 struct TlsStatement {
     document: Blob,
     certificate: String,
+    posture: Option<Blob>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PostureRequest {
+    posture: Option<Blob>,
 }
 
 /// States which TLS certificate is this guest's.
 pub(super) async fn tls(signer: &Signer, request: Request<Incoming>) -> Result<Reply, Reply> {
     let (_, body) = body::receive(signer, request).await?;
     let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
-    let request: StatementRequest = serde_json::from_slice(body).map_err(|error| {
-        KmsError::new(ErrorKind::Serialization, format!("The request is malformed: {error}"))
-    })?;
+    let request: StatementRequest = parse(body)?;
     let mut check = Check::default();
     check.blob("nonce", &request.nonce, 0, 512);
     check.done()?;
@@ -58,8 +69,34 @@ pub(super) async fn tls(signer: &Signer, request: Request<Incoming>) -> Result<R
     // Who keeps the certificate must find the guest behind it after a restart too.
     signer.state.settled().await?;
     let certificate = identity.pem().map_err(|_| KmsError::internal("Encoding the TLS certificate"))?;
-    let statement = TlsStatement { document: Blob(document), certificate };
+    let posture = signer.posture.borrow().clone().map(Blob);
+    let statement = TlsStatement { document: Blob(document), certificate, posture };
     serde_json::to_vec(&statement)
         .map(Reply::json)
         .map_err(|_| KmsError::internal("Encoding the response").into())
+}
+
+/// Keeps what the host says about itself, for verifiers.
+pub(super) async fn keep_posture(
+    signer: &Signer,
+    door: Door,
+    request: Request<Incoming>,
+) -> Result<Reply, Reply> {
+    if door != Door::Plain {
+        let message = "The posture is the host's to tell: it comes through the guest's own socket.";
+        return Err(KmsError::unsupported(message).into());
+    }
+    let (_, body) = body::receive(signer, request).await?;
+    let request: PostureRequest = parse(&body)?;
+    let mut check = Check::default();
+    check.blob("posture", &request.posture, 1, POSTURE_MAX);
+    check.done()?;
+    signer.posture.replace(request.posture.map(|posture| posture.0));
+    Ok(Reply::json(b"{}".to_vec()))
+}
+
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, KmsError> {
+    serde_json::from_slice(body).map_err(|error| {
+        KmsError::new(ErrorKind::Serialization, format!("The request is malformed: {error}"))
+    })
 }

@@ -1,0 +1,210 @@
+//! `serve`: the signer on a TCP port, for AWS clients. Launches it or finds it, and becomes its gateway.
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::process::{Child, ExitCode};
+
+use rustix::fd::OwnedFd;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::error::{Code, Failure};
+use super::output::{print_json, print_line};
+use super::registry::{Guest, Registry, Selector};
+use super::run::{self, Background, LaunchArgs};
+use super::terminate::{self, GRACE};
+use super::text;
+use crate::gateway::{Ended, Gateway, Target};
+use crate::stop::Stop;
+
+/// Added to the number of the signal that ended the gateway, as shells do it.
+const EXIT_SIGNAL: u8 = 128;
+
+/// Flags of `serve`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Without --guest, a running guest called `signer` (or --enclave-name) is served if there is one; else one is launched, and
+ends with this command.")]
+pub struct Args {
+    /// Where clients connect; port 0 means any that is free
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8443")]
+    listen: String,
+    /// Serve this running guest, by name or identifier
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["eif_path", "memory", "enclave_name", "enclave_cid",
+        "cpu_count", "cpu_ids", "debug_mode", "attach_console", "config"])]
+    guest: Option<String>,
+    /// Print JSON in place of the summary
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    launch: LaunchArgs,
+}
+
+/// The guest that is served.
+struct Served {
+    guest: Guest,
+    process: OwnedFd,
+    /// Its VMM, if this command launched it.
+    vmm: Option<Child>,
+}
+
+/// Serves until a signal comes or the guest is gone.
+pub fn run(args: Args) -> Result<ExitCode, Failure> {
+    let gateway = listen(&args.listen)?;
+    let failed = |error| Failure::plain(format!("cannot serve: {error}"));
+    let (mut served, stop) = match find(&args)? {
+        Some(served) => (served, Stop::new().map_err(failed)?),
+        None => {
+            let launch = args.launch.resolved()?;
+            // This may build the image first, which Ctrl-C ends: only then are signals the gateway's.
+            let options = launch.options()?;
+            let stop = Stop::new().map_err(failed)?;
+            (Served::launched(run::start(&launch, &options, true)?)?, stop)
+        }
+    };
+    let ended = match announce(&gateway, &served, args.json) {
+        Ok(()) => {
+            let target = Target {
+                folder: served.guest.dir.clone(),
+                port: casemate_abi::port::SIGNER_TLS,
+                process: served.process.try_clone().map_err(failed)?,
+            };
+            gateway.run(&target, &stop).map_err(Failure::plain)
+        }
+        Err(failure) => Err(failure),
+    };
+    // From here on the process may be in the gateway's jail, which has its own way out.
+    let code = match ended {
+        Ok(ended) => served.end(ended),
+        Err(failure) => {
+            eprintln!("casemate: {failure}");
+            served.end_guest();
+            failure.exit
+        }
+    };
+    crate::jail::exit(code)
+}
+
+fn listen(address: &str) -> Result<Gateway, Failure> {
+    let bad = |error: &dyn std::fmt::Display| {
+        Failure::new(Code::InvalidArgument, format!("cannot listen on {address}: {error}"))
+    };
+    let addresses: Vec<SocketAddr> = address.to_socket_addrs().map_err(|error| bad(&error))?.collect();
+    if addresses.iter().any(|address| !address.ip().is_loopback()) {
+        eprintln!(
+            "casemate: {address} can be reached from elsewhere, and whoever comes first claims an unclaimed signer"
+        );
+    }
+    Gateway::bind(&addresses).map_err(|error| bad(&error))
+}
+
+/// The running guest that is meant; none if one is to be launched.
+fn find(args: &Args) -> Result<Option<Served>, Failure> {
+    let registry = Registry::open()?;
+    let guest = match (&args.guest, args.launch.wanted_signer()) {
+        (Some(guest), _) => registry.find(&Selector::Either(guest.clone()))?,
+        (None, Some(name)) => match registry.guests()?.into_iter().find(|guest| guest.record.name == name) {
+            Some(guest) => guest,
+            None => return Ok(None),
+        },
+        (None, None) => return Ok(None),
+    };
+    let process = terminate::open_process(&guest)?;
+    let gone = || {
+        Failure::new(Code::EnclaveProcessConnectionFailure, format!("{} has just ended", guest.record.name))
+    };
+    Ok(Some(Served { process: process.ok_or_else(gone)?, guest, vmm: None }))
+}
+
+/// Tells the guest what its host is, for verifiers that cannot ask the host, and the user how to go on.
+fn announce(gateway: &Gateway, served: &Served, as_json: bool) -> Result<(), Failure> {
+    let guest = &served.guest;
+    let record = &guest.record;
+    let mut client = Client::open(&guest.vsock_path(), casemate_abi::port::SIGNER)?;
+    let posture = json!({"posture": text::encode(&text::read(&guest.posture_path())?)});
+    client.post_json("/attestation/posture", &[("content-type", "application/json")], &posture)?;
+    let claimed = client.get_json("/health")?.get("claimed") == Some(&Value::Bool(true));
+    let endpoint = format!("https://{}", gateway.address());
+    if as_json {
+        return print_json(&json!({
+            "Endpoint": endpoint,
+            "EnclaveName": record.name,
+            "EnclaveID": record.id,
+            "ProcessID": record.pid,
+            "Launched": served.vmm.is_some(),
+            "Claimed": claimed,
+        }));
+    }
+    print_line(&format!(
+        "{} is served at {endpoint} ({}, {} MiB, process {})\n{}{}\n{}",
+        record.name,
+        record.backend,
+        record.memory_mib,
+        record.pid,
+        run::facts(record),
+        next_steps(&endpoint, guest, claimed),
+        if served.vmm.is_some() {
+            "Ctrl-C ends the gateway and the guest."
+        } else {
+            "Ctrl-C ends the gateway; the guest goes on."
+        },
+    ))
+}
+
+fn next_steps(endpoint: &str, guest: &Guest, claimed: bool) -> String {
+    let check = format!("casemate verify --tls {endpoint} --root root.pem --policy policy.json");
+    if claimed {
+        return format!("It has an owner. Is it the one that you trust?\n  {check} --out ca.pem");
+    }
+    format!(
+        "It belongs to nobody yet. Claim it, once, with a root that you trust (this host's is {}):\n  casemate claim --endpoint {endpoint} --root root.pem --policy policy.json\nThen\n  export AWS_PROFILE=casemate\n  aws kms list-keys",
+        guest.root_path().display()
+    )
+}
+
+impl Served {
+    /// The guest that was launched for this.
+    fn launched(background: Background) -> Result<Self, Failure> {
+        let Background { vmm, record } = background;
+        let opened = i32::try_from(vmm.id()).ok().and_then(Pid::from_raw);
+        // A child that nobody has waited for keeps its number.
+        let process =
+            opened.ok_or(rustix::io::Errno::SRCH).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
+        let process = process.map_err(|errno| {
+            Failure::new(Code::ProcessSpawnFailure, format!("cannot watch the VMM process: {errno}"))
+        })?;
+        let guest = Registry::open()?.find(&Selector::Id(record.id))?;
+        Ok(Self { guest, process, vmm: Some(vmm) })
+    }
+
+    /// What is left to do, and the exit code.
+    fn end(&mut self, ended: Ended) -> u8 {
+        match ended {
+            Ended::Signal(number) => {
+                self.end_guest();
+                EXIT_SIGNAL.saturating_add(u8::try_from(number).unwrap_or(0))
+            }
+            // The VMM that was launched for this has said why.
+            Ended::Guest => match self.end_guest() {
+                Some(code) => code,
+                None => {
+                    eprintln!("casemate: {} is gone; there is nothing left to serve", self.guest.record.name);
+                    1
+                }
+            },
+        }
+    }
+
+    /// Ends the guest, if it was launched for this, and returns its exit code.
+    fn end_guest(&mut self) -> Option<u8> {
+        let vmm = self.vmm.as_mut()?;
+        for signal in [Signal::TERM, Signal::KILL] {
+            let _ = pidfd_send_signal(&self.process, signal);
+            if terminate::wait(&self.process, GRACE).unwrap_or(false) {
+                break;
+            }
+        }
+        let status = vmm.wait().ok()?;
+        Some(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+    }
+}

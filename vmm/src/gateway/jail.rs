@@ -1,0 +1,152 @@
+//! What the gateway gives up before it takes its first client.
+//!
+//! It can then neither open a file, listen, connect to the network, start a process nor trace one. It keeps: its listener,
+//! the guest's folder as its working directory, through which it finds the guest's socket, and the right to end the
+//! guest.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use landlock::{
+    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _, Scope,
+};
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch,
+};
+
+use crate::guest::VSOCK_SOCKET;
+
+/// Descriptors beside those of clients: standard streams, listener, epoll, signals, process.
+const OWN_FILES: u64 = 40;
+
+/// A step that failed. No client was taken.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {step}: {source}; no client was taken")]
+pub struct Error {
+    step: &'static str,
+    source: io::Error,
+}
+
+fn failed<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> Error {
+    move |source| Error { step, source: source.into() }
+}
+
+/// The system calls that remain, with reasons. Any other kills the process.
+const ALLOWED: [(i64, &str); 31] = [
+    (libc::SYS_epoll_wait, "wait for clients, the guest, signals, time"),
+    (libc::SYS_epoll_ctl, "watch a connection"),
+    (libc::SYS_accept4, "take a client"),
+    (libc::SYS_socket, "a Unix socket, and no other: one for each client"),
+    (libc::SYS_connect, "connect it to the guest"),
+    (libc::SYS_setsockopt, "no delay"),
+    (libc::SYS_getsockopt, "whether a connection was made"),
+    (libc::SYS_read, "read from either side; which signal came"),
+    (libc::SYS_recvfrom, "the same"),
+    (libc::SYS_write, "write to either side; say why it ends"),
+    (libc::SYS_writev, "the same"),
+    (libc::SYS_sendto, "the same"),
+    (libc::SYS_shutdown, "close one direction"),
+    (libc::SYS_close, "end a connection"),
+    (libc::SYS_pidfd_send_signal, "end the guest that was launched for it"),
+    (libc::SYS_wait4, "take leave of it"),
+    (libc::SYS_waitid, "the same"),
+    (libc::SYS_poll, "wait for its end"),
+    (libc::SYS_futex, "locks of the standard library"),
+    (libc::SYS_getrandom, "seeds of the standard library's tables"),
+    (libc::SYS_sched_yield, "the same"),
+    (libc::SYS_brk, "memory for clients"),
+    (libc::SYS_mmap, "the same"),
+    (libc::SYS_munmap, "the same"),
+    (libc::SYS_mremap, "the same"),
+    (libc::SYS_madvise, "the same"),
+    (libc::SYS_clock_gettime, "time, where the vDSO cannot tell it"),
+    (libc::SYS_clock_nanosleep, "wait for the guest's end"),
+    (libc::SYS_rt_sigreturn, "return from a signal's handler"),
+    (libc::SYS_fcntl, "whether a descriptor is open, before it is closed"),
+    (libc::SYS_exit_group, "end"),
+];
+
+/// Gives up everything but carrying up to `connections` connections to the guest in `folder`.
+pub(super) fn enter(folder: &Path, connections: usize) -> Result<(), Error> {
+    // Before the user changes: the folders above it are closed to the guest's own user.
+    let owner = std::fs::metadata(folder.join(VSOCK_SOCKET)).map_err(failed("find the guest's socket"))?;
+    rustix::process::chdir(folder).map_err(failed("enter the guest's folder"))?;
+    limit_resources(connections)?;
+    drop_privileges(owner.uid(), owner.gid())?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(failed("forbid core dumps and tracing"))?;
+    rustix::thread::set_no_new_privs(true).map_err(failed("give up new privileges"))?;
+    enter_landlock()?;
+    let filter =
+        filter().map_err(|error| failed("make the list of system calls")(io::Error::other(error)))?;
+    seccompiler::apply_filter(&filter).map_err(|error| failed("enter seccomp")(io::Error::other(error)))
+}
+
+fn limit_resources(connections: usize) -> Result<(), Error> {
+    let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(OWN_FILES);
+    let most = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(wanted).min(wanted);
+    for (resource, limit) in [(Resource::Core, 0), (Resource::Nofile, most)] {
+        let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
+        rustix::process::setrlimit(resource, limit).map_err(failed("limit the gateway's resources"))?;
+    }
+    Ok(())
+}
+
+/// Started by root, it becomes the guest's own user, who may open the guest's socket and nothing else.
+fn drop_privileges(user: u32, group: u32) -> Result<(), Error> {
+    if rustix::process::geteuid().is_root() {
+        // SAFETY: these calls take numbers only; the process has one thread.
+        let changed = unsafe {
+            libc::setgroups(0, std::ptr::null()) == 0
+                && libc::setresgid(group, group, group) == 0
+                && libc::setresuid(user, user, user) == 0
+        };
+        if !changed {
+            return Err(failed("change to the guest's own user")(io::Error::last_os_error()));
+        }
+    }
+    let none = rustix::thread::CapabilitySets {
+        effective: rustix::thread::CapabilitySet::empty(),
+        permitted: rustix::thread::CapabilitySet::empty(),
+        inheritable: rustix::thread::CapabilitySet::empty(),
+    };
+    rustix::thread::set_capabilities(None, none).map_err(failed("drop capabilities"))
+}
+
+/// Denies every file, TCP in both directions, and abstract sockets; a kernel without landlock denies less.
+fn enter_landlock() -> Result<(), Error> {
+    let other = |error: landlock::RulesetError| failed("enter landlock")(io::Error::other(error));
+    Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(ABI::V6))
+        .map_err(other)?
+        .handle_access(AccessNet::from_all(ABI::V6))
+        .map_err(other)?
+        .scope(Scope::AbstractUnixSocket)
+        .map_err(other)?
+        .create()
+        .map_err(other)?
+        .restrict_self()
+        .map_err(other)?;
+    Ok(())
+}
+
+fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
+    let is =
+        |argument, value| SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        ALLOWED.iter().map(|(number, _)| (*number, vec![])).collect();
+    let unix = u64::try_from(libc::AF_UNIX).unwrap_or(0);
+    rules.insert(libc::SYS_socket, vec![SeccompRule::new(vec![is(0, unix)?])?]);
+    // Memory that is never executable.
+    let executable = u64::try_from(libc::PROT_EXEC).unwrap_or(0);
+    let not_executable =
+        SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(executable), 0)?;
+    rules.insert(libc::SYS_mmap, vec![SeccompRule::new(vec![not_executable])?]);
+    SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, TargetArch::x86_64)?
+        .try_into()
+}

@@ -1,0 +1,143 @@
+//! The gateway: TCP clients on one side, one port of a guest on the other, and bytes between them.
+//!
+//! It is a process of its own, outside of the VMM, with one thread. It carries TLS that ends inside the guest, so what it
+//! sees and could do is what any router could: it cannot read or change a request, only lose it. It takes no commands
+//! but the signals that end it.
+//!
+//! What it promises: a client that hangs, trickles, floods or disappears harms nobody else. Each client has a small buffer
+//! in each direction and waits for its own reader; there are [`CLIENTS_MAX`] clients at most, and when one more comes,
+//! the one that has been silent the longest is let go. When one direction of a connection is closed, that direction is
+//! closed on the other side, and only that.
+//!
+//! Start at [`Gateway`]; `relay` is one client, `clients` all of them, `jail` what the process gives up first.
+
+mod clients;
+mod jail;
+mod relay;
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::task::LocalSet;
+
+use crate::guest::VSOCK_SOCKET;
+use crate::stop::Stop;
+use clients::Clients;
+pub use jail::Error as JailError;
+
+/// The most clients at once. Fewer than the signer takes, so that one that is let go here makes room there.
+pub const CLIENTS_MAX: usize = 500;
+/// How long to wait after a client could not be taken: out of descriptors, most likely.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Why the gateway ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// This signal told it to.
+    Signal(i32),
+    /// The guest is gone.
+    Guest,
+}
+
+/// Why there is no gateway.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Something that it needs could not be had.
+    #[error("cannot {action}: {source}")]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A privilege could not be given up.
+    #[error(transparent)]
+    Jail(#[from] JailError),
+}
+
+fn failed(action: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Io { action, source }
+}
+
+/// The guest that clients are carried to.
+#[derive(Debug)]
+pub struct Target {
+    /// Its folder, where its socket is.
+    pub folder: PathBuf,
+    /// Its vsock port.
+    pub port: u32,
+    /// A descriptor of its VMM's process (pidfd): readable once that has ended.
+    pub process: OwnedFd,
+}
+
+/// A gateway that listens, and does not take clients yet.
+pub struct Gateway {
+    runtime: Runtime,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Gateway {
+    /// Listens on the first of these addresses that is free.
+    pub fn bind(addresses: &[SocketAddr]) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let listener = runtime.block_on(TcpListener::bind(addresses))?;
+        let address = listener.local_addr()?;
+        Ok(Self { runtime, listener, address })
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Goes into the jail, for good, and carries clients until a signal comes or the guest is gone. Call it from the only
+    /// thread; signals that came since `stop` was made count.
+    pub fn run(self, target: &Target, stop: &Stop) -> Result<Ended, Error> {
+        let Self { runtime, listener, .. } = self;
+        let signals = stop.descriptor().map_err(failed("watch for signals"))?;
+        let process = target.process.try_clone().map_err(failed("watch the guest"))?;
+        jail::enter(&target.folder, 2 * CLIENTS_MAX)?;
+        let _inside = runtime.enter();
+        let signals = watch(signals).map_err(failed("watch for signals"))?;
+        let process = watch(process).map_err(failed("watch the guest"))?;
+        LocalSet::new().block_on(&runtime, async {
+            tokio::select! {
+                never = accept(listener, PathBuf::from(VSOCK_SOCKET).into(), target.port, CLIENTS_MAX) => match never {},
+                _ = signals.readable() => Ok(stop.signal().map_or(Ended::Guest, Ended::Signal)),
+                _ = process.readable() => Ok(Ended::Guest),
+            }
+        })
+    }
+}
+
+/// Waits for a descriptor to become readable, within a runtime.
+fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd names the same open descriptor for as long as it lives.
+    unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }.map_err(io::Error::from)
+}
+
+/// Takes clients for ever; how one ends concerns it alone.
+async fn accept(listener: TcpListener, socket: Rc<Path>, port: u32, limit: usize) -> Infallible {
+    let clients = Rc::new(Clients::default());
+    loop {
+        let Ok((client, _)) = listener.accept().await else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        let place = clients.enter(limit);
+        let socket = Rc::clone(&socket);
+        tokio::task::spawn_local(async move { drop(relay::relay(client, &socket, port, &place).await) });
+    }
+}
