@@ -19,6 +19,7 @@
 //! | [`posture`] | facts about host and VMM, their encoding and PCR15 | – |
 //! | [`eif`] | Enclave Image Format 4: parse, build, measure, sign | nothing in an image |
 //! | [`policy`] | what a verifier demands | – |
+//! | [`statement`] | what a verified document says about a TLS certificate | – |
 //! | [`verify`](mod@verify) | signature, chain, freshness, PCRs, posture | the root certificates it is given |
 //!
 //! A guest depends on this crate with `default-features = false` and gets [`nsm::api`] only.
@@ -49,5 +50,7 @@ pub mod recall;
 pub mod sealing;
 #[cfg(feature = "host")]
 pub mod signing;
+#[cfg(feature = "host")]
+pub mod statement;
 #[cfg(feature = "host")]
 pub mod verify;

@@ -170,6 +170,25 @@ impl Lab {
     }
 }
 
+impl Lab {
+    /// Launches the signer and serves it on a free port.
+    #[track_caller]
+    pub fn serve(&self, arguments: &[&str]) -> Running {
+        let image = Image::Signer.path();
+        let backend = format!("--backend={}", crate::backend());
+        let launch = ["--eif-path", image.to_str().unwrap(), &backend];
+        self.serve_as(&[&launch[..], arguments].concat())
+    }
+
+    /// Serves on a free port what `casemate serve` finds or launches with these arguments.
+    #[track_caller]
+    pub fn serve_as(&self, arguments: &[&str]) -> Running {
+        let mut command = self.command(casemate());
+        command.args(["serve", "--json", "--listen", "127.0.0.1:0"]).args(arguments);
+        Running::launched_by(&mut command, self.runtime())
+    }
+}
+
 impl Drop for Lab {
     fn drop(&mut self) {
         for folder in self.guest_folders() {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::EventFd;
-use vmm_sys_util::signal::block_signal;
+use vmm_sys_util::signal::{Error as SignalError, block_signal};
 
 use crate::vcpu::End;
 
@@ -42,7 +42,11 @@ impl Stop {
     /// Blocks the signals that end a guest, in this thread and those made after: call it before making any.
     pub fn new() -> std::io::Result<Self> {
         for signal in SIGNALS {
-            block_signal(signal).map_err(|error| std::io::Error::other(format!("{error:?}")))?;
+            match block_signal(signal) {
+                // Already so where `serve` is the parent: a child inherits what is blocked.
+                Ok(()) | Err(SignalError::SignalAlreadyBlocked(_)) => {}
+                Err(error) => return Err(std::io::Error::other(format!("{error:?}"))),
+            }
         }
         let signals = signal_descriptor()?;
         let ended = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?;

@@ -14,14 +14,22 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Runtime;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::endpoint::{self, Endpoint, Trust};
 
 /// Longest answer that is read. The longest in the protocol is a page of a list.
 const ANSWER_MAX: usize = 4 << 20;
 /// Longest wait for the guest to accept a connection: a guest accepts once it is ready.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for an answer: making an RSA-4096 key may take many seconds on a slow machine.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The `Host` of requests through a guest's own socket.
+const LOCAL: &str = "localhost";
 
 /// Why a guest gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +40,22 @@ pub enum ClientError {
         /// The socket.
         path: PathBuf,
         /// What the system said.
+        source: io::Error,
+    },
+    /// The endpoint could not be reached.
+    #[error("cannot reach https://{authority}: {source}")]
+    Endpoint {
+        /// Host and port.
+        authority: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// TLS with the endpoint failed, because of its certificate for one.
+    #[error("TLS with {authority}: {source}")]
+    Tls {
+        /// Host and port.
+        authority: String,
+        /// What was wrong.
         source: io::Error,
     },
     /// The guest does not listen.
@@ -84,6 +108,8 @@ pub enum ClientError {
 pub struct Client {
     runtime: Runtime,
     sender: SendRequest<Full<Bytes>>,
+    /// The `Host` of requests.
+    authority: String,
 }
 
 /// Opens a stream to `port` of the guest behind `socket`: Firecracker's handshake, `CONNECT <port>\n` → `OK <n>\n`.
@@ -122,17 +148,49 @@ impl Client {
     pub fn open(socket: &Path, port: u32) -> Result<Self, ClientError> {
         let stream = connect(socket, port)?;
         stream.set_nonblocking(true)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let sender = runtime.block_on(async {
-            let stream = tokio::net::UnixStream::from_std(stream)?;
-            let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-            // Whatever ends the connection also fails the request that waits on it.
-            tokio::spawn(async move {
-                let _ = connection.await;
-            });
-            Ok::<_, ClientError>(sender)
+        let runtime = runtime()?;
+        let sender = runtime.block_on(async { begin(tokio::net::UnixStream::from_std(stream)?).await })?;
+        Ok(Self { runtime, sender, authority: LOCAL.to_owned() })
+    }
+
+    /// Connects to the signer behind `socket` through TLS. Returns the certificate that it showed and holds the key of.
+    pub fn open_tls(socket: &Path, trust: Trust) -> Result<(Self, Vec<u8>), ClientError> {
+        let stream = connect(socket, casemate_abi::port::SIGNER_TLS)?;
+        stream.set_nonblocking(true)?;
+        let stream = move || tokio::net::UnixStream::from_std(stream);
+        Self::over_tls(stream, trust, LOCAL.to_owned())
+    }
+
+    /// Connects to a signer that is served on a TCP port. Returns the certificate that it showed and holds the key of.
+    pub fn open_endpoint(endpoint: &Endpoint, trust: Trust) -> Result<(Self, Vec<u8>), ClientError> {
+        let failed = |source| ClientError::Endpoint { authority: endpoint.authority.clone(), source };
+        let stream = endpoint.connect().map_err(failed)?;
+        stream.set_nonblocking(true)?;
+        let stream = move || tokio::net::TcpStream::from_std(stream);
+        Self::over_tls(stream, trust, endpoint.authority.clone())
+    }
+
+    fn over_tls<S>(
+        stream: impl FnOnce() -> io::Result<S>,
+        trust: Trust,
+        authority: String,
+    ) -> Result<(Self, Vec<u8>), ClientError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let runtime = runtime()?;
+        let connector = TlsConnector::from(endpoint::config(trust).map_err(io::Error::other)?);
+        let name = endpoint::any_name().map_err(io::Error::other)?;
+        let (sender, certificate) = runtime.block_on(async {
+            let handshake = connector.connect(name, stream()?);
+            let stream = timeout(CONNECT_TIMEOUT, handshake).await.map_err(|_| ClientError::TimedOut)?;
+            let stream =
+                stream.map_err(|source| ClientError::Tls { authority: authority.clone(), source })?;
+            let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+            let certificate = shown.map(|certificate| certificate.to_vec()).unwrap_or_default();
+            Ok::<_, ClientError>((begin(stream).await?, certificate))
         })?;
-        Ok(Self { runtime, sender })
+        Ok((Self { runtime, sender, authority }, certificate))
     }
 
     /// Sends a request and returns the status and the body.
@@ -143,7 +201,7 @@ impl Client {
         headers: &[(&str, &str)],
         body: Vec<u8>,
     ) -> Result<(u16, Bytes), ClientError> {
-        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
+        let mut request = Request::builder().method(method).uri(path).header("host", &self.authority);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -158,7 +216,7 @@ impl Client {
                 let body = body.map_err(|error| ClientError::Body(error.to_string()))?;
                 Ok((status, body.to_bytes()))
             };
-            tokio::time::timeout(ANSWER_TIMEOUT, exchange).await.map_err(|_| ClientError::TimedOut)?
+            timeout(ANSWER_TIMEOUT, exchange).await.map_err(|_| ClientError::TimedOut)?
         })
     }
 
@@ -200,6 +258,23 @@ impl Client {
         let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target.as_str())];
         self.post_json("/", &headers, body)
     }
+}
+
+fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Begins HTTP on a connection.
+async fn begin<S>(stream: S) -> Result<SendRequest<Full<Bytes>>, ClientError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+    // Whatever ends the connection also fails the request that waits on it.
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    Ok(sender)
 }
 
 /// The JSON of an answer, or the error that it is.

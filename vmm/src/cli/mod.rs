@@ -4,6 +4,7 @@
 //! says what to do; the exit code is 0 exactly if what was asked was done.
 
 mod attest;
+mod attested;
 mod audit;
 mod bench;
 mod build;
@@ -13,6 +14,7 @@ mod crypto;
 mod describe;
 mod describe_eif;
 mod doctor;
+mod endpoint;
 pub mod error;
 mod explain;
 mod key;

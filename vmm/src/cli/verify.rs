@@ -5,29 +5,29 @@ use std::process::ExitCode;
 
 use casemate_attestation::platform;
 use casemate_attestation::policy::Policy;
+use casemate_attestation::statement::fingerprint;
 use casemate_attestation::verify::{Established, Evidence, Expectations, VerifyError, verify};
 use serde_json::json;
 
 use super::attest::posture_path;
+use super::attested::{self, Place, Refusal};
 use super::crypto::MessageArgs;
+use super::endpoint::Endpoint;
 use super::error::{Code, Failure};
 use super::output::{print_json, print_line};
 use super::registry::now_ms;
 use super::text::{self, GuestArgs};
 
-/// What a verifier of documents knows and demands.
+/// What a verifier knows and demands.
 #[derive(Debug, clap::Args)]
-pub struct TrustArgs {
+pub struct DemandArgs {
     /// The root certificate to trust (PEM or DER); may be given several times
     #[arg(long, value_name = "FILE", help_heading = "Document")]
     pub root: Vec<PathBuf>,
     /// What to demand, as JSON; without it any image under the root will do
     #[arg(long, value_name = "FILE", help_heading = "Document")]
     policy: Option<PathBuf>,
-    /// The nonce that was sent: text, hex:…, base64:… or @FILE
-    #[arg(long, value_name = "VALUE", help_heading = "Document")]
-    nonce: Option<String>,
-    /// The posture that came with the document [default: DOCUMENT.posture, if it is there]
+    /// The posture that came with the document [default: DOCUMENT.posture, if it is there; with --tls, what the signer tells]
     #[arg(long, value_name = "FILE", help_heading = "Document")]
     posture: Option<PathBuf>,
     /// Verify as of this time, in seconds since 1970, instead of now
@@ -35,18 +35,50 @@ pub struct TrustArgs {
     at: Option<u64>,
 }
 
-impl TrustArgs {
-    /// What the document at `path` establishes, or why it does not.
-    pub fn establish(&self, path: &Path) -> Result<Result<Established, VerifyError>, Failure> {
-        let document = text::read(path)?;
-        let roots: Vec<Vec<u8>> = self.root.iter().map(|path| read_root(path)).collect::<Result<_, _>>()?;
-        let policy = self.policy.as_deref().map(read_policy).transpose()?.unwrap_or_default();
-        let nonce = self.nonce.as_deref().map(text::value).transpose()?;
-        let posture = read_posture(self.posture.as_deref(), path)?;
-        let now = self.at.map_or_else(now_ms, |seconds| seconds.saturating_mul(1000));
-        let evidence = Evidence { document: &document, posture: posture.as_deref() };
-        let expected = Expectations { roots: &roots, policy: &policy, nonce: nonce.as_deref(), now };
-        Ok(verify(evidence, expected))
+/// The same for a document that was asked for elsewhere.
+#[derive(Debug, clap::Args)]
+pub struct TrustArgs {
+    #[command(flatten)]
+    demands: DemandArgs,
+    /// The nonce that was sent: text, hex:…, base64:… or @FILE
+    #[arg(long, value_name = "VALUE", help_heading = "Document")]
+    nonce: Option<String>,
+}
+
+/// [`DemandArgs`], read.
+pub struct Demands {
+    roots: Vec<Vec<u8>>,
+    policy: Policy,
+    /// Milliseconds since 1970; `None`: now.
+    at: Option<u64>,
+}
+
+impl Demands {
+    /// What a document establishes under these demands.
+    pub fn verify(
+        &self,
+        document: &[u8],
+        posture: Option<&[u8]>,
+        nonce: Option<&[u8]>,
+    ) -> Result<Established, VerifyError> {
+        let (roots, policy, now) = (self.roots.as_slice(), &self.policy, self.at.unwrap_or_else(now_ms));
+        verify(Evidence { document, posture }, Expectations { roots, policy, nonce, now })
+    }
+}
+
+impl DemandArgs {
+    /// Reads what the files say.
+    pub fn demands(&self) -> Result<Demands, Failure> {
+        Ok(Demands {
+            roots: self.root.iter().map(|path| read_root(path)).collect::<Result<_, _>>()?,
+            policy: self.policy.as_deref().map(read_policy).transpose()?.unwrap_or_default(),
+            at: self.at.map(|seconds| seconds.saturating_mul(1000)),
+        })
+    }
+
+    /// The posture that was named.
+    pub fn posture(&self) -> Result<Option<Vec<u8>>, Failure> {
+        self.posture.as_deref().map(text::read).transpose()
     }
 
     /// Says on stderr if nothing was demanded of the image.
@@ -59,21 +91,48 @@ impl TrustArgs {
     }
 }
 
+impl TrustArgs {
+    /// What the document at `path` establishes, or why it does not.
+    pub fn establish(&self, path: &Path) -> Result<Result<Established, VerifyError>, Failure> {
+        let document = text::read(path)?;
+        let demands = self.demands.demands()?;
+        let nonce = self.nonce.as_deref().map(text::value).transpose()?;
+        let posture = match self.demands.posture()? {
+            Some(posture) => Some(posture),
+            None => beside(path)?,
+        };
+        Ok(demands.verify(&document, posture.as_deref(), nonce.as_deref()))
+    }
+
+    /// Says on stderr if nothing was demanded of the image.
+    pub fn warn(&self) {
+        self.demands.warn();
+    }
+}
+
 /// Flags of `verify`.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "casemate verify DOCUMENT --root FILE [--policy FILE] [--nonce VALUE] [--json]\n       \
+    casemate verify --tls ENDPOINT --root FILE [--policy FILE] [--out FILE] [--json]\n       \
     casemate verify --key KEY --message FILE --signature FILE"
 )]
 pub struct Args {
     /// The attestation document
     #[arg(
         value_name = "DOCUMENT",
-        required_unless_present = "key",
+        required_unless_present_any = ["key", "tls"],
         conflicts_with = "key",
         requires = "root"
     )]
     document: Option<PathBuf>,
+    /// The endpoint of a signer, as `serve` prints it: is it the guest that the policy wants?
+    #[arg(long, value_name = "ENDPOINT", help_heading = "Endpoint", requires = "root",
+        conflicts_with_all = ["document", "key", "nonce"])]
+    tls: Option<String>,
+    /// Where to write the endpoint's certificate, for AWS_CA_BUNDLE and --cacert, if it is
+    #[arg(long, value_name = "FILE", help_heading = "Endpoint", requires = "tls")]
+    out: Option<PathBuf>,
     #[command(flatten)]
     trust: TrustArgs,
     /// The key a signature was made with: the guest checks it
@@ -93,6 +152,9 @@ pub struct Args {
 
 /// Verifies. Exit code 1 and the exact reason on stderr if anything is off.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+    if let Some(url) = &args.tls {
+        return verify_endpoint(args, url);
+    }
     match (&args.document, &args.key, &args.signature) {
         (Some(document), ..) => verify_document(args, document),
         (None, Some(key), Some(signature)) => {
@@ -106,7 +168,8 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         }
         // clap demands one or the other.
         _ => {
-            Err(Failure::new(Code::InvalidArgument, "name an attestation document, or --key and --signature"))
+            let message = "name an attestation document, --tls, or --key and --signature";
+            Err(Failure::new(Code::InvalidArgument, message))
         }
     }
 }
@@ -131,6 +194,35 @@ fn verify_document(args: &Args, path: &Path) -> Result<ExitCode, Failure> {
     }
 }
 
+/// Verifies the signer behind an endpoint, on a connection to it.
+fn verify_endpoint(args: &Args, url: &str) -> Result<ExitCode, Failure> {
+    let place = Place::Endpoint(Endpoint::parse(url)?);
+    let attested = match attested::connect(&place, &args.trust.demands) {
+        Ok(attested) => attested,
+        Err(Refusal::Failed(failure)) => return Err(failure),
+        Err(Refusal::Unproved(reason)) => {
+            if args.json {
+                print_json(&json!({"verified": false, "reason": reason}))?;
+            }
+            return Err(Failure::plain(format!("{place} does not verify: {reason}")));
+        }
+    };
+    if let Some(path) = &args.out {
+        text::write(path, attested.ca_file()?.as_bytes())?;
+    }
+    let fingerprint = fingerprint(&attested.certificate);
+    let established = attested.established;
+    if args.json {
+        print_json(
+            &json!({"verified": true, "certificate_sha256": fingerprint, "established": established}),
+        )?;
+    } else {
+        print_line(&format!("{established}certificate  SHA-256 {fingerprint}, as the guest states"))?;
+        args.trust.warn();
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 fn read_root(path: &Path) -> Result<Vec<u8>, Failure> {
     let bytes = text::read(path)?;
     if !bytes.starts_with(b"-----BEGIN") {
@@ -147,13 +239,8 @@ fn read_policy(path: &Path) -> Result<Policy, Failure> {
         .map_err(|error| Failure::new(Code::SerdeError, format!("{}: {error}", path.display())))
 }
 
-/// The posture that was named must be there; the one beside the document may be missing.
-fn read_posture(named: Option<&Path>, document: &Path) -> Result<Option<Vec<u8>>, Failure> {
-    match named {
-        Some(path) => text::read(path).map(Some),
-        None => {
-            let path = posture_path(document);
-            if path.exists() { text::read(&path).map(Some) } else { Ok(None) }
-        }
-    }
+/// The posture beside a document, if it is there.
+fn beside(document: &Path) -> Result<Option<Vec<u8>>, Failure> {
+    let path = posture_path(document);
+    if path.exists() { text::read(&path).map(Some) } else { Ok(None) }
 }

@@ -54,7 +54,7 @@ const ALLOWED: [(i64, &str); 31] = [
     (libc::SYS_pidfd_send_signal, "end the guest that was launched for it"),
     (libc::SYS_wait4, "take leave of it"),
     (libc::SYS_waitid, "the same"),
-    (libc::SYS_poll, "wait for its end"),
+    (libc::SYS_ppoll, "wait for its end"),
     (libc::SYS_futex, "locks of the standard library"),
     (libc::SYS_getrandom, "seeds of the standard library's tables"),
     (libc::SYS_sched_yield, "the same"),
