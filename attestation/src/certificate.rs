@@ -31,8 +31,9 @@ use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 use x509_cert::time::{Time, Validity};
 
 use crate::document::CERTIFICATE_MAX;
+use crate::es384::PUBLIC_LEN;
 use crate::hex;
-use crate::signing::{self, PUBLIC_LEN, SigningError, SigningScalar};
+use crate::signing::{self, SigningError, SigningScalar};
 
 /// How long a root is valid.
 pub const ROOT_DAYS: u64 = 30 * 365;

@@ -14,7 +14,7 @@ use x509_cert::ext::pkix::{
 use x509_cert::{Certificate, certificate::Version};
 
 use crate::document::CERTIFICATE_MAX;
-use crate::signing;
+use crate::es384::{self, PUBLIC_LEN};
 
 /// Which certificate of a chain, for error messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -228,7 +228,7 @@ impl Link {
             return Err(ChainFault::Issuer { issuer: issuer.to_string(), above: above.subject() });
         }
         let signature = self.certificate.signature().as_bytes().ok_or(ChainFault::Signature)?;
-        if signing::verify_der(&above.public, &self.to_be_signed, signature) {
+        if es384::verify_der(&above.public, &self.to_be_signed, signature) {
             return Ok(());
         }
         Err(ChainFault::Signature)
@@ -248,7 +248,7 @@ fn p384_point(certificate: &Certificate) -> Option<Vec<u8>> {
     if key.algorithm.oid != ID_EC_PUBLIC_KEY || curve != SECP_384_R_1 {
         return None;
     }
-    key.subject_public_key.as_bytes().filter(|point| point.len() == signing::PUBLIC_LEN).map(<[u8]>::to_vec)
+    key.subject_public_key.as_bytes().filter(|point| point.len() == PUBLIC_LEN).map(<[u8]>::to_vec)
 }
 
 fn extension<E: for<'a> Decode<'a> + AssociatedOid>(

@@ -21,9 +21,9 @@ use aws_nitro_enclaves_nsm_api::api::{AttestationDoc, Digest};
 use coset::cbor::Value;
 use coset::{CborSerializable, CoseSign1, CoseSign1Builder, HeaderBuilder, iana};
 
+use crate::es384::SIGNATURE_LEN;
 use crate::nsm::{NONCE_MAX, PUBLIC_KEY_MAX, USER_DATA_MAX};
 use crate::pcr::{self, Pcr};
-use crate::signing::SIGNATURE_LEN;
 
 /// Longest payload in bytes.
 pub const PAYLOAD_MAX: usize = 16384;

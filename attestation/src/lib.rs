@@ -11,7 +11,8 @@
 //! | [`nsm`] | the Nitro Secure Module: request and response types, the device's state machine | nothing in a request |
 //! | [`pcr`] | platform configuration registers and who may change them | – |
 //! | [`document`] | COSE_Sign1 attestation documents: make, parse | nothing in a document |
-//! | [`signing`] | the one signature algorithm: ECDSA P-384 with SHA-384 | – |
+//! | [`es384`] | the one signature algorithm: ECDSA P-384 with SHA-384 | – |
+//! | [`signing`] | its private keys | – |
 //! | [`certificate`] | X.509: platform root, guest leaf | – |
 //! | [`platform`] | the platform key in its directory | the directory's owner |
 //! | [`sealing`] | what a guest finds again when it is launched again | the platform key |
@@ -22,27 +23,30 @@
 //! | [`statement`] | what a verified document says about a TLS certificate | – |
 //! | [`verify`](mod@verify) | signature, chain, freshness, PCRs, posture | the root certificates it is given |
 //!
-//! A guest depends on this crate with `default-features = false` and gets [`nsm::api`] only.
+//! A guest depends on this crate with `default-features = false` and gets [`nsm::api`] only; with the feature `verify` it
+//! gets what a verifier needs too, computed with aws-lc alone.
 
 pub mod nsm;
 
 #[cfg(feature = "host")]
 pub mod certificate;
-#[cfg(feature = "host")]
+#[cfg(feature = "verify")]
 mod chain;
-#[cfg(feature = "host")]
+#[cfg(feature = "verify")]
 pub mod document;
 #[cfg(feature = "host")]
 pub mod eif;
-#[cfg(feature = "host")]
+#[cfg(feature = "verify")]
+pub mod es384;
+#[cfg(feature = "verify")]
 mod hex;
-#[cfg(feature = "host")]
+#[cfg(feature = "verify")]
 pub mod pcr;
 #[cfg(feature = "host")]
 pub mod platform;
-#[cfg(feature = "host")]
+#[cfg(feature = "verify")]
 pub mod policy;
-#[cfg(feature = "host")]
+#[cfg(feature = "verify")]
 pub mod posture;
 #[cfg(feature = "host")]
 pub mod recall;
@@ -52,5 +56,5 @@ pub mod sealing;
 pub mod signing;
 #[cfg(feature = "host")]
 pub mod statement;
-#[cfg(feature = "host")]
+#[cfg(feature = "verify")]
 pub mod verify;

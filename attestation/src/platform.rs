@@ -23,7 +23,8 @@ use zeroize::Zeroizing;
 
 use crate::certificate::{self, CertificateError, Issuer};
 use crate::chain::{ChainFault, Link};
-use crate::signing::{self, PUBLIC_LEN, SigningError, SigningScalar};
+use crate::es384::PUBLIC_LEN;
+use crate::signing::{self, SigningError, SigningScalar};
 
 /// Name of the private key's file.
 pub const KEY_FILE: &str = "platform.key";

@@ -1,4 +1,4 @@
-//! ES384, the one signature algorithm of attestation: ECDSA on P-384 with SHA-384 (RFC 9053, 2.1).
+//! Making ES384 signatures ([`es384`](crate::es384)).
 //!
 //! Signing uses graviola (s2n-bignum's verified assembly), because it works on the stack alone: a
 //! [`SigningScalar`] is 48 plain bytes that its holder can put where it wants them (`memfd_secret`, a page of its
@@ -6,7 +6,6 @@
 //! before its first random byte; RustCrypto's p384 is three times slower or fills tables for 2 ms. Verification uses
 //! aws-lc. graviola needs an x86-64 CPU with AVX2, BMI2 and ADX (2014) or arm64.
 
-use aws_lc_rs::signature::{ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
 use der::asn1::{BitStringRef, ObjectIdentifier, OctetStringRef};
 use der::oid::db::rfc5912::{ID_EC_PUBLIC_KEY, SECP_384_R_1};
 use der::pem::LineEnding;
@@ -18,12 +17,10 @@ use graviola::signing::ecdsa::{P384, SigningKey};
 use x509_cert::spki::AlgorithmIdentifierRef;
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::es384::{PUBLIC_LEN, SIGNATURE_LEN};
+
 /// Bytes in a private scalar.
 pub const SCALAR_LEN: usize = 48;
-/// Bytes in a public key: an uncompressed point (SEC 1, 2.3.3).
-pub const PUBLIC_LEN: usize = 97;
-/// Bytes in a signature: r ‖ s.
-pub const SIGNATURE_LEN: usize = 96;
 
 /// Randomness could not be had, or the bytes given are no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -174,16 +171,6 @@ impl EcPrivateKey<'_> {
         };
         (self.version == 1).then_some((key, public))
     }
-}
-
-/// Whether `signature` (r ‖ s) over `message` was made by the holder of `public` (SEC 1 point).
-pub fn verify_fixed(public: &[u8], message: &[u8], signature: &[u8]) -> bool {
-    UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, public).verify(message, signature).is_ok()
-}
-
-/// Whether `signature` (DER) over `message` was made by the holder of `public` (SEC 1 point).
-pub fn verify_der(public: &[u8], message: &[u8], signature: &[u8]) -> bool {
-    UnparsedPublicKey::new(&ECDSA_P384_SHA384_ASN1, public).verify(message, signature).is_ok()
 }
 
 /// Fills `buffer` from the kernel's generator. Not aws-lc's: its first use in a process measures CPU jitter for

@@ -11,11 +11,11 @@ use serde::{Serialize, Serializer};
 
 use crate::chain::{self, ChainFault, Position};
 use crate::document::{self, Claims, ParseError};
+use crate::es384;
 use crate::hex;
 use crate::pcr::{self, Pcr};
 use crate::policy::{CLOCK_SKEW_SECONDS, Policy};
 use crate::posture::{Posture, PostureError};
-use crate::signing;
 
 pub use crate::chain::{ChainFault as CertificateFault, Position as CertificatePosition};
 
@@ -189,7 +189,7 @@ pub fn verify(evidence: Evidence<'_>, expected: Expectations<'_>) -> Result<Esta
     let signed = document::parse(evidence.document)?;
     let chain = chain::validate(&signed.cabundle, &signed.certificate, expected.roots, expected.now / 1000)
         .map_err(|(position, fault)| VerifyError::Chain { position, fault })?;
-    if !signing::verify_fixed(&chain.leaf_public, &signed.to_be_signed, &signed.signature) {
+    if !es384::verify_fixed(&chain.leaf_public, &signed.to_be_signed, &signed.signature) {
         return Err(VerifyError::Signature);
     }
     let policy = expected.policy;

@@ -7,8 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use casemate_attestation::es384::verify_fixed;
 use casemate_attestation::platform::{self, KEY_FILE, PlatformError, PlatformKey, ROOT_FILE};
-use casemate_attestation::signing::{SigningScalar, verify_fixed};
+use casemate_attestation::signing::SigningScalar;
 
 const NOW: u64 = 1_795_478_400;
 /// Set in a child process: the directory to create the key in.

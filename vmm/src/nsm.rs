@@ -8,12 +8,13 @@ use std::path::Path;
 
 use casemate_attestation::document::{DocumentSigner, SignerError};
 use casemate_attestation::eif::{Eif, SignatureError};
+use casemate_attestation::es384::SIGNATURE_LEN;
 use casemate_attestation::nsm::{Nsm, Services, ServicesError};
 use casemate_attestation::pcr::{ImageMeasurements, Launch};
 use casemate_attestation::platform::{PlatformError, PlatformKey};
 use casemate_attestation::recall;
 use casemate_attestation::sealing::{self, Sealing};
-use casemate_attestation::signing::{SIGNATURE_LEN, SigningError, SigningScalar};
+use casemate_attestation::signing::{SigningError, SigningScalar};
 
 use crate::memory::{self, SecretKind, SecretMemory};
 use crate::vcpu::NsmDevice;

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use x509_cert::Certificate;
 
 use super::{BuildError, Builder, Eif};
+use crate::es384;
 use crate::pcr::Pcr;
-use crate::signing::{self, SigningError, SigningScalar};
+use crate::signing::{SigningError, SigningScalar};
 
 /// Longest signature section in bytes that is looked at.
 const SECTION_MAX: usize = 64 * 1024;
@@ -99,7 +100,7 @@ pub(super) fn check(section: &[u8], pcr0: &Pcr) -> Result<Pcr, SignatureError> {
     if cose.protected.header.alg != Some(es384) {
         return Err(SignatureError::Algorithm);
     }
-    if !signing::verify_fixed(&public, &cose.tbs_data(&[]), &cose.signature) {
+    if !es384::verify_fixed(&public, &cose.tbs_data(&[]), &cose.signature) {
         return Err(SignatureError::Wrong);
     }
     let info: PcrInfo =
@@ -120,7 +121,7 @@ fn read_certificate(pem: &[u8]) -> Result<(Vec<u8>, Vec<u8>), SignatureError> {
     if key.algorithm.oid != ID_EC_PUBLIC_KEY || curve != Some(SECP_384_R_1) {
         return Err(SignatureError::Algorithm);
     }
-    let point = key.subject_public_key.as_bytes().filter(|point| point.len() == signing::PUBLIC_LEN);
+    let point = key.subject_public_key.as_bytes().filter(|point| point.len() == es384::PUBLIC_LEN);
     let point = point.ok_or(SignatureError::Algorithm)?.to_vec();
     Ok((certificate.to_der().map_err(unreadable)?, point))
 }
