@@ -92,14 +92,24 @@ pub fn ask(nsm: &mut Nsm<Leaf, FixedClock>, request: &Request) -> Response {
     api::decode_response(&nsm.handle(&api::encode_request(request))).unwrap()
 }
 
-pub fn attest(nsm: &mut Nsm<Leaf, FixedClock>, nonce: &[u8], user_data: &[u8]) -> Vec<u8> {
+/// A document over these fields.
+pub fn document(
+    nsm: &mut Nsm<Leaf, FixedClock>,
+    user_data: Option<&[u8]>,
+    nonce: Option<&[u8]>,
+    public_key: Option<&[u8]>,
+) -> Vec<u8> {
     let request = Request::Attestation {
-        user_data: Some(ByteBuf::from(user_data)),
-        nonce: Some(ByteBuf::from(nonce)),
-        public_key: None,
+        user_data: user_data.map(ByteBuf::from),
+        nonce: nonce.map(ByteBuf::from),
+        public_key: public_key.map(ByteBuf::from),
     };
     match ask(nsm, &request) {
         Response::Attestation { document } => document,
         other => panic!("no document but {other:?}"),
     }
+}
+
+pub fn attest(nsm: &mut Nsm<Leaf, FixedClock>, nonce: &[u8], user_data: &[u8]) -> Vec<u8> {
+    document(nsm, Some(user_data), Some(nonce), None)
 }

@@ -12,6 +12,7 @@ use crate::errors::{ErrorKind, KmsError};
 use crate::identity::Directory;
 use crate::ops;
 use crate::platform::Platform;
+use crate::recipient::Roots;
 use crate::state::State;
 use crate::store::Store;
 use crate::tls::Tls;
@@ -57,6 +58,7 @@ pub struct Signer {
     pub(crate) state: State,
     pub(crate) audit: RefCell<Log>,
     pub(crate) platform: Box<dyn Platform>,
+    pub(crate) roots: Roots,
     pub(crate) limits: Limits,
     pub(crate) tls: Tls,
     /// What the host says about itself, for verifiers: not believed here.
@@ -79,6 +81,7 @@ impl Signer {
             state: State::default(),
             audit: RefCell::default(),
             platform,
+            roots: Roots::default(),
             limits,
             tls: Tls::default(),
             posture: RefCell::default(),

@@ -1,6 +1,8 @@
 //! The HTTP front: routes, limits, time-outs, and clients that misbehave.
 
 mod common;
+#[path = "common/sealed.rs"]
+mod sealed;
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -418,5 +420,30 @@ fn a_client_that_expects_100_continue_is_told_to_go_on() {
         let mut response = Vec::new();
         stream.read_to_end(&mut response).await.expect("read");
         assert_eq!(parse(&response).0, 200);
+    });
+}
+
+#[test]
+fn a_document_in_a_header_makes_its_guest_the_recipient() {
+    use aws_lc_rs::digest::{SHA256, digest};
+    use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+    use aws_lc_rs::rsa::{KeySize, PrivateDecryptingKey};
+    let (platform, signer) = sealed::sealed_signer();
+    let guest = sealed::Guest::new(&platform, casemate_attestation::pcr::Mode::Production, 0);
+    let key = PrivateDecryptingKey::generate(KeySize::Rsa2048).expect("a key").public_key();
+    let key: PublicKeyX509Der<'_> = key.as_der().expect("DER");
+    let (target, body) = ("TrentService.GenerateRandom", "{\"NumberOfBytes\":8}");
+    let nonce = digest(&SHA256, format!("casemate:request\n{target}\n{body}").as_bytes());
+    let document = b64(guest.document(Some(nonce.as_ref()), Some(key.as_ref())));
+    let send = |body: &str| {
+        let header = format!("\r\nX-Casemate-Attestation: {document}\r\nHost:");
+        post("/", Some(target), body).replacen("\r\nHost:", &header, 1)
+    };
+    run(async {
+        let (status, _, answer) = parse(&exchange(&signer, send(body).as_bytes()).await);
+        assert_eq!(status, 200, "{answer}");
+        assert!(answer.get("Plaintext").is_none() && answer["CiphertextForRecipient"].is_string());
+        let (status, _, answer) = parse(&exchange(&signer, send("{\"NumberOfBytes\":9}").as_bytes()).await);
+        assert_eq!((status, text(&answer["__type"])), (400, "ValidationException".to_owned()));
     });
 }

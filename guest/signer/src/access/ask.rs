@@ -6,6 +6,7 @@ use std::rc::Rc;
 use crate::crypto::KeyUsage;
 use crate::errors::{ErrorKind, KmsError};
 use crate::ops::refusal;
+use crate::recipient::Recipient;
 use crate::store::{KeyRecord, KeyState, Material, MaterialId};
 use crate::types::EncryptionContext;
 
@@ -51,6 +52,12 @@ impl<'a> Ask<'a> {
     /// A condition key that the request sets, as in `kms:SigningAlgorithm`.
     pub(crate) fn fact(mut self, key: &'static str, value: &str) -> Self {
         self.facts.set(key, value);
+        self
+    }
+
+    /// Who gets the secret, whose document adds condition keys.
+    pub(crate) fn recipient(mut self, recipient: &Recipient) -> Self {
+        self.facts.append(recipient.facts());
         self
     }
 

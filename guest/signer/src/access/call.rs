@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::ops::Deref;
 
 use crate::errors::KmsError;
+use crate::recipient::Evidence;
 use crate::signer::Signer;
 
 use super::{Caller, Facts, Principal, decide};
@@ -15,6 +16,8 @@ pub(crate) struct Call<'a> {
     pub(crate) caller: &'a Caller,
     /// What is known about the request as such: the conditions that every policy may use.
     pub(crate) facts: &'a Facts,
+    /// What came with the request in headers of our own; its condition keys are among `facts`.
+    pub(crate) evidence: Evidence,
     /// The ARN of the key that it is about, once it was found: for the audit log.
     pub(crate) key: RefCell<Option<String>>,
 }
@@ -30,7 +33,12 @@ impl Deref for Call<'_> {
 impl<'a> Call<'a> {
     /// A call on behalf of `caller`.
     pub(crate) fn new(signer: &'a Signer, caller: &'a Caller, facts: &'a Facts) -> Self {
-        Self { signer, caller, facts, key: RefCell::default() }
+        Self { signer, caller, facts, evidence: Evidence::default(), key: RefCell::default() }
+    }
+
+    /// The same, with evidence. `facts` must have its condition keys.
+    pub(crate) fn bearing(self, evidence: Evidence) -> Self {
+        Self { evidence, ..self }
     }
 
     /// The authenticated identity; `None` for the local owner of an unclaimed signer.

@@ -22,6 +22,11 @@ impl Facts {
         self.0.push((key.into(), values));
     }
 
+    /// Adds all of another's.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.0.append(&mut other.0);
+    }
+
     /// Adds all of them to `context`.
     pub(super) fn tell(&self, context: &mut Context) {
         for (key, values) in &self.0 {

@@ -11,7 +11,7 @@ mod decide;
 mod facts;
 mod name;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use ask::{Ask, Ready};
 pub(crate) use call::Call;

@@ -24,7 +24,8 @@ fn policy(kind: Kind, document: &Value) -> Rc<PolicyDocument> {
     Rc::new(PolicyDocument::parse(&document.to_string(), kind).expect("a policy"))
 }
 
-fn session(role: &str, identity: &[Value], passed: &[Value]) -> Caller {
+/// Somebody in a session of that role, with these identity policies and session policies.
+pub(crate) fn session(role: &str, identity: &[Value], passed: &[Value]) -> Caller {
     let arn = |text: String| Arn::parse(&text).expect("an ARN");
     let parse = |kind: Kind, all: &[Value]| all.iter().map(|one| policy(kind, one)).collect();
     Caller::Principal(Rc::new(Principal {

@@ -35,6 +35,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::access::{Call, Caller, Facts};
 use crate::audit::{Event, Outcome};
 use crate::errors::{ErrorKind, KmsError};
+use crate::recipient::Evidence;
 use crate::signer::Signer;
 
 use reply::{Reply, Response};
@@ -121,8 +122,10 @@ async fn operation(
             KmsError::new(ErrorKind::UnknownOperation, message)
         })?;
     let (head, body) = body::receive(signer, request).await?;
-    let (caller, facts) = authenticate(signer, door, &head, &body)?;
-    let call = Call::new(signer, &caller, &facts);
+    let (caller, mut facts) = authenticate(signer, door, &head, &body)?;
+    let evidence = Evidence::of(signer, &head.headers, &operation, &body)?;
+    facts.append(evidence.facts());
+    let call = Call::new(signer, &caller, &facts).bearing(evidence);
     let answer = signer.answer(&call, &operation, &body);
     log(&call, door, id, &head, &operation, &body, answer.as_ref().map(|_| ()));
     signer.state.settled().await?;

@@ -28,6 +28,7 @@ pub(super) fn derive_shared_secret(
     let key = Ask::new("DeriveSharedSecret")
         .tokens(&request.grant_tokens)
         .fact("kms:KeyAgreementAlgorithm", algorithm.name())
+        .recipient(&recipient)
         .usable(call, request.key_id.as_deref().unwrap_or_default(), KeyUsage::KeyAgreement)?;
     let Material::Agreement(private) = &key.material else {
         return Err(refusal::wrong_usage(&key, "DeriveSharedSecret"));

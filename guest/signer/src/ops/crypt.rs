@@ -57,7 +57,10 @@ pub(super) fn decrypt(call: &Call<'_>, request: DecryptRequest) -> Result<Decryp
     check.done()?;
     let recipient = Recipient::of(call, &request.recipient)?;
     let blob = request.ciphertext_blob.as_ref().map(Blob::as_ref).unwrap_or_default();
-    let ask = Ask::new("Decrypt").tokens(&request.grant_tokens).context(&request.encryption_context);
+    let ask = Ask::new("Decrypt")
+        .tokens(&request.grant_tokens)
+        .context(&request.encryption_context)
+        .recipient(&recipient);
     let sealed = Sealed::new(blob, algorithm, request.encryption_context);
     let key_id = sealed.key_id(request.key_id)?;
     let key = ask.fact("kms:EncryptionAlgorithm", sealed.algorithm.name()).usable(

@@ -26,22 +26,23 @@ pub(super) fn generate_data_key(
     request: GenerateDataKeyRequest,
 ) -> Result<GenerateDataKeyResponse, KmsError> {
     let recipient = Recipient::of(call, &request.recipient)?;
-    data_key(call, request, "GenerateDataKey", Some(&recipient))
+    data_key(call, request, "GenerateDataKey", &recipient, true)
 }
 
 pub(super) fn generate_data_key_without_plaintext(
     call: &Call<'_>,
     request: GenerateDataKeyRequest,
 ) -> Result<GenerateDataKeyResponse, KmsError> {
-    data_key(call, request, "GenerateDataKeyWithoutPlaintext", None)
+    data_key(call, request, "GenerateDataKeyWithoutPlaintext", &Recipient::Caller, false)
 }
 
-/// A data key, encrypted under the key; in the clear it goes to `recipient`, if there is one.
+/// A data key, encrypted under the key, and if it is wanted so, for `recipient` too.
 fn data_key(
     call: &Call<'_>,
     request: GenerateDataKeyRequest,
     operation: &'static str,
-    recipient: Option<&Recipient>,
+    recipient: &Recipient,
+    delivered: bool,
 ) -> Result<GenerateDataKeyResponse, KmsError> {
     let mut check = Check::default();
     check.key_id(&request.key_id);
@@ -58,11 +59,11 @@ fn data_key(
             return Err(KmsError::validation("Please specify either number of bytes or key spec."));
         }
     };
-    let key = Ask::new(operation).tokens(&request.grant_tokens).context(&request.encryption_context).usable(
-        call,
-        request.key_id.as_deref().unwrap_or_default(),
-        KeyUsage::EncryptDecrypt,
-    )?;
+    let key = Ask::new(operation)
+        .tokens(&request.grant_tokens)
+        .context(&request.encryption_context)
+        .recipient(recipient)
+        .usable(call, request.key_id.as_deref().unwrap_or_default(), KeyUsage::EncryptDecrypt)?;
     let Material::Symmetric(secret) = &key.material else {
         return Err(refusal::wrong_usage(&key, operation));
     };
@@ -71,9 +72,9 @@ fn data_key(
     crypto::random(&mut plaintext)?;
     let context = request.encryption_context.unwrap_or_default();
     let blob = ciphertext::seal(secret, &key.id, &key.material_id, &context, &plaintext)?;
-    let Delivered { plaintext, ciphertext_for_recipient } = match recipient {
-        Some(recipient) => recipient.deliver(plaintext)?,
-        None => Delivered::NOTHING,
+    let Delivered { plaintext, ciphertext_for_recipient } = match delivered {
+        true => recipient.deliver(plaintext)?,
+        false => Delivered::NOTHING,
     };
     Ok(GenerateDataKeyResponse {
         ciphertext_blob: Blob(blob),

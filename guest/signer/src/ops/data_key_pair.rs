@@ -57,22 +57,23 @@ pub(super) fn generate_data_key_pair(
     request: GenerateDataKeyPairRequest,
 ) -> Result<GenerateDataKeyPairResponse, KmsError> {
     let recipient = Recipient::of(call, &request.recipient)?;
-    pair(call, request, "GenerateDataKeyPair", Some(&recipient))
+    pair(call, request, "GenerateDataKeyPair", &recipient, true)
 }
 
 pub(super) fn generate_data_key_pair_without_plaintext(
     call: &Call<'_>,
     request: GenerateDataKeyPairRequest,
 ) -> Result<GenerateDataKeyPairResponse, KmsError> {
-    pair(call, request, "GenerateDataKeyPairWithoutPlaintext", None)
+    pair(call, request, "GenerateDataKeyPairWithoutPlaintext", &Recipient::Caller, false)
 }
 
-/// A key pair, encrypted under the key; the private half goes to `recipient` too, if there is one.
+/// A key pair, its private half encrypted under the key, and if it is wanted so, for `recipient` too.
 fn pair(
     call: &Call<'_>,
     request: GenerateDataKeyPairRequest,
     operation: &'static str,
-    recipient: Option<&Recipient>,
+    recipient: &Recipient,
+    delivered: bool,
 ) -> Result<GenerateDataKeyPairResponse, KmsError> {
     let mut check = Check::default();
     check.context(&request.encryption_context);
@@ -86,6 +87,7 @@ fn pair(
         .tokens(&request.grant_tokens)
         .fact("kms:DataKeyPairSpec", wanted.name())
         .context(&request.encryption_context)
+        .recipient(recipient)
         .usable(call, request.key_id.as_deref().unwrap_or_default(), KeyUsage::EncryptDecrypt)?;
     let Material::Symmetric(secret) = &key.material else {
         return Err(refusal::wrong_usage(&key, operation));
@@ -97,9 +99,9 @@ fn pair(
     let private = material.to_bytes()?;
     let context = request.encryption_context.unwrap_or_default();
     let blob = ciphertext::seal(secret, &key.id, &key.material_id, &context, &private)?;
-    let Delivered { plaintext, ciphertext_for_recipient } = match recipient {
-        Some(recipient) => recipient.deliver(private)?,
-        None => Delivered::NOTHING,
+    let Delivered { plaintext, ciphertext_for_recipient } = match delivered {
+        true => recipient.deliver(private)?,
+        false => Delivered::NOTHING,
     };
     Ok(GenerateDataKeyPairResponse {
         private_key_ciphertext_blob: Blob(blob),

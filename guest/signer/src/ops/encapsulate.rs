@@ -19,7 +19,12 @@ pub(super) fn encapsulate(
     check.grant_tokens(&request.grant_tokens);
     check.done()?;
     let recipient = Recipient::of(call, &request.recipient)?;
-    let (key, algorithm) = usable(call, "Encapsulate", &request.key_id, &request.grant_tokens, algorithm)?;
+    let algorithm = algorithm.ok_or_else(|| KmsError::internal("Validation"))?;
+    let key = Ask::new("Encapsulate")
+        .tokens(&request.grant_tokens)
+        .fact("kms:EncapsulationAlgorithm", algorithm.name())
+        .recipient(&recipient)
+        .usable(call, request.key_id.as_deref().unwrap_or_default(), KeyUsage::EncapsulateDecapsulate)?;
     let pair = pair(&key, "Encapsulate")?;
     dry_run(request.dry_run)?;
     let (ciphertext, secret) = pair.encapsulate()?;
@@ -44,7 +49,12 @@ pub(super) fn decapsulate(
     check.grant_tokens(&request.grant_tokens);
     check.done()?;
     let recipient = Recipient::of(call, &request.recipient)?;
-    let (key, algorithm) = usable(call, "Decapsulate", &request.key_id, &request.grant_tokens, algorithm)?;
+    let algorithm = algorithm.ok_or_else(|| KmsError::internal("Validation"))?;
+    let key = Ask::new("Decapsulate")
+        .tokens(&request.grant_tokens)
+        .fact("kms:EncapsulationAlgorithm", algorithm.name())
+        .recipient(&recipient)
+        .usable(call, request.key_id.as_deref().unwrap_or_default(), KeyUsage::EncapsulateDecapsulate)?;
     let pair = pair(&key, "Decapsulate")?;
     let ciphertext = request.shared_secret_ciphertext_blob.as_ref().map(Blob::as_ref).unwrap_or_default();
     let secret = pair.decapsulate(ciphertext).map_err(|error| match error {
@@ -72,21 +82,6 @@ fn common(
     check.key_id(key_id);
     check.required("encapsulationAlgorithm", &algorithm);
     check.one_of::<EncapsulationAlgorithm>("encapsulationAlgorithm", algorithm)
-}
-
-fn usable(
-    call: &Call<'_>,
-    operation: &'static str,
-    key_id: &Option<String>,
-    tokens: &Option<Vec<String>>,
-    algorithm: Option<EncapsulationAlgorithm>,
-) -> Result<(Ready, EncapsulationAlgorithm), KmsError> {
-    let algorithm = algorithm.ok_or_else(|| KmsError::internal("Validation"))?;
-    let key = Ask::new(operation)
-        .tokens(tokens)
-        .fact("kms:EncapsulationAlgorithm", algorithm.name())
-        .usable(call, key_id.as_deref().unwrap_or_default(), KeyUsage::EncapsulateDecapsulate)?;
-    Ok((key, algorithm))
 }
 
 fn pair<'k>(key: &'k Ready, operation: &str) -> Result<&'k KemKey, KmsError> {

@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use crate::access::{Call, Facts};
+use crate::access::Call;
 use crate::crypto;
 use crate::errors::KmsError;
 use crate::recipient::Recipient;
@@ -19,7 +19,7 @@ pub(super) fn generate_random(
     check.text("customKeyStoreId", request.custom_key_store_id.as_deref(), 1, 64);
     check.done()?;
     let recipient = Recipient::of(call, &request.recipient)?;
-    call.allow("kms:GenerateRandom", "*", &Facts::NONE)?;
+    call.allow("kms:GenerateRandom", "*", &recipient.facts())?;
     if request.custom_key_store_id.is_some() {
         return Err(KmsError::unsupported("This signer has no custom key stores."));
     }

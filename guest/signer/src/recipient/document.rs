@@ -1,0 +1,115 @@
+//! Attestation documents of other guests: verified under this platform's root, here in the guest.
+//!
+//! A document is believed if its chain leads to the root that this signer's own documents lead to, everything in it is in
+//! date by the host's clock, and it is at most [`MAX_AGE_SECONDS`] old. What it then establishes is the guest's registers
+//! and, if the facts behind PCR15 came along, the posture of its host: as condition keys. A guest in debug mode, whose
+//! registers are zero, establishes nothing: conditions see no keys at all.
+
+use std::cell::OnceCell;
+use std::time::UNIX_EPOCH;
+
+use aws_lc_rs::rsa::PublicEncryptingKey;
+use casemate_attestation::document;
+use casemate_attestation::policy::Policy;
+use casemate_attestation::posture::Fact;
+use casemate_attestation::verify::{Established, Evidence, Expectations, verify};
+use x509_cert::spki::SubjectPublicKeyInfoRef;
+
+use crate::access::Facts;
+use crate::errors::{ErrorKind, KmsError};
+use crate::platform::AttestError;
+use crate::signer::Signer;
+
+/// How old a document may be, as on AWS.
+const MAX_AGE_SECONDS: u64 = 300;
+
+/// The roots under which documents are believed: found at first use.
+#[derive(Default)]
+pub(crate) struct Roots(OnceCell<Vec<Vec<u8>>>);
+
+impl Roots {
+    /// The root of this signer's own documents.
+    fn get(&self, signer: &Signer) -> Result<&[Vec<u8>], KmsError> {
+        if let Some(roots) = self.0.get() {
+            return Ok(roots);
+        }
+        let own = signer.platform.attest(None, None, None).map_err(|error| match error {
+            AttestError::NotSealed => KmsError::unsupported(
+                "This signer is not sealed: it has no platform root under which it could believe documents.",
+            ),
+            AttestError::Refused(_) => KmsError::new(ErrorKind::Internal, error.to_string()),
+        })?;
+        let own =
+            document::parse(&own).map_err(|_| KmsError::internal("Reading the signer's own document"))?;
+        let root = own.cabundle.into_iter().take(1).collect();
+        Ok(self.0.get_or_init(|| root))
+    }
+}
+
+/// What a verified document establishes.
+#[derive(Debug)]
+pub(crate) struct Attested(Established);
+
+impl Attested {
+    /// Verifies a document; `posture` is the facts behind its PCR15, if they came along.
+    pub(crate) fn verify(signer: &Signer, document: &[u8], posture: Option<&[u8]>) -> Result<Self, KmsError> {
+        let roots = signer.roots.get(signer)?;
+        let now = signer.now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let policy =
+            Policy { max_age_seconds: Some(MAX_AGE_SECONDS), allow_debug: true, ..Policy::default() };
+        let evidence = Evidence { document, posture };
+        let expected =
+            Expectations { roots, policy: &policy, nonce: None, now: u64::try_from(now).unwrap_or(u64::MAX) };
+        let established = verify(evidence, expected).map_err(|error| {
+            KmsError::validation(format!("The attestation document is not valid: {error}."))
+        })?;
+        Ok(Self(established))
+    }
+
+    /// The nonce in the document.
+    pub(super) fn nonce(&self) -> Option<&[u8]> {
+        self.0.nonce.as_deref()
+    }
+
+    /// The public key in the document: SubjectPublicKeyInfo of an RSA key of 2048 bits or more.
+    pub(super) fn key(&self) -> Result<&[u8], KmsError> {
+        let key = self.0.public_key.as_deref().ok_or_else(|| {
+            KmsError::validation(
+                "The attestation document has no public_key, to which the secret could be encrypted.",
+            )
+        })?;
+        // aws-lc refuses moduli below 2048 bits, but would ignore what follows the structure.
+        let valid =
+            SubjectPublicKeyInfoRef::try_from(key).is_ok() && PublicEncryptingKey::from_der(key).is_ok();
+        if valid {
+            return Ok(key);
+        }
+        Err(KmsError::validation(
+            "The public_key in the attestation document is not the DER-encoded SubjectPublicKeyInfo of an RSA key of \
+             2048 bits or more.",
+        ))
+    }
+
+    /// The condition keys.
+    pub(crate) fn facts(&self) -> Facts {
+        let mut facts = Facts::default();
+        if self.0.debug {
+            return facts;
+        }
+        for (index, value) in &self.0.pcrs {
+            if *index == 0 {
+                facts.set("kms:RecipientAttestation:ImageSha384", value.to_string());
+            }
+            facts.set(format!("kms:RecipientAttestation:PCR{index}"), value.to_string());
+        }
+        for (name, fact) in self.0.posture.iter().flat_map(|posture| posture.facts()) {
+            let value = match fact {
+                Fact::Flag(flag) => flag.to_string(),
+                Fact::Number(number) => number.to_string(),
+                Fact::Text(text) => text.clone(),
+            };
+            facts.set(format!("casemate:Posture/{name}"), value);
+        }
+        facts
+    }
+}
