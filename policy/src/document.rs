@@ -52,16 +52,6 @@ pub enum Version {
     V2012,
 }
 
-impl Version {
-    /// The date that names it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::V2008 => "2008-10-17",
-            Self::V2012 => "2012-10-17",
-        }
-    }
-}
-
 /// What a statement does where it applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
@@ -204,6 +194,23 @@ impl PolicyDocument {
             Subject::Holder => [].iter(),
             Subject::Only(named) | Subject::AllBut(named) => named.iter(),
         })
+    }
+
+    /// The same policy with other names for its principals.
+    ///
+    /// AWS keeps the unique identifier of a user or role in the place of its ARN, so that whoever gets the name later
+    /// does not get the rights; and shows the ARN again for as long as it is that user's or role's. With this a caller
+    /// does both, and refuses principals that do not exist.
+    pub fn rename_principals<E>(
+        mut self,
+        mut name: impl FnMut(Named) -> Result<Named, E>,
+    ) -> Result<Self, E> {
+        for statement in &mut self.statements {
+            let (Subject::Only(named) | Subject::AllBut(named)) = &mut statement.subject else { continue };
+            let renamed = std::mem::take(named).into_iter().map(&mut name);
+            *named = renamed.collect::<Result<_, _>>()?;
+        }
+        Ok(self)
     }
 }
 

@@ -49,6 +49,7 @@
 //! | to | do |
 //! | --- | --- |
 //! | check and keep a policy | [`PolicyDocument::parse`] with the [`Kind`] of what it is attached to; a [`PolicyError`] is AWS's `MalformedPolicyDocument` |
+//! | keep a user's successor of the same name out | [`PolicyDocument::rename_principals`] to unique identifiers, [`PolicyDocument::to_json`] |
 //! | say who asks | a [`Principal`]. It tells `aws:PrincipalArn`, `aws:PrincipalAccount`, `aws:PrincipalType`, `aws:PrincipalTag/…`, `aws:userid` and `aws:username`, and no [`Context`] contradicts it |
 //! | say what else is known | a [`Context`]: condition keys and values |
 //! | decide on a key | [`evaluate()`] with [`ResourcePolicy::RootOfTrust`] |
@@ -70,6 +71,7 @@ mod pattern;
 mod principal;
 mod resource;
 mod values;
+mod write;
 
 pub use condition::Condition;
 pub use context::Context;
