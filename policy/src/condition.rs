@@ -12,9 +12,9 @@ use std::cmp::Ordering;
 use ipnet::IpNet;
 
 use crate::context::{Lookup, Values};
-use crate::error::{PolicyError, Problem};
+use crate::error::{PolicyError, Problem, excerpt};
 use crate::json::Json;
-use crate::pattern::{self, Match, Same, Syntax, Template, Token, exactly, ignoring_case};
+use crate::pattern::{self, Match, Same, Syntax, Template, Token};
 use crate::values::{self, Moment, Number};
 
 /// One key of a `Condition` element with what it is tested for.
@@ -143,10 +143,10 @@ fn family(name: &str) -> Option<(Family, bool)> {
 pub(crate) fn parse(element: Json, variables: bool) -> Result<Vec<Condition>, PolicyError> {
     let mut conditions = Vec::new();
     for (operator, keys) in element.into_object()? {
-        let within = |error: PolicyError| error.within(operator.as_str());
+        let within = |error: PolicyError| error.within(excerpt(&operator));
         for (name, values) in keys.into_object().map_err(within)? {
             let condition = Condition::parse(&operator, &name, values, variables);
-            conditions.push(condition.map_err(|error| within(error.within(name)))?);
+            conditions.push(condition.map_err(|error| within(error.within(excerpt(&name))))?);
         }
     }
     Ok(conditions)
@@ -294,8 +294,10 @@ impl Comparison {
             return None;
         }
         match self {
-            Self::Text(templates) => Some(text_matches(templates, value, exactly, lookup)),
-            Self::TextIgnoringCase(templates) => Some(text_matches(templates, value, ignoring_case, lookup)),
+            Self::Text(templates) => Some(text_matches(templates, value, Same::Exactly, lookup)),
+            Self::TextIgnoringCase(templates) => {
+                Some(text_matches(templates, value, Same::IgnoringCase, lookup))
+            }
             Self::Arn(templates) => {
                 let is_arn = value.starts_with("arn:") && value.splitn(6, ':').count() == 6;
                 is_arn.then(|| templates.iter().any(|template| arn_matches(template, value, lookup)))
@@ -329,7 +331,7 @@ fn arn_matches(template: &Template, value: &str, lookup: &Lookup<'_>) -> bool {
     let mut patterns = tokens.splitn(6, |token| *token == Token::Char(':'));
     let mut parts = value.splitn(6, ':');
     let six = (0..6).all(|_| match (patterns.next(), parts.next()) {
-        (Some(pattern), Some(part)) => pattern::matches(pattern, part, exactly, lookup.effort),
+        (Some(pattern), Some(part)) => pattern::matches(pattern, part, Same::Exactly, lookup.effort),
         _ => false,
     });
     six && patterns.next().is_none() && parts.next().is_none()

@@ -18,7 +18,7 @@ use std::fmt;
 use crate::context::{Context, Lookup};
 use crate::document::{Action, Effect, Element, PolicyDocument, Resources, Statement, Subject};
 use crate::effort::Effort;
-use crate::pattern::{self, Match, Template, exactly, ignoring_case};
+use crate::pattern::{self, Match, Same, Template};
 use crate::principal::{Named, Principal, Reach, is_account};
 
 /// What is asked.
@@ -36,15 +36,15 @@ pub struct Request<'a> {
 
 /// The policies that a decision is made from.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Policies<'p> {
+pub struct Policies<'l, 'p> {
     /// That of the resource.
     pub resource: ResourcePolicy<'p>,
     /// Those of the user with its groups, or of the role.
-    pub identity: &'p [&'p PolicyDocument],
+    pub identity: &'l [&'p PolicyDocument],
     /// The permissions boundary of the user or role.
     pub boundary: Option<&'p PolicyDocument>,
     /// Those that were passed when the session began; one that allows is enough. Empty: none were passed.
-    pub session: &'p [&'p PolicyDocument],
+    pub session: &'l [&'p PolicyDocument],
 }
 
 /// The policy of the resource, and what it means that it is silent.
@@ -149,7 +149,7 @@ impl Decision<'_> {
 }
 
 /// Decides on `request`.
-pub fn evaluate<'p>(request: &Request<'_>, policies: &Policies<'p>) -> Decision<'p> {
+pub fn evaluate<'p>(request: &Request<'_>, policies: &Policies<'_, 'p>) -> Decision<'p> {
     let evaluation = Evaluation { request, policies, effort: Effort::new() };
     let decision = match evaluation.denied() {
         Some(by) => Decision::ExplicitDeny(by),
@@ -164,7 +164,7 @@ pub fn evaluate<'p>(request: &Request<'_>, policies: &Policies<'p>) -> Decision<
 /// One request before its policies.
 struct Evaluation<'r, 'p> {
     request: &'r Request<'r>,
-    policies: &'r Policies<'p>,
+    policies: &'r Policies<'r, 'p>,
     effort: Effort,
 }
 
@@ -297,7 +297,8 @@ impl<'p> Evaluation<'_, 'p> {
 
     fn is_about_action(&self, actions: &Element<Action>) -> bool {
         let asked = self.request.action;
-        let is_asked = |action: &Action| pattern::matches(&action.tokens, asked, ignoring_case, &self.effort);
+        let is_asked =
+            |action: &Action| pattern::matches(&action.tokens, asked, Same::IgnoringCase, &self.effort);
         match actions {
             Element::Only(listed) => listed.iter().any(is_asked),
             Element::AllBut(listed) => !listed.iter().any(is_asked),
@@ -306,7 +307,7 @@ impl<'p> Evaluation<'_, 'p> {
 
     fn is_about_resource(&self, statement: &Statement) -> bool {
         let lookup = self.lookup();
-        let compare = |template: &Template| template.matches(self.request.resource, exactly, &lookup);
+        let compare = |template: &Template| template.matches(self.request.resource, Same::Exactly, &lookup);
         match &statement.resources {
             Resources::Itself => true,
             Resources::Listed(Element::Only(listed)) => {

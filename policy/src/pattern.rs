@@ -25,16 +25,23 @@ pub(crate) enum Token {
 }
 
 /// When two characters are the same.
-pub(crate) type Same = fn(char, char) -> bool;
-
-/// Only when they are identical.
-pub(crate) fn exactly(a: char, b: char) -> bool {
-    a == b
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Same {
+    /// Only when they are identical.
+    Exactly,
+    /// Also when they differ only in case.
+    IgnoringCase,
 }
 
-/// Also when they differ only in case.
-pub(crate) fn ignoring_case(a: char, b: char) -> bool {
-    a.eq_ignore_ascii_case(&b) || (!(a.is_ascii() && b.is_ascii()) && a.to_lowercase().eq(b.to_lowercase()))
+impl Same {
+    fn holds(self, a: char, b: char) -> bool {
+        a == b
+            || (self == Self::IgnoringCase
+                && match a.is_ascii() && b.is_ascii() {
+                    true => a.eq_ignore_ascii_case(&b),
+                    false => a.to_lowercase().eq(b.to_lowercase()),
+                })
+    }
 }
 
 /// Whether all of `text` matches all of `pattern`; `false` as well where the effort is used up.
@@ -55,7 +62,7 @@ pub(crate) fn matches(pattern: &[Token], text: &str, same: Same, effort: &Effort
                 // A `*` that takes more leaves even less text, so there is nothing left to try.
                 let Some(next) = following.next() else { return false };
                 let accepted = match token {
-                    Token::Char(expected) => same(*expected, next),
+                    Token::Char(expected) => same.holds(*expected, next),
                     Token::One | Token::Many => true,
                 };
                 if accepted {
@@ -204,23 +211,19 @@ fn resolve(parts: &[Part], text: &str, lookup: &Lookup<'_>) -> Result<Vec<Token>
     if !parts.iter().all(has_value) {
         return Err(Match::NoValue);
     }
-    let mut all = Vec::new();
-    let mut room = text.len();
+    let mut all: Vec<Token> = Vec::new();
+    // A pattern that is longer than the text does not match it, however much longer it is.
+    let mut room = text.len().saturating_add(1);
     for part in parts {
-        let before = all.len();
-        let required = match part {
-            Part::Tokens(tokens) => {
-                all.extend(tokens);
-                tokens.iter().filter(|token| **token != Token::Many).count()
-            }
+        match part {
+            Part::Tokens(tokens) => all.extend(tokens),
             Part::Variable { key, default } => {
                 let value = lookup.only(key).or(default.as_deref().map(Cow::Borrowed)).unwrap_or_default();
-                let kept = value.chars().take(room.saturating_add(1));
-                all.extend(kept.map(Token::Char));
-                all.len().saturating_sub(before)
+                let before = all.len();
+                all.extend(value.chars().take(room).map(Token::Char));
+                room = room.saturating_sub(all.len().saturating_sub(before));
             }
-        };
-        room = room.checked_sub(required).ok_or(Match::No)?;
+        }
     }
     match lookup.effort.spend(all.len()) {
         true => Ok(all),
@@ -230,7 +233,12 @@ fn resolve(parts: &[Part], text: &str, lookup: &Lookup<'_>) -> Result<Vec<Token>
 
 fn same_text(a: &str, b: &str, same: Same) -> bool {
     let mut b = b.chars();
-    a.chars().all(|a| b.next().is_some_and(|b| same(a, b))) && b.next().is_none()
+    match same {
+        Same::Exactly => a == b.as_str(),
+        Same::IgnoringCase => {
+            a.chars().all(|a| b.next().is_some_and(|b| same.holds(a, b))) && b.next().is_none()
+        }
+    }
 }
 
 /// Whether a text matched a [`Template`].
@@ -303,7 +311,7 @@ mod tests {
         fn matching_agrees_with_its_definition(pattern in "[ab\u{e9}*?]{0,9}", text in "[ab\u{e9}]{0,12}") {
             let tokens: Vec<Token> = wildcards(&pattern).collect();
             let characters: Vec<char> = text.chars().collect();
-            prop_assert_eq!(matches(&tokens, &text, exactly, &Effort::new()), naive(&tokens, &characters));
+            prop_assert_eq!(matches(&tokens, &text, Same::Exactly, &Effort::new()), naive(&tokens, &characters));
         }
     }
 
@@ -313,7 +321,7 @@ mod tests {
         let pattern: Vec<Token> = wildcards(&"*a".repeat(500)).chain([Token::Char('b')]).collect();
         for (text, expected) in [("a".repeat(5000), false), (format!("{}b", "a".repeat(5000)), true)] {
             let effort = Effort::new();
-            assert_eq!(matches(&pattern, &text, exactly, &effort), expected);
+            assert_eq!(matches(&pattern, &text, Same::Exactly, &effort), expected);
             assert!(effort.spent() <= pattern.len() * text.len());
         }
     }

@@ -103,15 +103,13 @@ fn check_condition(place: &str, case: ConditionCase) {
     let context = context(case.context);
     let request = Request { principal: &principal, action: "kms:Sign", resource: KEY, context: &context };
     let version = &case.version;
-    let statement = |effect: &str, condition: &Value| {
-        json!({"Effect": effect, "Action": "*", "Resource": "*", "Condition": condition})
-    };
-    let policy = |statements: Value| {
-        document(json!({"Version": version, "Statement": statements}), Kind::Identity)
-    };
+    let statement = |effect: &str, condition: &Value| json!({"Effect": effect, "Action": "*", "Resource": "*", "Condition": condition});
+    let policy =
+        |statements: Value| document(json!({"Version": version, "Statement": statements}), Kind::Identity);
     let allow = policy(statement("Allow", &case.condition));
     let deny = policy(json!([statement("Allow", &json!({})), statement("Deny", &case.condition)]));
-    let allowed = |policy| evaluate(&request, &Policies { identity: &[policy], ..Policies::default() }).is_allowed();
+    let allowed =
+        |policy| evaluate(&request, &Policies { identity: &[policy], ..Policies::default() }).is_allowed();
     let (met, says) = (case.met, &case.says);
     assert_eq!(allowed(&allow), met, "{place}: {says}: {}", case.condition);
     assert_eq!(!allowed(&deny), met, "{place}: {says}, to deny: {}", case.condition);
@@ -176,7 +174,9 @@ fn name(decision: Decision<'_>) -> String {
             None => format!("allowed by statement {} of {} {}", by.statement, by.layer, by.policy),
         },
         Decision::AllowedToRoot => "allowed to root".to_owned(),
-        Decision::ExplicitDeny(by) => format!("denied by statement {} of {} {}", by.statement, by.layer, by.policy),
+        Decision::ExplicitDeny(by) => {
+            format!("denied by statement {} of {} {}", by.statement, by.layer, by.policy)
+        }
         Decision::ImplicitDeny(layer) => format!("no {layer} allows it"),
         Decision::TooComplex => "too complex".to_owned(),
     }

@@ -17,7 +17,8 @@ pub const ROLE_ID: &str = "AROADBQP57FF2AEXAMPLE";
 /// it, the account and a colon if it is another one.
 pub fn principal(short: &str, tags: Tags) -> Principal {
     let (account, short) = short.split_once(':').unwrap_or((ACCOUNT, short));
-    let arn = |service: &str, rest: &str| Arn::parse(&format!("arn:aws:{service}::{account}:{rest}")).unwrap();
+    let arn =
+        |service: &str, rest: &str| Arn::parse(&format!("arn:aws:{service}::{account}:{rest}")).unwrap();
     let (kind, name) = short.split_once('/').unwrap_or((short, ""));
     match kind {
         "root" => Principal::Root { account: account.into() },
