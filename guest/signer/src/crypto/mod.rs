@@ -17,6 +17,7 @@ mod signing;
 mod spec;
 mod symmetric;
 mod verifying;
+mod wrapping;
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 
@@ -35,6 +36,9 @@ pub use spec::{
 pub(crate) use symmetric::aes_256_gcm_open;
 pub use symmetric::{Opened, SALT_LEN, SymmetricKey, TAG_LEN};
 pub use verifying::VerifyingKey;
+#[cfg(feature = "selftest")]
+pub(crate) use wrapping::unwrap_padded;
+pub use wrapping::{WrappingAlgorithm, WrappingKey, WrappingKeySpec};
 
 /// Why a cryptographic step gave nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -68,6 +68,11 @@ impl OaepKey {
         &self.spki
     }
 
+    /// The length of every ciphertext: that of the modulus.
+    pub(super) fn ciphertext_len(&self) -> usize {
+        self.encrypting.ciphertext_size()
+    }
+
     /// The longest plaintext: the modulus less two digests and two bytes.
     pub fn longest_plaintext(&self, algorithm: EncryptionAlgorithm) -> Option<usize> {
         Some(self.encrypting.max_plaintext_size(padding(algorithm)?))

@@ -1,8 +1,8 @@
 //! The Wycheproof vectors that `build.rs` packs.
 
 use crate::crypto::{
-    EncryptionAlgorithm, KeySpec, MacAlgorithm, MacKey, MessageType, OaepKey, SigningAlgorithm, SigningKey,
-    VerifyingKey, aes_256_gcm_open, digest_of,
+    AgreementKey, EncryptionAlgorithm, KemKey, KeySpec, MacAlgorithm, MacKey, MessageType, OaepKey,
+    SigningAlgorithm, SigningKey, VerifyingKey, aes_256_gcm_open, digest_of, unwrap_padded,
 };
 
 use super::Report;
@@ -87,6 +87,13 @@ fn check(case: &Case<'_>) -> (&'static str, bool) {
         53 => ("ml-dsa-44 mu", ml_dsa_mu(KeySpec::MlDsa44, fields)),
         54 => ("ml-dsa-65 mu", ml_dsa_mu(KeySpec::MlDsa65, fields)),
         55 => ("ml-dsa-87 mu", ml_dsa_mu(KeySpec::MlDsa87, fields)),
+        60 => ("ecdh p256", agrees(KeySpec::P256, fields)),
+        61 => ("ecdh p384", agrees(KeySpec::P384, fields)),
+        62 => ("ecdh p521", agrees(KeySpec::P521, fields)),
+        63 => ("ml-kem-512", decapsulates(KeySpec::MlKem512, fields)),
+        64 => ("ml-kem-768", decapsulates(KeySpec::MlKem768, fields)),
+        65 => ("ml-kem-1024", decapsulates(KeySpec::MlKem1024, fields)),
+        70 => ("aes-kwp", unwraps(fields)),
         _ => ("unknown suite", false),
     }
 }
@@ -145,4 +152,34 @@ fn ml_dsa_mu(spec: KeySpec, fields: &[&[u8]]) -> bool {
     let own = key.sign(algorithm, &input);
     public.verify(algorithm, &input, signature).is_ok()
         && own.is_ok_and(|own| public.verify(algorithm, &input, &own).is_ok())
+}
+
+fn agrees(spec: KeySpec, fields: &[&[u8]]) -> bool {
+    let [scalar, public, secret] = fields else {
+        return false;
+    };
+    let Ok(key) = AgreementKey::from_scalar(spec, scalar) else {
+        return false;
+    };
+    key.derive(public).is_ok_and(|found| found.as_slice() == *secret)
+}
+
+fn decapsulates(spec: KeySpec, fields: &[&[u8]]) -> bool {
+    let [seed, public, ciphertext, secret] = fields else {
+        return false;
+    };
+    let Ok(seed) = <[u8; 64]>::try_from(*seed) else {
+        return false;
+    };
+    let Ok(key) = KemKey::from_seed(spec, seed.into()) else {
+        return false;
+    };
+    key.spki().ends_with(public) && key.decapsulate(ciphertext).is_ok_and(|found| found.as_slice() == *secret)
+}
+
+fn unwraps(fields: &[&[u8]]) -> bool {
+    let [key, wrapped, material] = fields else {
+        return false;
+    };
+    unwrap_padded(key, wrapped).is_ok_and(|found| found.as_slice() == *material)
 }
