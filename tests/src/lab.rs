@@ -102,6 +102,12 @@ impl Lab {
             .env("CASEMATE_RUNTIME_DIR", self.runtime())
             .env("CASEMATE_HOME", self.path("home"))
             .stdin(Stdio::null());
+        // Whoever runs the tests may have credentials; profiles are in $HOME.
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(|name| name.starts_with("AWS_")) {
+                command.env_remove(name);
+            }
+        }
         if let Some(home) = std::env::var_os("HOME") {
             // What casemate starts for a build still finds its toolchain.
             let home = Path::new(&home);

@@ -71,6 +71,7 @@ fn serve(stream: UnixStream, sender: &Sender<Asked>, answer: fn(&str) -> (u16, S
     writer.write_all(b"OK 1073741824\n").unwrap();
     loop {
         let (mut target, mut length, mut first) = (String::new(), 0, true);
+        let mut signer = String::new();
         loop {
             line.clear();
             if reader.read_line(&mut line).unwrap() == 0 {
@@ -83,6 +84,8 @@ fn serve(stream: UnixStream, sender: &Sender<Asked>, answer: fn(&str) -> (u16, S
                 length = value.trim().parse().unwrap();
             } else if lower.starts_with("x-amz-target:") {
                 target = line.split_once(':').unwrap().1.trim().replace("TrentService.", "");
+            } else if let Some((_, credential)) = line.split_once("Credential=") {
+                signer = format!(" (signed by {})", credential.split('/').next().unwrap());
             } else if line == "\r\n" {
                 break;
             }
@@ -90,7 +93,7 @@ fn serve(stream: UnixStream, sender: &Sender<Asked>, answer: fn(&str) -> (u16, S
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).unwrap();
-        sender.send((target.clone(), serde_json::from_slice(&body).unwrap())).unwrap();
+        sender.send((format!("{target}{signer}"), serde_json::from_slice(&body).unwrap())).unwrap();
         let (status, body) = answer(&target);
         let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", body.len());
         writer.write_all((head + &body).as_bytes()).unwrap();
@@ -302,4 +305,80 @@ fn terminate_spares_a_process_that_took_over_the_number() {
     assert!(child.try_wait().unwrap().is_none(), "it still runs");
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// An AWS profile of this name in the scratch folder.
+fn write_profile(scratch: &Scratch, name: &str) {
+    std::fs::create_dir_all(scratch.path("aws")).unwrap();
+    let keys = format!("[{name}]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = secret\n");
+    scratch.write("aws/credentials", keys.as_bytes());
+}
+
+#[test]
+fn a_profile_that_was_named_signs_and_any_other_does_not() {
+    let scratch = Scratch::new();
+    // The answer tells how the request was signed.
+    let guest = FakeGuest::start(&scratch, "signer", std::process::id(), |_| {
+        (
+            400,
+            r#"{"__type":"MissingAuthenticationTokenException","message":"Missing Authentication Token"}"#
+                .into(),
+        )
+    });
+    let refused = scratch.casemate(&["key", "list"]);
+    assert!(refused.stderr.contains("the signer has an owner") && refused.stderr.contains("--profile"));
+    guest.next();
+    let unknown = scratch.casemate(&["key", "list", "--profile", "nobody"]);
+    assert!(unknown.stderr.contains("there is no AWS profile `nobody`"), "{}", unknown.stderr);
+    write_profile(&scratch, "work");
+    scratch.casemate(&["key", "list", "--profile", "work"]);
+    let (target, _) = guest.next();
+    assert_eq!(target, "ListKeys (signed by AKIDEXAMPLE)");
+    scratch.casemate(&["key", "list"]);
+    assert_eq!(guest.next().0, "ListKeys");
+    let mut command = scratch.command(&["key", "list"]);
+    command.env("AWS_ACCESS_KEY_ID", "AKIDOTHER").env("AWS_SECRET_ACCESS_KEY", "secret");
+    scratch.run(command);
+    assert_eq!(guest.next().0, "ListKeys (signed by AKIDOTHER)");
+}
+
+#[test]
+fn an_endpoint_is_not_talked_to_without_a_known_certificate() {
+    let scratch = Scratch::new();
+    let refused = scratch.casemate(&["key", "list", "--endpoint-url", "https://127.0.0.1:1"]);
+    assert_eq!(refused.code, 1);
+    assert!(
+        refused.stderr.contains("--ca-bundle") && refused.stderr.contains("verify --tls"),
+        "{}",
+        refused.stderr
+    );
+    let file = scratch.write("ca.pem", b"nothing");
+    let refused =
+        scratch.casemate(&["key", "list", "--endpoint-url", "https://127.0.0.1:1", "--ca-bundle", &file]);
+    assert!(refused.stderr.contains("holds no certificate"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_claim_looks_before_it_leaps() {
+    let scratch = Scratch::new();
+    let (root, policy) = (scratch.write("root.pem", b"x"), scratch.write("policy.json", b"{}"));
+    let claim = ["claim", "--endpoint", "https://127.0.0.1:1"];
+    let refused = scratch.casemate(&claim);
+    assert!(refused.stderr.contains("a claim needs --root and --policy"), "{}", refused.stderr);
+    let claim = [&claim[..], &["--root", &root, "--policy", &policy]].concat();
+    for bad in ["", "two words", "[x]"] {
+        let refused = scratch.casemate(&[&claim[..], &["--profile", bad]].concat());
+        assert!(refused.stderr.contains("cannot be a profile"), "{}", refused.stderr);
+    }
+    write_profile(&scratch, "casemate");
+    let refused = scratch.casemate(&claim);
+    assert!(refused.stderr.contains("there is a profile `casemate` already"), "{}", refused.stderr);
+    let key = scratch.write("owner.pem", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
+    let refused = scratch.casemate(&[&claim[..], &["--owner-key", &key]].concat());
+    assert!(refused.stderr.contains("is no P-256, P-384 or Ed25519 private key"), "{}", refused.stderr);
+    // Only now would it connect.
+    let refused = scratch.casemate(&[&claim[..], &["--force"]].concat());
+    assert!(refused.stderr.contains("cannot reach https://127.0.0.1:1"), "{}", refused.stderr);
+    let written = std::fs::read_to_string(scratch.path("aws/credentials")).unwrap();
+    assert!(written.contains("AKIDEXAMPLE") && !scratch.path("aws/config").exists());
 }

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::access::GuestArgs;
 use super::client::{Client, field};
 use super::error::Failure;
 use super::output::print_line;
-use super::text::{self, GuestArgs};
+use super::text;
 
 /// Flags of `attest`.
 #[derive(Debug, clap::Args)]

@@ -19,7 +19,6 @@ use super::text;
 use super::verify::DemandArgs;
 
 /// Where the signer is.
-#[allow(dead_code, reason = "a guest is claimed through its own socket too")]
 pub enum Place {
     /// Served on a TCP port.
     Endpoint(Endpoint),
@@ -30,7 +29,6 @@ pub enum Place {
 /// A signer that is what the verifier demands.
 pub struct Attested {
     /// The connection on which it was established.
-    #[allow(dead_code, reason = "the claim goes on from here")]
     pub client: Client,
     /// What its document established.
     pub established: Established,

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use casemate_audit::{Head, LINE_MAX, STATEMENT, Verifier};
 use serde_json::{Value, json};
 
+use super::access::SignerArgs;
 use super::attest::posture_path;
 use super::client::field;
 use super::error::{Code, Failure};
 use super::output::{print_json, print_line};
-use super::text::{self, GuestArgs};
+use super::text;
 use super::verify::TrustArgs;
 
 /// The two sides of the log.
@@ -36,7 +37,7 @@ pub struct FetchArgs {
     #[arg(long, value_name = "VALUE")]
     nonce: Option<String>,
     #[command(flatten)]
-    guest: GuestArgs,
+    guest: SignerArgs,
 }
 
 /// Flags of `audit verify`.

@@ -6,7 +6,7 @@
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::Request;
@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::endpoint::{self, Endpoint, Trust};
+use super::sigv4::{self, Credentials};
 
 /// Longest answer that is read. The longest in the protocol is a page of a list.
 const ANSWER_MAX: usize = 4 << 20;
@@ -30,6 +31,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The `Host` of requests through a guest's own socket.
 const LOCAL: &str = "localhost";
+
+/// What to do about a request that should have been signed.
+const NO_CREDENTIALS: &str = ": the signer has an owner, or TLS was used before it had one. `casemate claim` makes it \
+    yours and writes a profile; with one, give --profile, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
 
 /// Why a guest gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +115,8 @@ pub struct Client {
     sender: SendRequest<Full<Bytes>>,
     /// The `Host` of requests.
     authority: String,
+    /// What operations are signed with.
+    credentials: Option<Credentials>,
 }
 
 /// Opens a stream to `port` of the guest behind `socket`: Firecracker's handshake, `CONNECT <port>\n` → `OK <n>\n`.
@@ -150,7 +157,7 @@ impl Client {
         stream.set_nonblocking(true)?;
         let runtime = runtime()?;
         let sender = runtime.block_on(async { begin(tokio::net::UnixStream::from_std(stream)?).await })?;
-        Ok(Self { runtime, sender, authority: LOCAL.to_owned() })
+        Ok(Self { runtime, sender, authority: LOCAL.to_owned(), credentials: None })
     }
 
     /// Connects to the signer behind `socket` through TLS. Returns the certificate that it showed and holds the key of.
@@ -190,7 +197,7 @@ impl Client {
             let certificate = shown.map(|certificate| certificate.to_vec()).unwrap_or_default();
             Ok::<_, ClientError>((begin(stream).await?, certificate))
         })?;
-        Ok((Self { runtime, sender, authority }, certificate))
+        Ok((Self { runtime, sender, authority, credentials: None }, certificate))
     }
 
     /// Sends a request and returns the status and the body.
@@ -255,8 +262,23 @@ impl Client {
     /// Calls an operation of `service`, as in the prefix of `X-Amz-Target`.
     pub fn operation(&mut self, service: &str, operation: &str, body: &Value) -> Result<Value, ClientError> {
         let target = format!("{service}.{operation}");
+        let body = body.to_string().into_bytes();
         let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target.as_str())];
-        self.post_json("/", &headers, body)
+        let signed = self.credentials.as_ref().map(|credentials| {
+            let host = [("host", self.authority.as_str())];
+            sigv4::sign(credentials, &[&host[..], &headers].concat(), &body, SystemTime::now())
+        });
+        let added = signed.iter().flatten().map(|(name, value)| (*name, value.as_str()));
+        let headers: Vec<(&str, &str)> = headers.into_iter().chain(added).collect();
+        let (status, answer) = self.post("/", &headers, body)?;
+        json_answer(status, &answer)
+    }
+
+    /// Signs operations from now on, if there is something to sign them with.
+    #[must_use]
+    pub fn signing_with(mut self, credentials: Option<Credentials>) -> Self {
+        self.credentials = credentials;
+        self
     }
 }
 
@@ -294,7 +316,11 @@ fn json_answer(status: u16, body: &[u8]) -> Result<Value, ClientError> {
     let kind = text(["__type", "code"]);
     let kind =
         kind.rsplit('#').next().filter(|k| !k.is_empty()).map_or(format!("HTTP {status}"), str::to_owned);
-    Err(ClientError::Service { kind, message: text(["message", "Message"]) })
+    let mut message = text(["message", "Message"]);
+    if kind == "MissingAuthenticationTokenException" {
+        message.push_str(NO_CREDENTIALS);
+    }
+    Err(ClientError::Service { kind, message })
 }
 
 /// A text field of an answer.

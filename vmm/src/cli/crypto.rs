@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::digest;
 use serde_json::{Map, Value, json};
 
+use super::access::SignerArgs;
 use super::client::{Client, field};
 use super::error::{Code, Failure};
 use super::output::print_line;
-use super::text::{self, GuestArgs};
+use super::text;
 
 /// KMS: longest message that is sent as it is.
 const RAW_MAX: usize = 4096;
@@ -42,7 +43,7 @@ pub struct SignArgs {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
-    guest: GuestArgs,
+    guest: SignerArgs,
 }
 
 /// Flags of `encrypt`.
@@ -54,7 +55,7 @@ pub struct EncryptArgs {
     #[command(flatten)]
     cipher: CipherArgs,
     #[command(flatten)]
-    guest: GuestArgs,
+    guest: SignerArgs,
 }
 
 /// Flags of `decrypt`.
@@ -66,7 +67,7 @@ pub struct DecryptArgs {
     #[command(flatten)]
     cipher: CipherArgs,
     #[command(flatten)]
-    guest: GuestArgs,
+    guest: SignerArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -98,7 +99,7 @@ pub struct PublicKeyArgs {
     #[arg(long)]
     der: bool,
     #[command(flatten)]
-    guest: GuestArgs,
+    guest: SignerArgs,
 }
 
 /// A key, as far as commands need to know it.
@@ -193,7 +194,7 @@ pub fn sign(args: &SignArgs) -> Result<(), Failure> {
 
 /// Whether a signature or MAC is right; the guest says so.
 pub fn verify(
-    guest: &GuestArgs,
+    guest: &SignerArgs,
     key_id: &str,
     message: &MessageArgs,
     signature: &Path,

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
+use super::access::SignerArgs;
 use super::client::field;
 use super::error::Failure;
 use super::output::{print_json, print_line};
-use super::text::GuestArgs;
 
 /// Most pages of a list that are fetched: a guest that answers "there is more" for ever is not followed for ever.
 const PAGES_MAX: usize = 1000;
@@ -29,7 +29,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
         #[command(flatten)]
-        guest: GuestArgs,
+        guest: SignerArgs,
     },
     /// List the keys
     List {
@@ -37,14 +37,14 @@ pub enum Command {
         #[arg(long)]
         json: bool,
         #[command(flatten)]
-        guest: GuestArgs,
+        guest: SignerArgs,
     },
     /// Show a key, as JSON
     Describe {
         /// The key's identifier or ARN
         key: String,
         #[command(flatten)]
-        guest: GuestArgs,
+        guest: SignerArgs,
     },
     /// Delete a key, after a waiting period
     #[command(visible_alias = "schedule-deletion")]
@@ -55,7 +55,7 @@ pub enum Command {
         #[arg(long, default_value_t = 30)]
         days: u32,
         #[command(flatten)]
-        guest: GuestArgs,
+        guest: SignerArgs,
     },
 }
 
@@ -98,7 +98,7 @@ pub fn run(command: &Command) -> Result<(), Failure> {
     }
 }
 
-fn list(guest: &GuestArgs, json: bool) -> Result<(), Failure> {
+fn list(guest: &SignerArgs, json: bool) -> Result<(), Failure> {
     let mut client = guest.signer()?;
     let mut keys: Vec<Value> = Vec::new();
     let mut request = json!({});

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::access::SignerArgs;
 use super::error::{Code, Failure};
 use super::output::print_json;
-use super::text::{self, GuestArgs};
+use super::text;
 
 /// Flags of `kms`.
 #[derive(Debug, clap::Args)]
@@ -16,7 +17,7 @@ pub struct Args {
     #[arg(default_value = "{}")]
     request: String,
     #[command(flatten)]
-    guest: GuestArgs,
+    guest: SignerArgs,
 }
 
 /// Sends the request and prints the answer.

@@ -3,11 +3,13 @@
 //! Promises: what a program may want to read goes to stdout, everything else to stderr; an error is one line that
 //! says what to do; the exit code is 0 exactly if what was asked was done.
 
+mod access;
 mod attest;
 mod attested;
 mod audit;
 mod bench;
 mod build;
+mod claim;
 pub mod client;
 mod console;
 mod crypto;
@@ -22,11 +24,14 @@ mod kms;
 mod launch;
 mod new;
 mod output;
+mod owner;
 mod pcr;
+mod profile;
 pub mod registry;
 pub mod run;
 mod serve;
 mod sign_eif;
+mod sigv4;
 mod terminate;
 mod text;
 mod verify;
@@ -56,6 +61,8 @@ enum Command {
     RunEnclave(run::RunEnclaveArgs),
     /// Launch the signer, or find it, and serve it to AWS clients over TLS
     Serve(serve::Args),
+    /// Make a signer that belongs to nobody yours, once, after it has proved what it is
+    Claim(claim::Args),
     /// List the running guests
     #[command(visible_alias = "describe-enclaves")]
     Describe(describe::Args),
@@ -130,6 +137,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Run(args) => run::run(args),
         Command::RunEnclave(args) => done(run::run_enclave(&args)),
         Command::Serve(args) => serve::run(args),
+        Command::Claim(args) => done(claim::run(&args)),
         Command::Describe(args) => done(describe::run(&args)),
         Command::Terminate(args) => terminate::run(&args),
         Command::Console(args) => done(console::run(&args)),

@@ -1,4 +1,4 @@
-//! Values on the command line, files, and which guest is meant.
+//! Values on the command line, and files.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -7,33 +7,10 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::client::Client;
 use super::error::{Code, Failure};
-use super::registry::{Guest, Registry, Selector};
 
 /// Longest file that a command reads: images are the longest.
 const FILE_MAX: u64 = 1 << 30;
-
-/// Which guest is meant.
-#[derive(Debug, clap::Args)]
-pub struct GuestArgs {
-    /// Name or identifier of the guest; needed only if several are running
-    #[arg(long, value_name = "NAME", global = true)]
-    guest: Option<String>,
-}
-
-impl GuestArgs {
-    /// The running guest that is meant.
-    pub fn find(&self) -> Result<Guest, Failure> {
-        let selector = self.guest.clone().map_or(Selector::Only, Selector::Either);
-        Ok(Registry::open()?.find(&selector)?)
-    }
-
-    /// A connection to the signer in that guest.
-    pub fn signer(&self) -> Result<Client, Failure> {
-        Ok(Client::open(&self.find()?.vsock_path(), casemate_abi::port::SIGNER)?)
-    }
-}
 
 /// A value of the command line: text as it is, `hex:…`, `base64:…`, or `@FILE` for a file's content.
 pub fn value(text: &str) -> Result<Vec<u8>, Failure> {

@@ -9,6 +9,7 @@ use casemate_attestation::statement::fingerprint;
 use casemate_attestation::verify::{Established, Evidence, Expectations, VerifyError, verify};
 use serde_json::json;
 
+use super::access::SignerArgs;
 use super::attest::posture_path;
 use super::attested::{self, Place, Refusal};
 use super::crypto::MessageArgs;
@@ -16,7 +17,7 @@ use super::endpoint::Endpoint;
 use super::error::{Code, Failure};
 use super::output::{print_json, print_line};
 use super::registry::now_ms;
-use super::text::{self, GuestArgs};
+use super::text;
 
 /// What a verifier knows and demands.
 #[derive(Debug, clap::Args)]
@@ -74,6 +75,11 @@ impl DemandArgs {
             policy: self.policy.as_deref().map(read_policy).transpose()?.unwrap_or_default(),
             at: self.at.map(|seconds| seconds.saturating_mul(1000)),
         })
+    }
+
+    /// Whether something is demanded.
+    pub fn has_policy(&self) -> bool {
+        self.policy.is_some()
     }
 
     /// The posture that was named.
@@ -147,7 +153,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    guest: GuestArgs,
+    guest: SignerArgs,
 }
 
 /// Verifies. Exit code 1 and the exact reason on stderr if anything is off.

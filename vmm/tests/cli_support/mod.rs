@@ -52,18 +52,26 @@ impl Scratch {
         self.run(command)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_casemate"));
         command
             .args(arguments)
             .current_dir(&self.0)
+            // Whoever runs the tests may have profiles and credentials.
+            .env("AWS_CONFIG_FILE", self.path("aws/config"))
+            .env("AWS_SHARED_CREDENTIALS_FILE", self.path("aws/credentials"))
             .env("CASEMATE_RUNTIME_DIR", self.runtime())
             .env("CASEMATE_HOME", self.path("home"))
             .env_remove("CARGO_TARGET_DIR");
+        for variable in
+            ["AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_KMS", "AWS_CA_BUNDLE"]
+        {
+            command.env_remove(variable);
+        }
         command
     }
 
-    fn run(&self, mut command: Command) -> Run {
+    pub fn run(&self, mut command: Command) -> Run {
         let output = command.output().unwrap();
         Run {
             code: output.status.code().unwrap_or(-1),
