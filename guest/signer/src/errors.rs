@@ -9,6 +9,8 @@ named! {
     pub enum ErrorKind {
         /// No policy allows it, or one forbids it.
         AccessDenied = "AccessDeniedException",
+        /// Something that the signer depends on did not answer in time.
+        DependencyTimeout = "DependencyTimeoutException",
         /// The key is disabled.
         Disabled = "DisabledException",
         /// The caller asked only whether the request would succeed; it would.
@@ -79,7 +81,7 @@ impl KmsError {
     /// AWS answers its own failures with 500 and everything else with 400.
     pub fn status(&self) -> u16 {
         match self.kind {
-            ErrorKind::Internal => 500,
+            ErrorKind::DependencyTimeout | ErrorKind::Internal => 500,
             _ => 400,
         }
     }

@@ -14,7 +14,7 @@
 //! milliseconds at most. `CreateKey` for RSA takes 0.1 s for RSA_2048 and one to three for RSA_4096, during which other
 //! clients wait: aws-lc's generator cannot be suspended.
 //!
-//! Keys live in memory, behind [`store`]; a restart loses them.
+//! Keys live in memory, behind [`store`]; what survives a restart is on a volume, where one is attached ([`serve_volume`]).
 
 #[macro_use]
 mod names;
@@ -42,4 +42,5 @@ pub use errors::{ErrorKind, KmsError};
 pub use http::{Door, serve_connection};
 pub use platform::{AttestError, Platform};
 pub use signer::{Limits, Signer};
+pub use state::serve_volume;
 pub use tls::{TlsError, serve_tls};

@@ -1,4 +1,5 @@
-//! The signer as a sealed guest: the library's HTTP front on vsock port 8000, and behind TLS on port 8443, attested by the guest's own NSM.
+//! The signer as a sealed guest: the library's HTTP front on vsock port 8000, and behind TLS on port 8443, attested by the
+//! guest's own NSM; its volume on port 8001.
 
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -6,7 +7,7 @@ use std::rc::Rc;
 use casemate_abi::port;
 use casemate_guest::nsm;
 use casemate_guest::vsock::VsockListener;
-use casemate_signer::{AttestError, Door, Platform, Signer, serve_connection, serve_tls};
+use casemate_signer::{AttestError, Door, Platform, Signer, serve_connection, serve_tls, serve_volume};
 use tokio::task::LocalSet;
 use zeroize::Zeroizing;
 
@@ -31,6 +32,14 @@ impl Platform for Sealed {
     fn sealing_key(&self) -> Option<Zeroizing<[u8; 32]>> {
         casemate_guest::sealing_key()
     }
+
+    fn measurement(&self) -> [u8; 48] {
+        nsm::describe_pcr(0).ok().and_then(|pcr| pcr.value.try_into().ok()).unwrap_or([0; 48])
+    }
+
+    fn awaits_volume(&self) -> bool {
+        casemate_guest::awaits_volume()
+    }
 }
 
 fn main() -> ExitCode {
@@ -46,6 +55,7 @@ fn main() -> ExitCode {
 /// Takes connections for ever; how one ends concerns its client alone.
 async fn serve() -> std::io::Result<std::convert::Infallible> {
     let mut plain = VsockListener::bind(port::SIGNER).map_err(std::io::Error::other)?;
+    let mut volume = VsockListener::bind(port::VOLUME).map_err(std::io::Error::other)?;
     let mut tls = VsockListener::bind(port::SIGNER_TLS).map_err(std::io::Error::other)?;
     let signer = Signer::new(Box::new(Sealed));
     loop {
@@ -54,6 +64,10 @@ async fn serve() -> std::io::Result<std::convert::Infallible> {
             accepted = plain.accept() => {
                 let (stream, _) = accepted?;
                 tokio::task::spawn_local(async move { drop(serve_connection(stream, signer, Door::Plain).await) });
+            }
+            accepted = volume.accept() => {
+                let (stream, _) = accepted?;
+                tokio::task::spawn_local(serve_volume(stream, signer));
             }
             accepted = tls.accept() => {
                 let (stream, _) = accepted?;

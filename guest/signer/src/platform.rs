@@ -20,6 +20,16 @@ pub trait Platform {
     fn sealing_key(&self) -> Option<Zeroizing<[u8; 32]>> {
         None
     }
+
+    /// The measurement of the signer (PCR0), as documents show it: all zero in debug mode. Only for messages.
+    fn measurement(&self) -> [u8; 48] {
+        [0; 48]
+    }
+
+    /// Whether the host says that it will attach a volume, so that the signer should wait for it.
+    fn awaits_volume(&self) -> bool {
+        false
+    }
 }
 
 /// Why there is no attestation document.

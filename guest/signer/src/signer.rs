@@ -78,7 +78,7 @@ impl Signer {
         Rc::new(Self {
             store: RefCell::default(),
             identity: RefCell::default(),
-            state: State::default(),
+            state: State::new(&*platform),
             audit: RefCell::default(),
             platform,
             roots: Roots::default(),
@@ -97,6 +97,15 @@ impl Signer {
         self.answer(&Call::new(self, &Caller::LocalOwner, &Facts::NONE), operation, request)
     }
 
+    /// The same, and what it changed is durable, if a volume is attached. Waits while a volume is expected or read.
+    pub async fn call_durably(
+        &self,
+        operation: &str,
+        request: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
+        self.durably(operation, || self.call(operation, request)).await
+    }
+
     /// The same on somebody's behalf.
     pub(crate) fn answer(
         &self,
@@ -107,8 +116,14 @@ impl Signer {
         let run = ops::find(operation).ok_or_else(|| {
             KmsError::new(ErrorKind::UnknownOperation, format!("The signer has no operation {operation:?}."))
         })?;
-        self.store.borrow_mut().expire(self.now());
+        self.expire();
         run(call, request)
+    }
+
+    /// Erases the keys whose time is over.
+    pub(crate) fn expire(&self) {
+        let erased = self.store.borrow_mut().expire(self.now());
+        erased.into_iter().for_each(|name| self.state.touch(name));
     }
 
     /// The time, as the host tells it: good for dates, not for decisions about keys' secrecy.

@@ -2,7 +2,8 @@
 //!
 //! It answers the same requests with the same code, and nothing hides its keys: use it for tests and benchmarks only.
 //! Clients may begin as with a guest's vsock door, `CONNECT <port>\n`, answered `OK <n>\n`, or with HTTP at once. With
-//! port 8443 in the handshake, or on the TCP address of `--tls`, they find TLS as it is in the guest.
+//! port 8443 in the handshake, or on the TCP address of `--tls`, they find TLS as it is in the guest; with port 8001 they
+//! bring a volume.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -15,18 +16,23 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use casemate_abi::port;
-use casemate_signer::{AttestError, Door, Platform, Signer, serve_connection, serve_tls};
+use casemate_signer::{AttestError, Door, Platform, Signer, serve_connection, serve_tls, serve_volume};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, join};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::task::LocalSet;
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
-/// A process can prove nothing about itself.
-struct Process;
+/// A process can prove nothing about itself. It has a sealing key if it was given one.
+struct Process(Option<Zeroizing<[u8; 32]>>);
 
 impl Platform for Process {
     fn attest(&self, _: Option<&[u8]>, _: Option<&[u8]>, _: Option<&[u8]>) -> Result<Vec<u8>, AttestError> {
         Err(AttestError::NotSealed)
+    }
+
+    fn sealing_key(&self) -> Option<Zeroizing<[u8; 32]>> {
+        self.0.clone()
     }
 }
 
@@ -38,16 +44,19 @@ struct Arguments {
     tls: Option<SocketAddr>,
     /// Where to write the TLS certificate, once everything is open.
     ca: Option<PathBuf>,
+    /// The file of 32 bytes that takes the place of a guest's sealing key.
+    sealing_key: Option<PathBuf>,
 }
 
 impl Arguments {
     fn parse(mut words: impl Iterator<Item = OsString>) -> Option<Self> {
-        let mut arguments = Self { socket: words.next()?.into(), tls: None, ca: None };
+        let mut arguments = Self { socket: words.next()?.into(), tls: None, ca: None, sealing_key: None };
         while let Some(flag) = words.next() {
             let value = words.next()?;
             match flag.to_str()? {
                 "--tls" => arguments.tls = Some(value.to_str()?.parse().ok()?),
                 "--ca" => arguments.ca = Some(value.into()),
+                "--sealing-key" => arguments.sealing_key = Some(value.into()),
                 _ => return None,
             }
         }
@@ -57,7 +66,9 @@ impl Arguments {
 
 fn main() -> ExitCode {
     let Some(arguments) = Arguments::parse(std::env::args_os().skip(1)) else {
-        eprintln!("usage: casemate-signer-process SOCKET [--tls ADDRESS:PORT] [--ca FILE]");
+        eprintln!(
+            "usage: casemate-signer-process SOCKET [--tls ADDRESS:PORT] [--ca FILE] [--sealing-key FILE]"
+        );
         return ExitCode::from(2);
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -75,9 +86,16 @@ fn failed(message: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
+fn read_key(path: &Path) -> io::Result<Zeroizing<[u8; 32]>> {
+    let bytes = Zeroizing::new(std::fs::read(path)?);
+    let key = bytes.as_slice().try_into().map_err(|_| io::Error::other("a sealing key has 32 bytes"))?;
+    Ok(Zeroizing::new(key))
+}
+
 /// Listens for ever. With `--tls`, the address is printed once it is open.
 async fn serve(arguments: &Arguments) -> io::Result<Infallible> {
-    let signer = Signer::new(Box::new(Process));
+    let sealing_key = arguments.sealing_key.as_deref().map(read_key).transpose()?;
+    let signer = Signer::new(Box::new(Process(sealing_key)));
     if let Some(address) = arguments.tls {
         let listener = TcpListener::bind(address).await?;
         println!("https://{}", listener.local_addr()?);
@@ -126,6 +144,7 @@ async fn pause() {
 async fn connection(mut stream: UnixStream, signer: Rc<Signer>) {
     match timeout(Duration::from_secs(60), greet(&mut stream)).await {
         Ok(Ok(Begun::Connected(port::SIGNER_TLS))) => drop(serve_tls(stream, signer).await),
+        Ok(Ok(Begun::Connected(port::VOLUME))) => serve_volume(stream, signer).await,
         Ok(Ok(Begun::Connected(_))) => drop(serve_connection(stream, signer, Door::Plain).await),
         Ok(Ok(Begun::Request(begun))) => {
             let (reader, writer) = stream.into_split();

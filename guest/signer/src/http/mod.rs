@@ -122,14 +122,16 @@ async fn operation(
             KmsError::new(ErrorKind::UnknownOperation, message)
         })?;
     let (head, body) = body::receive(signer, request).await?;
-    let (caller, mut facts) = authenticate(signer, door, &head, &body)?;
-    let evidence = Evidence::of(signer, &head.headers, &operation, &body)?;
-    facts.append(evidence.facts());
-    let call = Call::new(signer, &caller, &facts).bearing(evidence);
-    let answer = signer.answer(&call, &operation, &body);
-    log(&call, door, id, &head, &operation, &body, answer.as_ref().map(|_| ()));
-    signer.state.settled().await?;
-    Ok(Reply::kms(answer?))
+    let answer = signer.durably(&operation, || {
+        let (caller, mut facts) = authenticate(signer, door, &head, &body)?;
+        let evidence = Evidence::of(signer, &head.headers, &operation, &body)?;
+        facts.append(evidence.facts());
+        let call = Call::new(signer, &caller, &facts).bearing(evidence);
+        let answer = signer.answer(&call, &operation, &body);
+        log(&call, door, id, &head, &operation, &body, answer.as_ref().map(|_| ()));
+        answer
+    });
+    Ok(Reply::kms(answer.await?))
 }
 
 /// Writes the request's line in the audit log.

@@ -56,7 +56,12 @@ pub(super) async fn tls(signer: &Signer, request: Request<Incoming>) -> Result<R
     let mut check = Check::default();
     check.blob("nonce", &request.nonce, 0, 512);
     check.done()?;
-    let identity = signer.tls_identity().map_err(|_| KmsError::internal("Making the TLS certificate"))?;
+    // Who keeps the certificate must find the guest behind it after a restart too.
+    let identity = signer
+        .durably("ReadTlsStatement", || {
+            signer.tls_identity().map_err(|_| KmsError::internal("Making the TLS certificate"))
+        })
+        .await?;
     let hash: String = identity.fingerprint().iter().map(|byte| format!("{byte:02x}")).collect();
     let document = signer
         .platform
@@ -66,8 +71,6 @@ pub(super) async fn tls(signer: &Signer, request: Request<Incoming>) -> Result<R
             Some(identity.public()),
         )
         .map_err(attest_error)?;
-    // Who keeps the certificate must find the guest behind it after a restart too.
-    signer.state.settled().await?;
     let certificate = identity.pem().map_err(|_| KmsError::internal("Encoding the TLS certificate"))?;
     let posture = signer.posture.borrow().clone().map(Blob);
     let statement = TlsStatement { document: Blob(document), certificate, posture };

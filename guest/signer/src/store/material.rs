@@ -160,6 +160,16 @@ impl Generations {
         Self { older: Vec::new(), current, next: None }
     }
 
+    /// All secrets of a key, from its record.
+    pub(super) fn from_parts(older: Vec<Generation>, current: Generation, next: Option<Generation>) -> Self {
+        Self { older, current, next }
+    }
+
+    /// Those that were in use before, the oldest first.
+    pub(super) fn older(&self) -> &[Generation] {
+        &self.older
+    }
+
     /// The one in use.
     pub fn current(&self) -> &Generation {
         &self.current

@@ -4,6 +4,7 @@
 //! can take the place of the map. A key whose waiting period is over is erased by the first request after it, before
 //! that request is looked at.
 
+mod encode;
 mod id;
 mod material;
 mod meta;
@@ -76,12 +77,15 @@ impl Store {
         self.earliest = Some(self.earliest.map_or(date, |earliest| earliest.min(date)));
     }
 
-    /// Erases the keys whose waiting period has ended by `now`.
-    pub fn expire(&mut self, now: SystemTime) {
+    /// Erases the keys whose waiting period has ended by `now`; the names of their records.
+    pub(crate) fn expire(&mut self, now: SystemTime) -> Vec<String> {
         if self.earliest.is_none_or(|earliest| earliest > now) {
-            return;
+            return Vec::new();
         }
-        self.keys.retain(|_, record| record.deletion_date().is_none_or(|date| date > now));
+        let over = |record: &KeyRecord| record.deletion_date().is_some_and(|date| date <= now);
+        let erased = self.keys.extract_if(.., |_, record| over(record));
+        let names = erased.map(|(_, record)| record.record_name()).collect();
         self.earliest = self.keys.values().filter_map(|record| record.deletion_date()).min();
+        names
     }
 }

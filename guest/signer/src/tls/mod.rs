@@ -53,6 +53,9 @@ pub enum TlsError {
     /// The handshake failed.
     #[error("the handshake failed: {0}")]
     Handshake(#[source] io::Error),
+    /// The volume that may hold the identity is not there.
+    #[error("the signer waits for its volume")]
+    NoVolume,
     /// What followed the handshake failed.
     #[error(transparent)]
     Http(#[from] hyper::Error),
@@ -102,6 +105,11 @@ impl Tls {
     #[allow(dead_code, reason = "for the volume")]
     pub(crate) fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
         self.identity.borrow().as_ref().and_then(|identity| identity.encode().ok())
+    }
+
+    /// Puts another identity, or none, in the place of the present one.
+    pub(crate) fn replace(&self, identity: Option<Rc<Identity>>) -> Option<Rc<Identity>> {
+        self.identity.replace(identity)
     }
 
     /// Takes the identity of a record in the place of the present one.
@@ -156,6 +164,7 @@ where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let _open = Open::take(&signer.tls.open, signer.limits.tls_connections)?;
+    signer.state.open().await.map_err(|_| TlsError::NoVolume)?;
     let acceptor = TlsAcceptor::from(signer.tls_identity()?.config());
     let handshake = acceptor.accept(Capped::new(io, HANDSHAKE_BYTES));
     let mut stream = match timeout(signer.limits.handshake_timeout, handshake).await {

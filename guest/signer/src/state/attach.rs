@@ -1,0 +1,283 @@
+//! A connection from the host on which a volume is offered: look at it, take it or refuse it, and keep it up to date.
+//!
+//! | the signer | the volume | |
+//! | --- | --- | --- |
+//! | has none, and holds anything or nothing | empty | it is made, with everything that the signer holds |
+//! | has none, and holds nothing | has records | they are read, and checked against the root and the anchor |
+//! | has none, and holds something | has records | refused |
+//! | had one until the connection broke | the same, as it was left | goes on |
+//! | had one | anything else | refused |
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use casemate_volume::layout::{LayoutError, digest};
+use casemate_volume::message::{Changes, Record};
+use casemate_volume::{
+    Anchor, BATCH_BYTES, BATCH_RECORDS, FORMAT, Header, Name, RECORDS_MAX, Request, Response,
+};
+use serde_bytes::ByteBuf;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::signer::Signer;
+
+use super::host::Host;
+use super::keys::{SealingKeys, VolumeKeys};
+use super::ledger::Ledger;
+use super::refusal::Refusal;
+use super::root::Root;
+use super::{Phase, records};
+
+/// After so long, records that were not worth waiting for are written too.
+const LAZINESS: Duration = Duration::from_secs(60);
+
+/// Serves a connection on which the host offers a volume, for as long as it lasts.
+pub async fn serve_volume<IO: AsyncRead + AsyncWrite + Unpin>(io: IO, signer: Rc<Signer>) {
+    let mut host = Host::new(io);
+    let before = match signer.state.occupy() {
+        Ok(before) => before,
+        Err(refusal) => return refuse(&mut host, &refusal).await,
+    };
+    match attach(&mut host, &signer, before).await {
+        Ok(mut ledger) => {
+            signer.state.enter(Phase::Attached);
+            let (records, counter) = (ledger.records(), ledger.counter());
+            let lost = match host.ask(&Request::Attached { records, counter }).await {
+                Ok(_) => keep(&mut host, &signer, &mut ledger).await,
+                Err(refusal) => refusal,
+            };
+            signer.state.leave(Some(ledger), &lost);
+        }
+        Err((before, refusal)) => {
+            signer.state.leave(before, &refusal);
+            refuse(&mut host, &refusal).await;
+        }
+    }
+}
+
+/// Tells the host why. It may be gone.
+async fn refuse<IO: AsyncRead + AsyncWrite + Unpin>(host: &mut Host<IO>, refusal: &Refusal) {
+    let reason = refusal.to_string().chars().take(1000).collect();
+    let _ = host.ask(&Request::Refused { reason }).await;
+}
+
+/// What the host has.
+struct Offer {
+    header: Option<Vec<u8>>,
+    root: Option<Vec<u8>>,
+    anchor: Option<Anchor>,
+}
+
+/// The volume, once it is taken; or why it is not, and the volume that the signer keeps waiting for.
+async fn attach<IO: AsyncRead + AsyncWrite + Unpin>(
+    host: &mut Host<IO>,
+    signer: &Signer,
+    before: Option<Ledger>,
+) -> Result<Ledger, (Option<Ledger>, Refusal)> {
+    let offer = match offer(host).await {
+        Ok(offer) => offer,
+        Err(refusal) => return Err((before, refusal)),
+    };
+    match before {
+        Some(mut ledger) => match ledger.recognise(offer.root.as_deref()) {
+            true => Ok(ledger),
+            false => Err((Some(ledger), Refusal::NotTheSame)),
+        },
+        None => take(host, signer, offer).await,
+    }
+}
+
+async fn offer<IO: AsyncRead + AsyncWrite + Unpin>(host: &mut Host<IO>) -> Result<Offer, Refusal> {
+    match host.ask(&Request::Hello { format: FORMAT }).await? {
+        Response::Volume { header, root, anchor } => {
+            Ok(Offer { header: header.map(ByteBuf::into_vec), root: root.map(ByteBuf::into_vec), anchor })
+        }
+        _ => Err(Refusal::Host("an answer that does not fit the question")),
+    }
+}
+
+/// Takes a volume for the first time.
+async fn take<IO: AsyncRead + AsyncWrite + Unpin>(
+    host: &mut Host<IO>,
+    signer: &Signer,
+    offer: Offer,
+) -> Result<Ledger, (Option<Ledger>, Refusal)> {
+    match (offer.header, offer.root) {
+        (None, None) => make(host, signer).await,
+        (Some(header), Some(root)) => {
+            let opened = open(signer, header, &root, offer.anchor).map_err(|refusal| (None, refusal))?;
+            let before = records::Replaceable::of(signer);
+            load(host, signer, opened).await.map_err(|refusal| {
+                before.put_back(signer);
+                (None, refusal)
+            })
+        }
+        (Some(_), None) => Err((None, Refusal::Root)),
+        (None, Some(_)) => Err((None, Refusal::Header)),
+    }
+}
+
+/// Makes a volume of everything that the signer holds.
+async fn make<IO: AsyncRead + AsyncWrite + Unpin>(
+    host: &mut Host<IO>,
+    signer: &Signer,
+) -> Result<Ledger, (Option<Ledger>, Refusal)> {
+    let new = || {
+        let keys = VolumeKeys::generate()?;
+        let sealed = sealing(signer)?.wrap(keys.volume, &keys.key)?;
+        let header = Header { format: FORMAT, volume: keys.volume, sealed, grant: None };
+        Ok(Ledger::new(keys, header.to_bytes()))
+    };
+    let mut ledger = new().map_err(|refusal| (None, refusal))?;
+    let names = records::names(signer).into_iter().collect();
+    match commit(host, signer, &mut ledger, &names).await {
+        Ok(()) => Ok(ledger),
+        Err(refusal) if ledger.uncertain() => {
+            signer.state.give_back(names);
+            Err((Some(ledger), refusal))
+        }
+        Err(refusal) => Err((None, refusal)),
+    }
+}
+
+fn sealing(signer: &Signer) -> Result<SealingKeys, Refusal> {
+    let key = signer.state.sealing.as_ref().ok_or(Refusal::NoSealingKey)?;
+    Ok(SealingKeys::new(key, signer.platform.measurement()))
+}
+
+/// Header and root: is it ours, and new enough?
+fn open(signer: &Signer, header: Vec<u8>, root: &[u8], anchor: Option<Anchor>) -> Result<Ledger, Refusal> {
+    if !records::pristine(signer) {
+        return Err(Refusal::NotPristine);
+    }
+    let sealing = sealing(signer)?;
+    let parsed = Header::parse(&header).map_err(|error| match error {
+        LayoutError::Damaged => Refusal::Header,
+        LayoutError::Format(_) => Refusal::Format(error),
+    })?;
+    let keys = VolumeKeys::new(parsed.volume, sealing.unwrap(parsed.volume, &parsed.sealed)?)?;
+    let root = Root::open(&keys, root, &header)?;
+    if let Some(anchor) = anchor {
+        let (found, known) = (root.counter, anchor.counter);
+        if found < known {
+            return Err(Refusal::RolledBack { found, known });
+        }
+        if found == known && digest(&root.bytes) != anchor.root {
+            return Err(Refusal::Forked(found));
+        }
+    }
+    Ok(Ledger::opened(keys, header, root))
+}
+
+/// Reads every record into the signer, and checks that they are those of the root.
+async fn load<IO: AsyncRead + AsyncWrite + Unpin>(
+    host: &mut Host<IO>,
+    signer: &Signer,
+    mut ledger: Ledger,
+) -> Result<Ledger, Refusal> {
+    let mut after: Option<Name> = None;
+    loop {
+        let Response::Records { records, more } = host.ask(&Request::Page { after }).await? else {
+            return Err(Refusal::Host("an answer that does not fit the question"));
+        };
+        if records.is_empty() && more {
+            return Err(Refusal::Host("it promises records and sends none"));
+        }
+        for Record { name, value } in records {
+            if after.is_some_and(|after| name <= after) {
+                return Err(Refusal::Host("records are not in order"));
+            }
+            after = Some(name);
+            if ledger.records() >= RECORDS_MAX {
+                return Err(Refusal::Host("it has more records than a volume may have"));
+            }
+            let opened = ledger.keys.open_record(name, &value)?;
+            if opened.version > ledger.counter() {
+                return Err(Refusal::Replayed);
+            }
+            ledger.read(name, &value);
+            records::restore(signer, &opened.name, &opened.content)
+                .map_err(|fault| Refusal::Content { name: opened.name, fault })?;
+        }
+        if !more {
+            ledger.check()?;
+            return Ok(ledger);
+        }
+    }
+}
+
+/// Writes what changes, for as long as the connection lasts; why it ended.
+async fn keep<IO: AsyncRead + AsyncWrite + Unpin>(
+    host: &mut Host<IO>,
+    signer: &Signer,
+    ledger: &mut Ledger,
+) -> Refusal {
+    let state = &signer.state;
+    loop {
+        let due = tokio::time::sleep(LAZINESS);
+        let waiting = !state.lazy.borrow().is_empty();
+        if state.dirty.borrow().is_empty() {
+            tokio::select! {
+                () = state.wake.notified() => continue,
+                () = due, if waiting => {}
+                lost = host.closed() => return lost,
+            }
+        }
+        let (touched, names) = state.take_dirty();
+        match commit(host, signer, ledger, &names).await {
+            Ok(()) => state.reached(touched),
+            Err(refusal) => {
+                state.give_back(names);
+                return refusal;
+            }
+        }
+    }
+}
+
+/// Commits the records of these names as they are now.
+///
+/// What does not fit in one message goes ahead in several, during which no operation runs: the records of a commit are
+/// all of one moment.
+async fn commit<IO: AsyncRead + AsyncWrite + Unpin>(
+    host: &mut Host<IO>,
+    signer: &Signer,
+    ledger: &mut Ledger,
+    names: &BTreeSet<String>,
+) -> Result<(), Refusal> {
+    let mut draft = ledger.draft();
+    let mut changes = Changes::default();
+    let mut held = None;
+    let mut weight = 0_usize;
+    for name in names {
+        match records::encode(signer, name)? {
+            Some(content) => {
+                let record = ledger.put(&mut draft, name, &content)?;
+                weight = weight.saturating_add(record.weight());
+                changes.puts.push(record);
+            }
+            None => changes.deletes.extend(ledger.delete(&mut draft, name)),
+        }
+        let count = changes.puts.len().saturating_add(changes.deletes.len());
+        if weight >= BATCH_BYTES || count >= BATCH_RECORDS {
+            held.get_or_insert_with(|| signer.state.hold());
+            let batch = Request::Stage(std::mem::take(&mut changes));
+            weight = 0;
+            if host.ask(&batch).await? != Response::Staged {
+                return Err(Refusal::Host("an answer that does not fit the question"));
+            }
+        }
+    }
+    drop(held);
+    let expected = ledger.root().map(ByteBuf::from);
+    let (root, header) = ledger.close(draft)?;
+    let (root, header) = (ByteBuf::from(root), header.map(ByteBuf::from));
+    match host.ask(&Request::Commit { expected, root, header, changes }).await? {
+        Response::Committed => {
+            ledger.confirmed();
+            Ok(())
+        }
+        Response::Conflict => Err(Refusal::NotTheSame),
+        _ => Err(Refusal::Host("an answer that does not fit the question")),
+    }
+}

@@ -1,0 +1,73 @@
+//! Which records there are, and who reads and writes them. **Whatever must survive a restart has a line in each function
+//! here.**
+//!
+//! | record | what | who |
+//! | --- | --- | --- |
+//! | `key/<id>` | a key: secrets, state, policy, tags | [`crate::store`] |
+//! | `tls` | key and certificate of the HTTPS endpoint | [`crate::tls`] |
+
+use std::rc::Rc;
+
+use zeroize::Zeroizing;
+
+use crate::crypto::CryptoError;
+use crate::signer::Signer;
+use crate::tls;
+
+/// The content of a record.
+type Content = Zeroizing<Vec<u8>>;
+
+/// The names of all records there are.
+pub(super) fn names(signer: &Signer) -> Vec<String> {
+    let mut names = signer.store.borrow().record_names();
+    names.extend(signer.tls.encode().map(|_| tls::RECORD.to_owned()));
+    names
+}
+
+/// Whether the signer holds nothing that a volume could contradict. (A TLS certificate that was made because somebody
+/// connected gives way to the volume's.)
+pub(super) fn pristine(signer: &Signer) -> bool {
+    signer.store.borrow().is_empty() && !signer.identity.borrow().claimed()
+}
+
+/// A record; `None` if what it held is gone.
+pub(super) fn encode(signer: &Signer, name: &str) -> Result<Option<Content>, CryptoError> {
+    Ok(match family(name) {
+        "key" => signer.store.borrow().encode(name)?,
+        tls::RECORD => signer.tls.encode(),
+        _ => None,
+    })
+}
+
+/// Takes a record from a volume; the error says what is wrong with it.
+pub(super) fn restore(signer: &Signer, name: &str, content: &[u8]) -> Result<(), String> {
+    match family(name) {
+        "key" => signer.store.borrow_mut().restore(name, content).map_err(|error| error.to_string()),
+        tls::RECORD => signer.tls.restore(content).map_err(|error| error.to_string()),
+        _ => Err("a later version of the signer wrote it".to_owned()),
+    }
+}
+
+/// What a pristine signer may hold all the same.
+pub(super) struct Replaceable {
+    certificate: Option<Rc<tls::Identity>>,
+}
+
+impl Replaceable {
+    /// What this one holds.
+    pub(super) fn of(signer: &Signer) -> Self {
+        Self { certificate: signer.tls.replace(None) }
+    }
+
+    /// Forgets everything that was taken from a volume, which turned out to be no good.
+    pub(super) fn put_back(self, signer: &Signer) {
+        signer.store.take();
+        signer.identity.take();
+        signer.tls.replace(self.certificate);
+    }
+}
+
+/// What comes before the slash.
+fn family(name: &str) -> &str {
+    name.split_once('/').map_or(name, |(family, _)| family)
+}
