@@ -31,6 +31,10 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 features=casemate-signer/process,casemate-signer/selftest
+# Here, where its progress can be seen: the tests share what it makes.
+step "AWS's clients"
+tests/python.sh
+
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 

@@ -2,10 +2,9 @@
 //! of Casemate; and a verifier who believes nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
 
-use std::path::PathBuf;
 use std::process::Command;
 
-use casemate_tests::{Image, Lab, can_seal, checkout, has_kvm, not_covered};
+use casemate_tests::{Image, Lab, can_seal, checkout, has_kvm, not_covered, python_programs};
 use serde_json::{Value, json};
 
 const MESSAGE: &[u8] = b"a message to be signed\n";
@@ -267,49 +266,13 @@ fn debug_guests_prove_nothing() {
     lab.ok(&[&VERIFY[..], &["--nonce", "fresh"]].concat());
 }
 
-/// A Python with epsilon-attestation-verifier: `$CASEMATE_TEST_PYTHON`, else one made in the target folder.
-fn python() -> Option<PathBuf> {
-    let package = "epsilon-attestation-verifier==1.1.0";
-    let works = |python: &PathBuf| {
-        Command::new(python)
-            .args(["-c", "import epsilon_verifier"])
-            .output()
-            .is_ok_and(|output| output.status.success())
-    };
-    if let Some(python) = std::env::var_os("CASEMATE_TEST_PYTHON") {
-        let python = PathBuf::from(python);
-        assert!(works(&python), "{} has no {package}", python.display());
-        return Some(python);
-    }
-    let venv = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("epsilon");
-    let python = venv.join("bin/python");
-    if !works(&python) {
-        let made = Command::new("python3").args(["-m", "venv"]).arg(&venv).status().ok()?;
-        let pip = made.success().then(|| {
-            Command::new(&python)
-                .args(["-m", "pip", "install", "-q", package])
-                .status()
-                .is_ok_and(|s| s.success())
-        });
-        if pip != Some(true) {
-            return None;
-        }
-    }
-    Some(python)
-}
-
 #[test]
 fn a_verifier_that_we_did_not_write_accepts_a_live_guests_document() {
     if !has_kvm() {
         not_covered("epsilon-attestation-verifier on a live guest's document: no /dev/kvm");
         return;
     }
-    let Some(python) = python() else {
-        not_covered(
-            "epsilon-attestation-verifier on a live guest's document: python3-venv or PyPI is missing",
-        );
-        return;
-    };
+    let python = python_programs().join("python");
     let (lab, guest) = attested(&[]);
     let verify = |pcr0: &str| {
         Command::new(&python)

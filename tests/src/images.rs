@@ -33,6 +33,16 @@ pub fn casemate() -> &'static Path {
     })
 }
 
+/// The folder with `python` and `aws`, AWS's own clients: made by `tests/python.sh`, once for all tests.
+pub fn python_programs() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let output = Command::new(checkout().join("tests/python.sh")).output().unwrap();
+        assert!(output.status.success(), "tests/python.sh: {}", String::from_utf8_lossy(&output.stderr));
+        PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+    })
+}
+
 /// A guest of this checkout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Image {

@@ -6,7 +6,7 @@
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use casemate_attestation::nsm::api::{ByteBuf, Request, Response};
@@ -99,7 +99,6 @@ mod remote_attestation_verifier_crate {
 mod epsilon_attestation_verifier_package {
     use super::*;
 
-    const PACKAGE: &str = "epsilon-attestation-verifier==1.1.0";
 
     #[test]
     fn accepts_ours_and_refuses_forgeries() {
@@ -132,24 +131,12 @@ mod epsilon_attestation_verifier_package {
         }
     }
 
-    /// Python with the package, made once in the target folder.
+    /// Python with the package: the environment that all tests share.
     fn environment() -> PathBuf {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("epsilon");
-        let python = folder.join("bin/python");
-        let usable = |python: &Path| {
-            let output = Command::new(python).args(["-c", "import epsilon_verifier"]).output();
-            output.is_ok_and(|output| output.status.success())
-        };
-        if !usable(&python) {
-            run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
-            run(Command::new(&python).args(["-m", "pip", "install", "--quiet", PACKAGE]));
-        }
-        python
-    }
-
-    fn run(command: &mut Command) {
-        let output: Output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        assert!(output.status.success(), "{command:?} failed:\n{}", text(&output.stderr));
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/python.sh");
+        let output = Command::new(script).output().unwrap();
+        assert!(output.status.success(), "{script} failed:\n{}", text(&output.stderr));
+        Path::new(text(&output.stdout)).join("python")
     }
 
     fn text(bytes: &[u8]) -> &str {

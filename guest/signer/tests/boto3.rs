@@ -1,34 +1,19 @@
 //! AWS's own client, unmodified, walks every operation: boto3 over TCP, relayed to the signer's Unix socket.
 //!
-//! Needs python3 with venv; boto3 is installed from PyPI into the target folder on the first run.
+//! Needs python3 with venv; `tests/python.sh` installs boto3 from PyPI on the first run.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, UnixStream};
 
-const BOTO3: &str = "boto3==1.44.5";
-
 /// A Python that has boto3.
 fn python() -> PathBuf {
-    let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("boto3");
-    let python = venv.join("bin/python");
-    let has_it = |python: &Path| {
-        Command::new(python)
-            .args(["-c", "import boto3"])
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|s| s.success())
-    };
-    if !has_it(&python) {
-        let made = Command::new("python3").args(["-m", "venv"]).arg(&venv).status().expect("python3");
-        assert!(made.success(), "python3 -m venv failed (Debian: apt install python3-venv)");
-        let installed =
-            Command::new(&python).args(["-m", "pip", "install", "-q", BOTO3]).status().expect("pip");
-        assert!(installed.success(), "pip could not install {BOTO3}: this test needs PyPI once");
-    }
-    python
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/python.sh");
+    let output = Command::new(script).output().expect("tests/python.sh");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Path::new(String::from_utf8_lossy(&output.stdout).trim()).join("python")
 }
 
 /// Copies bytes between TCP connections and the socket for as long as the runtime lives.
