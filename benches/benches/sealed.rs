@@ -101,7 +101,7 @@ fn sign(criterion: &mut Criterion, workshop: &Workshop) -> Result<()> {
             continue;
         };
         for (side, client) in &mut clients {
-            let request = (work.prepare)(client)?;
+            let request = (work.prepare)(client)?.bytes();
             group
                 .bench_function(*side, |bencher| bencher.iter(|| client.exchange(&request).map(<[u8]>::len)));
         }

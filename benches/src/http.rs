@@ -46,17 +46,18 @@ impl Client {
     pub fn exchange(&mut self, request: &[u8]) -> Result<&[u8]> {
         self.stream.write_all(request).map_err(Error::io("send a request"))?;
         self.buffer.clear();
-        let (body, length) = loop {
+        let head = loop {
             self.fill()?;
-            if let Some(found) = head(&self.buffer)? {
-                break found;
+            if let Some(head) = Head::parse(&self.buffer)? {
+                break head;
             }
         };
-        while self.buffer.len() < body + length {
+        let end = head.start + head.length;
+        while self.buffer.len() < end {
             self.fill()?;
         }
-        let answer = self.buffer.get(body..body + length).unwrap_or_default();
-        if !self.buffer.starts_with(b"HTTP/1.1 200") {
+        let answer = self.buffer.get(head.start..end).unwrap_or_default();
+        if head.status != 200 {
             return Err(Error::answer("an HTTP answer", String::from_utf8_lossy(answer)));
         }
         Ok(answer)
@@ -77,30 +78,60 @@ impl Client {
     }
 }
 
-/// Where the body begins and how long it is, once the head is complete.
-fn head(buffer: &[u8]) -> Result<Option<(usize, usize)>> {
-    let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") else {
-        return Ok(None);
-    };
-    let text = String::from_utf8_lossy(buffer.get(..end).unwrap_or_default());
-    let length = text.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
-    });
-    match length {
-        Some(length) => Ok(Some((end + 4, length))),
-        None => Err(Error::answer("an HTTP head", text)),
+/// What the head of an answer says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Where the body begins.
+    pub start: usize,
+    /// How long it is.
+    pub length: usize,
+    /// The status.
+    pub status: u16,
+    /// The connection ends with it.
+    pub close: bool,
+}
+
+impl Head {
+    /// Of an answer that begins with `bytes`, once it is complete.
+    pub fn parse(bytes: &[u8]) -> Result<Option<Self>> {
+        let mut headers = [httparse::EMPTY_HEADER; 32];
+        let mut response = httparse::Response::new(&mut headers);
+        let wrong = || Error::answer("an HTTP head", String::from_utf8_lossy(bytes));
+        let httparse::Status::Complete(start) = response.parse(bytes).map_err(|_| wrong())? else {
+            return Ok(None);
+        };
+        let value = |name: &str| {
+            let header = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
+            std::str::from_utf8(header.value).ok()
+        };
+        let length = value("content-length").and_then(|length| length.trim().parse().ok());
+        Ok(Some(Self {
+            start,
+            length: length.ok_or_else(wrong)?,
+            status: response.code.unwrap_or_default(),
+            close: value("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")),
+        }))
     }
 }
 
+/// What the API's requests are.
+pub const AWS_JSON: &str = "application/x-amz-json-1.1";
+
 /// The bytes of a request; `target` is a KMS operation.
 pub fn request(method: &str, path: &str, target: Option<&str>, body: &str) -> Vec<u8> {
-    let target = target.map_or_else(String::new, |target| {
-        format!("X-Amz-Target: TrentService.{target}\r\nContent-Type: application/x-amz-json-1.1\r\n")
-    });
+    let target = target.map(|target| format!("TrentService.{target}"));
+    let mut headers = vec![("Host", "localhost")];
+    headers.extend(
+        target.iter().flat_map(|target| [("X-Amz-Target", target.as_str()), ("Content-Type", AWS_JSON)]),
+    );
+    message(method, path, &headers, body)
+}
+
+/// The bytes of a request with these headers, and its length.
+pub fn message(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let length = body.len();
-    format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{target}Content-Length: {length}\r\n\r\n{body}")
-        .into_bytes()
+    format!("{method} {path} HTTP/1.1\r\n{headers}Content-Length: {length}\r\n\r\n{body}").into_bytes()
 }
 
 #[cfg(test)]
@@ -110,8 +141,16 @@ mod tests {
     #[test]
     fn a_head_is_found_once_it_is_complete() {
         let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
-        assert!(matches!(head(&answer[..30]), Ok(None)));
-        assert!(matches!(head(answer), Ok(Some((38, 2)))));
-        assert!(head(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
+        assert!(matches!(Head::parse(&answer[..30]), Ok(None)));
+        let head = Head { start: 38, length: 2, status: 200, close: false };
+        assert!(matches!(Head::parse(answer), Ok(Some(found)) if found == head));
+        assert!(Head::parse(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
+    }
+
+    #[test]
+    fn a_server_may_say_that_it_closes() {
+        let answer = b"HTTP/1.1 400 Bad\r\nCONNECTION: close\r\nContent-Length: 0\r\n\r\n";
+        let head = Head { start: 58, length: 0, status: 400, close: true };
+        assert!(matches!(Head::parse(answer), Ok(Some(found)) if found == head));
     }
 }

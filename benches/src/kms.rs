@@ -17,10 +17,46 @@ pub fn unbase64(text: &str) -> Result<Vec<u8>> {
     STANDARD.decode(text).map_err(|error| Error::answer("base64", error.to_string()))
 }
 
-/// Calls an operation.
-pub fn call(client: &mut Client, operation: &str, body: &Value) -> Result<Value> {
-    let answer = client.exchange(&request("POST", "/", Some(operation), &body.to_string()))?;
+/// Whoever answers the API's operations: a signer, or a peer of it.
+pub trait Kms {
+    /// Calls an operation.
+    fn call(&mut self, operation: &'static str, body: &Value) -> Result<Value>;
+}
+
+impl Kms for Client {
+    fn call(&mut self, operation: &'static str, body: &Value) -> Result<Value> {
+        let answer = self.exchange(&request("POST", "/", Some(operation), &body.to_string()))?;
+        parse(answer)
+    }
+}
+
+/// The JSON of an answer.
+pub fn parse(answer: &[u8]) -> Result<Value> {
     serde_json::from_slice(answer).map_err(|error| Error::answer("the signer's JSON", error.to_string()))
+}
+
+/// A request to be repeated.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// That the server is there, and no more.
+    Health,
+    /// An operation of the API.
+    Operation {
+        /// Its name.
+        name: &'static str,
+        /// Its JSON.
+        body: String,
+    },
+}
+
+impl Request {
+    /// As it goes over the wire to a signer that asks for no signature.
+    pub fn bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Health => request("GET", "/health", None, ""),
+            Self::Operation { name, body } => request("POST", "/", Some(name), body),
+        }
+    }
 }
 
 fn text(value: &Value, path: &str) -> Result<String> {
@@ -29,8 +65,8 @@ fn text(value: &Value, path: &str) -> Result<String> {
 }
 
 /// Makes a key and returns its identifier.
-pub fn create_key(client: &mut Client, spec: &str, usage: &str) -> Result<String> {
-    let answer = call(client, "CreateKey", &json!({ "KeySpec": spec, "KeyUsage": usage }))?;
+pub fn create_key(client: &mut dyn Kms, spec: &str, usage: &str) -> Result<String> {
+    let answer = client.call("CreateKey", &json!({ "KeySpec": spec, "KeyUsage": usage }))?;
     text(&answer, "/KeyMetadata/KeyId")
 }
 
@@ -38,11 +74,11 @@ pub fn create_key(client: &mut Client, spec: &str, usage: &str) -> Result<String
 pub struct Work {
     /// What people call it.
     pub name: &'static str,
-    /// Makes what it needs, and the bytes of its request.
-    pub prepare: fn(&mut Client) -> Result<Vec<u8>>,
+    /// Makes what it needs, and its request.
+    pub prepare: fn(&mut dyn Kms) -> Result<Request>,
 }
 
-fn sign(client: &mut Client, spec: &str, algorithm: &str) -> Result<Vec<u8>> {
+fn sign(client: &mut dyn Kms, spec: &str, algorithm: &str) -> Result<Request> {
     let key = create_key(client, spec, "SIGN_VERIFY")?;
     Ok(post("Sign", &sign_body(&key, algorithm)))
 }
@@ -51,22 +87,22 @@ fn sign_body(key: &str, algorithm: &str) -> Value {
     json!({ "KeyId": key, "Message": base64(&[0x5a; 32]), "SigningAlgorithm": algorithm })
 }
 
-fn post(operation: &str, body: &Value) -> Vec<u8> {
-    request("POST", "/", Some(operation), &body.to_string())
+fn post(name: &'static str, body: &Value) -> Request {
+    Request::Operation { name, body: body.to_string() }
 }
 
-fn decrypt(client: &mut Client, spec: &str, algorithm: &str, length: usize) -> Result<Vec<u8>> {
+fn decrypt(client: &mut dyn Kms, spec: &str, algorithm: &str, length: usize) -> Result<Request> {
     let key = create_key(client, spec, "ENCRYPT_DECRYPT")?;
     let plaintext = base64(&vec![7; length]);
     let body = json!({ "KeyId": key, "Plaintext": plaintext, "EncryptionAlgorithm": algorithm });
-    let blob = text(&call(client, "Encrypt", &body)?, "/CiphertextBlob")?;
+    let blob = text(&client.call("Encrypt", &body)?, "/CiphertextBlob")?;
     let body = json!({ "KeyId": key, "CiphertextBlob": blob, "EncryptionAlgorithm": algorithm });
     Ok(post("Decrypt", &body))
 }
 
 /// Every kind of operation.
 pub const WORK: &[Work] = &[
-    Work { name: "no operation (GET /health)", prepare: |_| Ok(request("GET", "/health", None, "")) },
+    Work { name: "no operation (GET /health)", prepare: |_| Ok(Request::Health) },
     Work { name: "Sign RSA-2048", prepare: |c| sign(c, "RSA_2048", "RSASSA_PKCS1_V1_5_SHA_256") },
     Work { name: "Sign RSA-2048 PSS", prepare: |c| sign(c, "RSA_2048", "RSASSA_PSS_SHA_256") },
     Work { name: "Sign RSA-3072", prepare: |c| sign(c, "RSA_3072", "RSASSA_PKCS1_V1_5_SHA_256") },
@@ -99,28 +135,28 @@ pub fn find(name: &str) -> Option<&'static Work> {
     WORK.iter().find(|work| work.name == name)
 }
 
-fn verify(client: &mut Client) -> Result<Vec<u8>> {
+fn verify(client: &mut dyn Kms) -> Result<Request> {
     let key = create_key(client, "ECC_NIST_P256", "SIGN_VERIFY")?;
     let mut body = sign_body(&key, "ECDSA_SHA_256");
-    let signature = text(&call(client, "Sign", &body)?, "/Signature")?;
+    let signature = text(&client.call("Sign", &body)?, "/Signature")?;
     if let Some(body) = body.as_object_mut() {
         body.insert("Signature".into(), signature.into());
     }
     Ok(post("Verify", &body))
 }
 
-fn mac(client: &mut Client) -> Result<Vec<u8>> {
+fn mac(client: &mut dyn Kms) -> Result<Request> {
     let key = create_key(client, "HMAC_256", "GENERATE_VERIFY_MAC")?;
     let body = json!({ "KeyId": key, "Message": base64(&[0x5a; 32]), "MacAlgorithm": "HMAC_SHA_256" });
     Ok(post("GenerateMac", &body))
 }
 
-fn encrypt(client: &mut Client) -> Result<Vec<u8>> {
+fn encrypt(client: &mut dyn Kms) -> Result<Request> {
     let key = create_key(client, "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT")?;
     Ok(post("Encrypt", &json!({ "KeyId": key, "Plaintext": base64(&[7; 4096]) })))
 }
 
-fn data_key(client: &mut Client) -> Result<Vec<u8>> {
+fn data_key(client: &mut dyn Kms) -> Result<Request> {
     let key = create_key(client, "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT")?;
     Ok(post("GenerateDataKey", &json!({ "KeyId": key, "KeySpec": "AES_256" })))
 }

@@ -5,6 +5,8 @@
 //! a busy moment of the machine touches both sides. [`measure`] has the statistics, [`report`] the rows, [`plot`] the
 //! picture.
 //!
+//! [`load`] is a benchmark of its own, `casemate bench kms`: many clients of the signer's API, and of its peers.
+//!
 //! The numbers come from outside wherever possible: a guest is launched by the `casemate` command and reached by its
 //! socket, as a user would. What only the inside can tell (the stages of a launch, an operation without its request)
 //! comes from the VMM's stamps ([`stamps`]) and from a guest made for it (`bench-probe`).
@@ -14,6 +16,7 @@ pub mod groups;
 pub mod guest;
 pub mod http;
 pub mod kms;
+pub mod load;
 pub mod measure;
 pub mod peer;
 pub mod plot;

@@ -2,11 +2,19 @@
 
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Result;
 
 /// Measured values, in nanoseconds unless said otherwise.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Samples(Vec<f64>);
+
+impl From<Vec<f64>> for Samples {
+    fn from(values: Vec<f64>) -> Self {
+        Self(values)
+    }
+}
 
 impl Samples {
     /// Adds a value.
@@ -31,17 +39,25 @@ impl Samples {
 
     /// The value that this part of the values does not exceed; 0 without values.
     pub fn quantile(&self, part: f64) -> f64 {
+        let [value] = self.quantiles([part]);
+        value
+    }
+
+    /// Several quantiles at once.
+    pub fn quantiles<const N: usize>(&self, parts: [f64; N]) -> [f64; N] {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
         let last = sorted.len().saturating_sub(1);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "a rank among thousands"
-        )]
-        let rank = (last as f64 * part).round() as usize;
-        sorted.get(rank.min(last)).copied().unwrap_or(0.0)
+        parts.map(|part| {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                clippy::cast_precision_loss,
+                reason = "a rank among thousands"
+            )]
+            let rank = (last as f64 * part).round() as usize;
+            sorted.get(rank.min(last)).copied().unwrap_or(0.0)
+        })
     }
 
     /// The median.

@@ -6,41 +6,41 @@ use std::fmt::Write as _;
 
 use crate::report::{Report, Row, Unit, show, verdict};
 
-const WIDTH: f64 = 1000.0;
+pub(crate) const WIDTH: f64 = 1000.0;
 /// Where bars begin: names stand to the left.
-const LEFT: f64 = 270.0;
+pub(crate) const LEFT: f64 = 270.0;
 /// Where they end at the latest: values stand to the right.
-const RIGHT: f64 = 780.0;
-const LINE: f64 = 24.0;
-const BAR: f64 = 15.0;
+pub(crate) const RIGHT: f64 = 780.0;
+pub(crate) const LINE: f64 = 24.0;
+pub(crate) const BAR: f64 = 15.0;
 
-const INK: &str = "#1f2933";
-const FAINT: &str = "#7b8794";
-const RULE: &str = "#e4e7eb";
-const SEALED: &str = "#2563a8";
-const OTHER: &str = "#b8c4d0";
-const MISSED: &str = "#c2571a";
-const TARGET: &str = "#c2571a";
+pub(crate) const INK: &str = "#1f2933";
+pub(crate) const FAINT: &str = "#7b8794";
+pub(crate) const RULE: &str = "#e4e7eb";
+pub(crate) const SEALED: &str = "#2563a8";
+pub(crate) const OTHER: &str = "#b8c4d0";
+pub(crate) const MISSED: &str = "#c2571a";
+pub(crate) const TARGET: &str = "#c2571a";
 /// One for each stage of a launch, from the host's work to the guest's.
 const STAGES: [&str; 9] =
     ["#dbe4ee", "#b3cde3", "#8fb8da", "#6aa2d0", "#478cc4", "#2563a8", "#6b5fb0", "#9a6fc0", "#3f9b7f"];
 
 /// What is drawn, and where the next line goes.
-struct Canvas {
-    body: String,
-    y: f64,
+pub(crate) struct Canvas {
+    pub(crate) body: String,
+    pub(crate) y: f64,
 }
 
 /// From a value to a place between [`LEFT`] and [`RIGHT`].
 #[derive(Clone, Copy)]
-struct Scale {
-    low: f64,
-    high: f64,
-    logarithmic: bool,
+pub(crate) struct Scale {
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+    pub(crate) logarithmic: bool,
 }
 
 impl Scale {
-    fn x(self, value: f64) -> f64 {
+    pub(crate) fn x(self, value: f64) -> f64 {
         let map = |value: f64| if self.logarithmic { value.log2() } else { value };
         let part = (map(value) - map(self.low)) / (map(self.high) - map(self.low));
         LEFT + part.clamp(0.0, 1.0) * (RIGHT - LEFT)
@@ -48,7 +48,7 @@ impl Scale {
 }
 
 impl Canvas {
-    fn text(&mut self, x: f64, anchor: &str, size: f64, fill: &str, text: &str) {
+    pub(crate) fn text(&mut self, x: f64, anchor: &str, size: f64, fill: &str, text: &str) {
         let text = text.replace('&', "&amp;").replace('<', "&lt;");
         let y = self.y + 4.5;
         let _ = writeln!(
@@ -57,7 +57,7 @@ impl Canvas {
         );
     }
 
-    fn bar(&mut self, from: f64, to: f64, fill: &str) {
+    pub(crate) fn bar(&mut self, from: f64, to: f64, fill: &str) {
         let (y, width) = (self.y - BAR / 2.0, (to - from).max(0.6));
         let _ = writeln!(
             self.body,
@@ -65,14 +65,14 @@ impl Canvas {
         );
     }
 
-    fn rule(&mut self, x: f64, top: f64, bottom: f64, colour: &str, dashes: &str) {
+    pub(crate) fn rule(&mut self, x: f64, top: f64, bottom: f64, colour: &str, dashes: &str) {
         let _ = writeln!(
             self.body,
             r#"<line x1="{x:.1}" y1="{top:.1}" x2="{x:.1}" y2="{bottom:.1}" stroke="{colour}" stroke-dasharray="{dashes}"/>"#
         );
     }
 
-    fn heading(&mut self, title: &str, explanation: &str) {
+    pub(crate) fn heading(&mut self, title: &str, explanation: &str) {
         self.y += 22.0;
         let _ = writeln!(self.body, r#"<g font-weight="600">"#);
         self.text(24.0, "start", 15.0, INK, title);
@@ -82,7 +82,7 @@ impl Canvas {
         self.y += LINE + 16.0;
     }
 
-    fn label(&mut self, name: &str, value: &str) {
+    pub(crate) fn label(&mut self, name: &str, value: &str) {
         self.text(LEFT - 12.0, "end", 12.5, INK, name);
         self.text(RIGHT + 12.0, "start", 12.5, INK, value);
     }
@@ -149,7 +149,7 @@ pub fn draw(report: &Report) -> String {
     finish(&canvas)
 }
 
-fn finish(canvas: &Canvas) -> String {
+pub(crate) fn finish(canvas: &Canvas) -> String {
     let height = canvas.y + 18.0;
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" \

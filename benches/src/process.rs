@@ -35,6 +35,12 @@ impl Process {
         Ok(process)
     }
 
+    /// The file that tells how long its first thread has run, for [`cpu_time`](crate::guest::cpu_time).
+    pub fn cpu_time_file(&self) -> PathBuf {
+        let pid = self.child.id();
+        PathBuf::from(format!("/proc/{pid}/task/{pid}/schedstat"))
+    }
+
     /// Where it listens.
     pub fn socket(&self) -> &Path {
         &self.socket

@@ -30,8 +30,8 @@ pub fn measure(workshop: &Workshop, quick: bool, progress: &dyn Fn(f64)) -> Resu
     let mut local = Client::open(process.socket(), port)?;
     let mut rows = Vec::new();
     for (index, work) in WORK.iter().enumerate() {
-        let sealed_request = (work.prepare)(&mut sealed)?;
-        let local_request = (work.prepare)(&mut local)?;
+        let sealed_request = (work.prepare)(&mut sealed)?.bytes();
+        let local_request = (work.prepare)(&mut local)?.bytes();
         let probe = block(5, || local.exchange(&local_request).map(drop))?;
         #[expect(
             clippy::cast_possible_truncation,
