@@ -4,8 +4,8 @@
 //! statement must be met; one is met when any of its values matches (for negated operators: when none does).
 //!
 //! A value of the request that is not of the operator's type (a tag `abc` before `NumericEquals`) is neither equal nor
-//! unequal to anything. Such a condition is *unclear*, and is taken so that access is refused: not met in an `Allow`,
-//! met in a `Deny`.
+//! unequal to anything; several values without a set operator may not agree. Such a condition is *unclear*, and is
+//! taken so that access is refused: not met in an `Allow`, met in a `Deny`.
 
 use std::cmp::Ordering;
 
@@ -205,9 +205,7 @@ impl Condition {
             Some(Set::Any) if is_null(&present) => Some(false),
             Some(Set::All) => every(&present, passes),
             Some(Set::Any) => any(&present, passes),
-            // AWS wants a set operator before a key with several values. Without one: any may match, none for negated.
-            None if negated => every(&present, passes),
-            None => any(&present, passes),
+            None => unanimous(&present, passes),
         }
     }
 }
@@ -225,6 +223,14 @@ fn every(values: &Values<'_>, passes: impl Fn(&str) -> Option<bool>) -> Option<b
 /// Whether one passes; unclear as soon as one is.
 fn any(values: &Values<'_>, passes: impl Fn(&str) -> Option<bool>) -> Option<bool> {
     values.iter().try_fold(false, |any, value| Some(passes(value)? || any))
+}
+
+/// AWS wants a set operator before a key with several values, and does not say what happens without. Two tags whose
+/// names differ only in case come here too. Unclear unless all agree.
+fn unanimous(values: &Values<'_>, passes: impl Fn(&str) -> Option<bool>) -> Option<bool> {
+    let mut verdicts = values.iter().map(passes);
+    let first = verdicts.next()??;
+    verdicts.all(|verdict| verdict == Some(first)).then_some(first)
 }
 
 /// Each text as a value of the operator's type.

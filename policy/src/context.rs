@@ -20,6 +20,9 @@ impl Context {
 
     /// Gives `key` this one value, whatever it had before.
     ///
+    /// Not for names that a caller chose (tags, an encryption context): those are [added](Self::add), so that none hides
+    /// another.
+    ///
     /// What [`Principal`] tells (`aws:PrincipalArn`, `aws:username` …) is not set here: it cannot be contradicted.
     pub fn set(&mut self, key: &str, value: impl Into<String>) {
         self.values.insert(key.to_ascii_lowercase(), vec![value.into()]);
@@ -28,8 +31,8 @@ impl Context {
     /// Adds a value to those that `key` has.
     ///
     /// Names that differ only in case are one key, so `kms:EncryptionContext:App` and `kms:EncryptionContext:app` of
-    /// one request come together here. As on AWS, a policy that must tell them apart tests
-    /// `kms:EncryptionContextKeys`.
+    /// one request come together here, and a condition on them is unclear if they differ. A policy that must tell them
+    /// apart tests `kms:EncryptionContextKeys`, as on AWS.
     pub fn add(&mut self, key: &str, value: impl Into<String>) {
         self.values.entry(key.to_ascii_lowercase()).or_default().push(value.into());
     }

@@ -61,19 +61,27 @@ fn what_is_not_of_the_operators_type_is_taken_so_that_access_is_refused() {
     }
 }
 
-/// AWS wants a set operator before a key with several values, and does not say what happens without.
+/// AWS wants a set operator before a key with several values, and does not say what happens without. Whoever chooses
+/// the values (tags, an encryption context) must not get further with two of them than with either.
 #[test]
-fn several_values_without_set_operator_match_if_any_does_and_differ_if_all_do() {
-    let context = Context::from_iter([("k:v", "a"), ("k:v", "b")]);
-    for (conditions, met) in [
-        (json!({"StringEquals": {"k:v": "b"}}), true),
-        (json!({"StringEquals": {"k:v": "c"}}), false),
-        (json!({"StringNotEquals": {"k:v": "b"}}), false),
-        (json!({"StringNotEquals": {"k:v": "c"}}), true),
-        (json!({"StringNotLike": {"k:v": "b*"}}), false),
+fn several_values_without_set_operator_must_agree() {
+    let context = Context::from_iter([("k:Tag/x", "a"), ("k:tag/X", "b")]);
+    let all = json!({"Effect": "Allow", "Action": "*", "Resource": "*"});
+    for (conditions, allows, denies) in [
+        (json!({"StringLike": {"k:tag/x": "?"}}), true, true),
+        (json!({"StringEquals": {"k:tag/x": "c"}}), false, false),
+        (json!({"StringNotEquals": {"k:tag/x": "c"}}), true, true),
+        (json!({"StringEquals": {"k:tag/x": "b"}}), false, true),
+        (json!({"StringNotEquals": {"k:tag/x": "b"}}), false, true),
+        (json!({"StringNotLikeIfExists": {"k:tag/x": "b*"}}), false, true),
+        (json!({"ForAnyValue:StringEquals": {"k:tag/x": "b"}}), true, true),
     ] {
-        let allow = json!({"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": conditions});
-        assert_eq!(decide(&parse(allow, Kind::Identity), &context).is_allowed(), met, "{conditions}");
+        let statement =
+            |effect| json!({"Effect": effect, "Action": "*", "Resource": "*", "Condition": conditions});
+        let allow = parse(statement("Allow"), Kind::Identity);
+        let deny = parse(json!([all, statement("Deny")]), Kind::Identity);
+        assert_eq!(decide(&allow, &context).is_allowed(), allows, "{conditions}");
+        assert_eq!(!decide(&deny, &context).is_allowed(), denies, "{conditions}, to deny");
     }
 }
 

@@ -60,11 +60,13 @@ fn sublist(names: &'static [&'static str]) -> impl Strategy<Value = Value> {
 }
 
 fn action() -> impl Strategy<Value = Value> {
-    sublist(&["kms:Sign", "kms:Verify", "kms:*", "kms:?ign", "*", "sts:Assume*"])
+    sublist(&["kms:Sign", "kms:Verify", "kms:*", "kms:?ign", "*", "*", "*", "sts:Assume*"])
 }
 
 fn resource() -> impl Strategy<Value = Value> {
     sublist(&[
+        "*",
+        "*",
         "*",
         "arn:aws:kms:us-east-1:111122223333:key/one",
         "arn:aws:kms:*:*:key/t?o",
@@ -101,6 +103,12 @@ fn condition() -> impl Strategy<Value = Value> {
     select(vec![
         json!({}),
         json!({}),
+        json!({}),
+        json!({}),
+        json!({}),
+        json!({}),
+        json!({}),
+        json!({}),
         json!({"StringEquals": {"k:v": "one"}}),
         json!({"StringNotLike": {"K:V": "t*"}}),
         json!({"StringEqualsIfExists": {"k:v": ["one", "two"]}}),
@@ -115,9 +123,9 @@ fn condition() -> impl Strategy<Value = Value> {
 
 /// A statement; with a principal where `named`.
 fn statement(named: bool) -> BoxedStrategy<Value> {
-    let parts =
-        (any::<bool>(), action(), any::<bool>(), resource(), any::<bool>(), condition(), who(), 0..5_u8);
-    let put = move |(allow, action, only, resource, those, condition, who, not)| {
+    let (mostly, often) = (|| prop::bool::weighted(0.9), || prop::bool::weighted(0.75));
+    let parts = (often(), action(), mostly(), resource(), mostly(), condition(), who(), often());
+    let put = move |(allow, action, only, resource, those, condition, who, them)| {
         let mut statement = json!({
             "Effect": if allow { "Allow" } else { "Deny" },
             if only { "Action" } else { "NotAction" }: action,
@@ -125,7 +133,7 @@ fn statement(named: bool) -> BoxedStrategy<Value> {
             "Condition": condition,
         });
         if named {
-            let element = if not == 0 && !allow { "NotPrincipal" } else { "Principal" };
+            let element = if allow || them { "Principal" } else { "NotPrincipal" };
             statement[element] = who;
         }
         statement
