@@ -1,5 +1,6 @@
 //! What the fuzz targets share: things to aim at, made ready.
 
+pub mod policies;
 pub mod seeds;
 pub mod signer;
 pub mod vsock;

@@ -13,6 +13,26 @@ pub const NOW: u64 = 1_795_478_400;
 /// A policy with every field.
 pub const POLICY: &[u8] = br#"{"module_id": ["a", "b"], "pcrs": {"0": "000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"}, "nonce_required": true, "max_age_seconds": 300, "posture": {"sealed_memory": "guest_memfd", "swap": false, "landlock": {"at_least": 4}}, "allow_debug": false}"#;
 
+/// Policy documents, and which of [`KINDS`](crate::policies::KINDS) each is.
+pub const POLICY_DOCUMENTS: &[(u8, &str)] = &[
+    (
+        0,
+        r#"{"Version": "2012-10-17", "Statement": [{"Sid": "A", "Effect": "Allow", "Action": ["kms:S?gn", "kms:*"], "NotResource": "arn:aws:kms:*:111122223333:key/${aws:PrincipalTag/team, 'red'}*", "Condition": {"StringLike": {"k:v": "a${*}*"}, "NumericLessThan": {"k:n": 5}, "Null": {"k:z": true}}}, {"Effect": "Deny", "NotAction": "iam:*", "Resource": "*", "Condition": {"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}}}]}"#,
+    ),
+    (
+        1,
+        r#"{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "kms:Sign", "Resource": "*", "Condition": {"ForAllValues:StringEquals": {"k:v": ["a", "b"]}, "ForAnyValue:StringNotEqualsIgnoreCase": {"k:w": "c"}, "DateLessThan": {"k:d": "2026-11-24T09:30:00Z"}, "IpAddress": {"k:ip": "10.0.0.0/8"}, "BinaryEquals": {"k:b": "QQ=="}}}}"#,
+    ),
+    (
+        2,
+        r#"{"Version": "2012-10-17", "Id": "key", "Statement": [{"Sid": "Enable IAM policies", "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::111122223333:root"}, "Action": "kms:*", "Resource": "*"}, {"Effect": "Allow", "Principal": {"AWS": ["arn:aws:iam::111122223333:user/ann", "arn:aws:sts::111122223333:assumed-role/app/s1", "AROADBQP57FF2AEXAMPLE"], "Service": "ec2.amazonaws.com"}, "Action": "kms:Sign", "Resource": "*", "Condition": {"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:*/a*"}}}, {"Effect": "Deny", "NotPrincipal": {"AWS": "111122223333"}, "Action": "*", "Resource": "*"}]}"#,
+    ),
+    (
+        3,
+        r#"{"Statement": {"Sid": "", "Effect": "Allow", "Principal": "*", "Action": ["sts:AssumeRole", "sts:TagSession"], "Condition": {"StringEquals": {"sts:ExternalId": "x"}}}}"#,
+    ),
+];
+
 /// Bodies of KMS requests; `$` stands for a key.
 pub const KMS_BODIES: &[&str] = &[
     r#"{"KeySpec": "SYMMETRIC_DEFAULT", "KeyUsage": "ENCRYPT_DECRYPT", "Description": "d", "Tags": [{"TagKey": "a", "TagValue": "b"}], "Origin": "AWS_KMS", "MultiRegion": false, "Policy": "{}"}"#,

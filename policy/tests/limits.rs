@@ -223,6 +223,52 @@ fn refusals_are_in_the_words_of_aws() {
     assert_eq!(Decision::AllowedToRoot.refusal("kms:Sign"), None);
 }
 
+#[test]
+fn the_examples_in_the_documentation_do_what_it_says() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/policies.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let mut examples = page.split("```json\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let key_policy = PolicyDocument::parse(examples.next().unwrap(), Kind::Resource).unwrap();
+    let own = PolicyDocument::parse(examples.next().unwrap(), Kind::Identity).unwrap();
+    assert_eq!(examples.next(), None, "an example without a test");
+
+    let decide = |who, action, context: &Context, resource, identity: &[&PolicyDocument]| {
+        let principal = support::principal(who, Tags::from_iter([("Project", "red")]));
+        let request = Request { principal: &principal, action, resource: KEY, context };
+        evaluate(&request, &Policies { resource, identity, ..Policies::default() }).is_allowed()
+    };
+    let all = parse(json!({"Effect": "Allow", "Action": "*", "Resource": "*"}), Kind::Identity);
+    let by_key_policy = |who, action, context: &Context| {
+        decide(who, action, context, ResourcePolicy::RootOfTrust(&key_policy), &[&all])
+    };
+    let (nothing, mut measured) = (Context::new(), Context::new());
+    let image =
+        "0DF3FA803436B858BB5CA1E443F33E7967447C20F390A8C399D0A7AD908CAF74EAF236A247DEB1FB69818A4D08D31E74";
+    measured.set("kms:RecipientAttestation:ImageSha384", image);
+    assert!(by_key_policy("role/app/s1", "kms:Decrypt", &measured));
+    assert!(!by_key_policy("role/app/s1", "kms:Decrypt", &nothing));
+    assert!(!by_key_policy("role/other/s1", "kms:Decrypt", &measured));
+    assert!(!by_key_policy("root", "kms:Decrypt", &measured));
+    assert!(by_key_policy("root", "kms:DescribeKey", &nothing));
+    for who in ["root", "user/ann", "role/app/s1"] {
+        assert!(!by_key_policy(who, "kms:PutKeyPolicy", &measured), "{who} opens what is closed for good");
+        assert!(!by_key_policy(who, "kms:CreateGrant", &measured), "{who} opens what is closed for good");
+    }
+
+    let facts = [
+        ("aws:ResourceTag/project", "red"),
+        ("kms:SigningAlgorithm", "ECDSA_SHA_384"),
+        ("aws:SecureTransport", "true"),
+    ];
+    let by_own = |context: &Context| decide("user/ann", "kms:Sign", context, ResourcePolicy::None, &[&own]);
+    assert!(by_own(&Context::from_iter(facts)));
+    for (key, _) in facts {
+        let mut changed = Context::from_iter(facts);
+        changed.set(key, "blue");
+        assert!(!by_own(&changed), "another {key}");
+    }
+}
+
 /// `cargo test --release -p casemate-policy --test limits -- --ignored --nocapture`
 #[test]
 #[ignore = "measures; says nothing on a busy machine"]

@@ -26,6 +26,13 @@ fn main() -> std::io::Result<()> {
     put("pem", "root", pem.as_bytes())?;
     put("policy", "seed", seeds::POLICY)?;
 
+    for (kind, document) in seeds::POLICY_DOCUMENTS {
+        for caller in 0..5 {
+            let input = [&[*kind, caller], document.as_bytes()].concat();
+            put("policy_document", &format!("{kind}-{caller}"), &input)?;
+        }
+    }
+
     let mut posture = Posture::new();
     for (name, value) in [(fact::SEALED_MEMORY, "guest_memfd"), (fact::LOCKDOWN, "integrity")] {
         posture.set(name, value).map_err(std::io::Error::other)?;

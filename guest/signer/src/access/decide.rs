@@ -85,7 +85,8 @@ fn key_facts(key: &KeyRecord, context: &mut Context) {
     context.set("kms:KeyOrigin", key.origin.name());
     context.set("kms:MultiRegion", if key.multi_region { "true" } else { "false" });
     for (tag, value) in &key.meta().tags {
-        context.set(&format!("aws:ResourceTag/{tag}"), value.as_str());
+        // Two whose names differ only in case are one key, and neither may hide the other.
+        context.add(&format!("aws:ResourceTag/{tag}"), value.as_str());
     }
 }
 
