@@ -10,9 +10,9 @@
 //!
 //! It needs no operating system: no threads, files, sockets or environment. The clock is `SystemTime::now`.
 //!
-//! Limits that follow from one thread: an operation runs to its end before the next one starts. All but one take
-//! milliseconds at most. `CreateKey` for RSA takes 0.1 s for RSA_2048 and one to three for RSA_4096, during which other
-//! clients wait: aws-lc's generator cannot be suspended.
+//! Limits that follow from one thread: an operation runs to its end before the next one starts. All of them take
+//! milliseconds at most but those that make an RSA key, one to three seconds for RSA_4096; behind [`serve_connection`],
+//! these take turns with everything else.
 //!
 //! Keys live in memory, behind [`store`]; what survives a restart is on a volume, where one is attached ([`serve_volume`]).
 

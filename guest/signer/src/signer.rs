@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::access::{Call, Caller, Facts};
 use crate::audit::Log;
+use crate::crypto::RsaStock;
 use crate::errors::{ErrorKind, KmsError};
 use crate::identity::Directory;
 use crate::ops;
@@ -59,6 +60,7 @@ pub struct Signer {
     pub(crate) audit: RefCell<Log>,
     pub(crate) platform: Box<dyn Platform>,
     pub(crate) roots: Roots,
+    pub(crate) rsa_keys: RsaStock,
     pub(crate) limits: Limits,
     pub(crate) tls: Tls,
     /// What the host says about itself, for verifiers: not believed here.
@@ -82,6 +84,7 @@ impl Signer {
             audit: RefCell::default(),
             platform,
             roots: Roots::default(),
+            rsa_keys: RsaStock::default(),
             limits,
             tls: Tls::default(),
             posture: RefCell::default(),

@@ -447,3 +447,55 @@ fn a_document_in_a_header_makes_its_guest_the_recipient() {
         assert_eq!((status, text(&answer["__type"])), (400, "ValidationException".to_owned()));
     });
 }
+
+#[test]
+fn others_are_answered_while_an_rsa_key_is_made() {
+    let create =
+        post("/", Some("TrentService.CreateKey"), "{\"KeySpec\":\"RSA_4096\",\"KeyUsage\":\"SIGN_VERIFY\"}");
+    let random = post("/", Some("TrentService.GenerateRandom"), "{\"NumberOfBytes\":8}");
+    run(async {
+        let signer = signer();
+        let (mut answered, mut slowest) = (0_u32, Duration::ZERO);
+        let others = async {
+            loop {
+                let started = Instant::now();
+                assert_eq!(parse(&exchange(&signer, random.as_bytes()).await).0, 200);
+                (answered, slowest) = (answered + 1, slowest.max(started.elapsed()));
+            }
+        };
+        let creating = async {
+            let started = Instant::now();
+            let (status, _, body) = parse(&exchange(&signer, create.as_bytes()).await);
+            assert_eq!(status, 200, "{body}");
+            started.elapsed()
+        };
+        let took = tokio::select! {
+            biased;
+            took = creating => took,
+            () = others => unreachable!("it never ends"),
+        };
+        println!("{answered} answers in {took:?}, the slowest took {slowest:?}");
+        assert!(answered >= 3, "{answered} answers in {took:?}");
+    });
+}
+
+#[test]
+fn a_client_that_leaves_while_its_key_is_made_leaves_no_key_behind() {
+    let create =
+        post("/", Some("TrentService.CreateKey"), "{\"KeySpec\":\"RSA_4096\",\"KeyUsage\":\"SIGN_VERIFY\"}");
+    run(async {
+        let signer = signer();
+        let (mut client, served) = serve(&signer, 64 * 1024);
+        client.write_all(create.as_bytes()).await.expect("sent");
+        // The generation has begun when its first slice has taken its time, and is nowhere near its end.
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_millis(1) {
+            tokio::task::yield_now().await;
+        }
+        served.abort();
+        assert!(served.await.is_err_and(|error| error.is_cancelled()), "the connection ended by itself");
+        let (_, _, listed) =
+            parse(&exchange(&signer, post("/", Some("TrentService.ListKeys"), "{}").as_bytes()).await);
+        assert_eq!(listed["Keys"], json!([]));
+    });
+}

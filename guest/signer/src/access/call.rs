@@ -1,9 +1,12 @@
 //! One request to one operation.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 
-use crate::errors::KmsError;
+use zeroize::Zeroizing;
+
+use crate::crypto::{KeySpec, KeyUsage, Material, WrappingKey, WrappingKeySpec};
+use crate::errors::{ErrorKind, KmsError};
 use crate::recipient::Evidence;
 use crate::signer::Signer;
 
@@ -20,6 +23,10 @@ pub(crate) struct Call<'a> {
     pub(crate) evidence: Evidence,
     /// The ARN of the key that it is about, once it was found: for the audit log.
     pub(crate) key: RefCell<Option<String>>,
+    /// The RSA key that the operation lacks, if its asker would rather wait for one than have it made at once.
+    pub(crate) lacks: Cell<Option<KeySpec>>,
+    /// Whether it would.
+    pub(crate) patient: bool,
 }
 
 impl Deref for Call<'_> {
@@ -33,12 +40,25 @@ impl Deref for Call<'_> {
 impl<'a> Call<'a> {
     /// A call on behalf of `caller`.
     pub(crate) fn new(signer: &'a Signer, caller: &'a Caller, facts: &'a Facts) -> Self {
-        Self { signer, caller, facts, evidence: Evidence::default(), key: RefCell::default() }
+        Self {
+            signer,
+            caller,
+            facts,
+            evidence: Evidence::default(),
+            key: RefCell::default(),
+            lacks: Cell::default(),
+            patient: false,
+        }
     }
 
     /// The same, with evidence. `facts` must have its condition keys.
     pub(crate) fn bearing(self, evidence: Evidence) -> Self {
         Self { evidence, ..self }
+    }
+
+    /// The same, for somebody who would rather wait for an RSA key than have it made at once, or not.
+    pub(crate) fn patient(self, patient: bool) -> Self {
+        Self { patient, ..self }
     }
 
     /// The authenticated identity; `None` for the local owner of an unclaimed signer.
@@ -47,6 +67,41 @@ impl<'a> Call<'a> {
         match self.caller {
             Caller::LocalOwner => None,
             Caller::Principal(principal) => Some(principal),
+        }
+    }
+
+    /// Makes a secret for a key of that spec and usage.
+    ///
+    /// If the asker is patient, an RSA key comes from stock. Where there is none the operation fails, noted in
+    /// [`Self::lacks`], and is asked again once there is: so it must not have changed anything before.
+    pub(crate) fn generate(&self, spec: KeySpec, usage: KeyUsage) -> Result<Material, KmsError> {
+        match self.rsa_from_stock(spec)? {
+            Some(bytes) => Ok(Material::from_bytes(spec, usage, &bytes)?),
+            None => Ok(Material::generate(spec, usage)?),
+        }
+    }
+
+    /// Makes a wrapping key, under the same conditions.
+    #[allow(dead_code, reason = "GetParametersForImport asks")]
+    pub(crate) fn generate_wrapping(&self, spec: WrappingKeySpec) -> Result<WrappingKey, KmsError> {
+        let from_stock = spec.key_spec().map(|spec| self.rsa_from_stock(spec)).transpose()?.flatten();
+        match from_stock {
+            Some(bytes) => Ok(WrappingKey::from_bytes(spec, &bytes)?),
+            None => Ok(WrappingKey::generate(spec)?),
+        }
+    }
+
+    /// An RSA key that is ready; `None` if one is to be made on the spot.
+    fn rsa_from_stock(&self, spec: KeySpec) -> Result<Option<Zeroizing<Vec<u8>>>, KmsError> {
+        if !self.patient || !spec.is_rsa() {
+            return Ok(None);
+        }
+        match self.rsa_keys.take(spec) {
+            Some(key) => Ok(Some(key)),
+            None => {
+                self.lacks.set(Some(spec));
+                Err(KmsError::new(ErrorKind::Throttling, "A key is being made. Retry the request."))
+            }
         }
     }
 

@@ -1,8 +1,11 @@
-//! What aws-lc does and aws-lc-rs does not wrap: Ed25519ph, ML-DSA over an external µ, and ML-KEM keys from their seed.
+//! What aws-lc does and aws-lc-rs does not wrap: Ed25519ph, ML-DSA over an external µ, ML-KEM keys from their seed, and RSA
+//! key generation that can be interrupted.
 //!
-//! This is the crate's only unsafe code. Everything that crosses is a slice whose length is checked here against the
-//! length that the C function reads or writes, or an object owned by one of the two guards below.
+//! Everything that crosses is a slice whose length is checked here against the length that the C function reads or
+//! writes, or an object owned by one of the guards below.
 
+use std::ffi::c_int;
+use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 
 use aws_lc_rs::encoding::{AsBigEndian, Curve25519SeedBin};
@@ -106,6 +109,38 @@ pub(super) fn ml_dsa_verify_mu(spki: &[u8], mu: &[u8; 64], signature: &[u8]) -> 
     if valid { Ok(()) } else { Err(NotGenuine) }
 }
 
+/// Makes an RSA key with exponent 65537, in PKCS #8. `go_on` is asked between any two steps, which take a few
+/// milliseconds at most; if it says no, there is no key.
+pub(super) fn rsa_generate(bits: usize, go_on: &mut dyn FnMut() -> bool) -> Option<Zeroizing<Vec<u8>>> {
+    /// A reference to a reference, because a pointer of C's is only one word long.
+    type Question<'a> = &'a mut dyn FnMut() -> bool;
+
+    unsafe extern "C" fn step(_: c_int, _: c_int, callback: *mut sys::BN_GENCB) -> c_int {
+        // SAFETY: the argument was set below, to a question that outlives the generation and that nobody else uses
+        // meanwhile; aws-lc passes the callback that it was given.
+        let go_on = unsafe { &mut *sys::BN_GENCB_get_arg(callback).cast::<Question<'_>>() };
+        c_int::from(go_on())
+    }
+
+    let bits = c_int::try_from(bits).ok()?;
+    let (rsa, exponent, callback) = (Rsa::new()?, Number::of(65_537)?, Callback::new()?);
+    let mut question: Question<'_> = go_on;
+    // SAFETY: all three objects are live and ours. The callback's argument points to `question`, which is used through
+    // nothing else until the generation has returned.
+    let done = unsafe {
+        sys::BN_GENCB_set(callback.0.as_ptr(), Some(step), (&raw mut question).cast());
+        sys::RSA_generate_key_ex(rsa.0.as_ptr(), bits, exponent.0.as_ptr(), callback.0.as_ptr())
+    };
+    if done != 1 {
+        return None;
+    }
+    // SAFETY: the key is new, and a null one is an error here.
+    let key = Key(NonNull::new(unsafe { sys::EVP_PKEY_new() })?);
+    // SAFETY: both are live; the key takes a reference of its own to the RSA key.
+    let set = unsafe { sys::EVP_PKEY_set1_RSA(key.0.as_ptr(), rsa.0.as_ptr()) };
+    if set == 1 { key.to_pkcs8() } else { None }
+}
+
 /// The expanded decapsulation key (FIPS 203, algorithm 16) of a PKCS #8 structure that holds an ML-KEM seed.
 pub(super) fn ml_kem_expand(pkcs8: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let key = Key::private(pkcs8)?;
@@ -127,6 +162,29 @@ pub(super) fn ml_kem_expand(pkcs8: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 struct Key(NonNull<sys::EVP_PKEY>);
 
 impl Key {
+    /// The private key in PKCS #8, of which RSA_4096 takes 2.4 kB.
+    fn to_pkcs8(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let mut der = Zeroizing::new(vec![0u8; 4096]);
+        let mut builder = MaybeUninit::<sys::CBB>::uninit();
+        let mut length = 0;
+        // SAFETY: the builder writes into `der` and nowhere else, at most as many bytes as it has; it is finished, or
+        // cleaned up, before this returns. A fixed builder gives no buffer back, so that pointer may be null.
+        let done = unsafe {
+            sys::CBB_init_fixed(builder.as_mut_ptr(), der.as_mut_ptr(), der.len()) == 1
+                && (sys::EVP_marshal_private_key(builder.as_mut_ptr(), self.0.as_ptr()) == 1
+                    && sys::CBB_finish(builder.as_mut_ptr(), ptr::null_mut(), &raw mut length) == 1
+                    || {
+                        sys::CBB_cleanup(builder.as_mut_ptr());
+                        false
+                    })
+        };
+        if !done || length > der.len() {
+            return None;
+        }
+        der.truncate(length);
+        Some(der)
+    }
+
     fn private(der: &[u8]) -> Option<Self> {
         Self::parse(der, sys::EVP_parse_private_key)
     }
@@ -165,5 +223,59 @@ impl Drop for Context {
     fn drop(&mut self) {
         // SAFETY: the context came from `EVP_PKEY_CTX_new` and is not used after this.
         unsafe { sys::EVP_PKEY_CTX_free(self.0.as_ptr()) }
+    }
+}
+
+/// An `RSA` that is freed, and with it cleansed, when dropped.
+struct Rsa(NonNull<sys::RSA>);
+
+impl Rsa {
+    fn new() -> Option<Self> {
+        // SAFETY: it takes nothing and gives null or a key that is ours to free.
+        NonNull::new(unsafe { sys::RSA_new() }).map(Self)
+    }
+}
+
+impl Drop for Rsa {
+    fn drop(&mut self) {
+        // SAFETY: this is our own reference, and it is not used after this.
+        unsafe { sys::RSA_free(self.0.as_ptr()) }
+    }
+}
+
+/// A `BIGNUM`.
+struct Number(NonNull<sys::BIGNUM>);
+
+impl Number {
+    fn of(value: u64) -> Option<Self> {
+        // SAFETY: it takes nothing and gives null or a number that is ours to free.
+        let number = Self(NonNull::new(unsafe { sys::BN_new() })?);
+        // SAFETY: the number is live and ours.
+        let set = unsafe { sys::BN_set_u64(number.0.as_ptr(), value) };
+        (set == 1).then_some(number)
+    }
+}
+
+impl Drop for Number {
+    fn drop(&mut self) {
+        // SAFETY: the number is ours and is not used after this.
+        unsafe { sys::BN_free(self.0.as_ptr()) }
+    }
+}
+
+/// A `BN_GENCB`, what aws-lc asks while it makes a key.
+struct Callback(NonNull<sys::BN_GENCB>);
+
+impl Callback {
+    fn new() -> Option<Self> {
+        // SAFETY: it takes nothing and gives null or a callback that is ours to free.
+        NonNull::new(unsafe { sys::BN_GENCB_new() }).map(Self)
+    }
+}
+
+impl Drop for Callback {
+    fn drop(&mut self) {
+        // SAFETY: the callback is ours and is not used after this.
+        unsafe { sys::BN_GENCB_free(self.0.as_ptr()) }
     }
 }

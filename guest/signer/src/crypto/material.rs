@@ -40,7 +40,7 @@ pub enum Material {
 }
 
 impl Material {
-    /// Makes a key. For RSA this takes a second or so, and nothing else runs meanwhile.
+    /// Makes a key. For RSA this takes a second or so, and nothing else runs meanwhile: see [`RsaStock`](super::RsaStock).
     pub fn generate(spec: KeySpec, usage: KeyUsage) -> Result<Self, CryptoError> {
         check_usage(spec, usage)?;
         Ok(match (usage, spec.mac_algorithms()) {

@@ -12,6 +12,7 @@ mod lc;
 mod mac;
 mod material;
 mod oaep;
+mod rsa_generation;
 mod secp256k1;
 mod signing;
 mod spec;
@@ -27,6 +28,7 @@ pub use kem::{Encapsulated, KemKey};
 pub use mac::MacKey;
 pub use material::Material;
 pub use oaep::OaepKey;
+pub use rsa_generation::RsaStock;
 pub use signing::SigningKey;
 pub use spec::{
     EncapsulationAlgorithm, EncryptionAlgorithm, KeyAgreementAlgorithm, KeySpec, KeyUsage, MacAlgorithm,

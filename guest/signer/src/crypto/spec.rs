@@ -175,6 +175,11 @@ impl KeySpec {
         !matches!(self, Self::Symmetric | Self::Hmac224 | Self::Hmac256 | Self::Hmac384 | Self::Hmac512)
     }
 
+    /// Whether the spec is one of RSA.
+    pub const fn is_rsa(self) -> bool {
+        self.rsa_bits().is_some()
+    }
+
     /// The length of the modulus, if the spec is one of RSA.
     pub(super) const fn rsa_bits(self) -> Option<usize> {
         match self {

@@ -47,7 +47,7 @@ named! {
 
 impl WrappingKeySpec {
     /// The key spec of the same name, if it is offered.
-    const fn key_spec(self) -> Option<KeySpec> {
+    pub(crate) const fn key_spec(self) -> Option<KeySpec> {
         match self {
             Self::Rsa2048 => Some(KeySpec::Rsa2048),
             Self::Rsa3072 => Some(KeySpec::Rsa3072),

@@ -122,16 +122,28 @@ async fn operation(
             KmsError::new(ErrorKind::UnknownOperation, message)
         })?;
     let (head, body) = body::receive(signer, request).await?;
-    let answer = signer.durably(&operation, || {
-        let (caller, mut facts) = authenticate(signer, door, &head, &body)?;
-        let evidence = Evidence::of(signer, &head.headers, &operation, &body)?;
-        facts.append(evidence.facts());
-        let call = Call::new(signer, &caller, &facts).bearing(evidence);
-        let answer = signer.answer(&call, &operation, &body);
-        log(&call, door, id, &head, &operation, &body, answer.as_ref().map(|_| ()));
-        answer
-    });
-    Ok(Reply::kms(answer.await?))
+    let mut patient = true;
+    loop {
+        let mut lacks = None;
+        let answer = signer.durably(&operation, || {
+            let (caller, mut facts) = authenticate(signer, door, &head, &body)?;
+            let evidence = Evidence::of(signer, &head.headers, &operation, &body)?;
+            facts.append(evidence.facts());
+            let call = Call::new(signer, &caller, &facts).bearing(evidence).patient(patient);
+            let answer = signer.answer(&call, &operation, &body);
+            lacks = call.lacks.take();
+            if lacks.is_none() {
+                log(&call, door, id, &head, &operation, &body, answer.as_ref().map(|_| ()));
+            }
+            answer
+        });
+        let answer = answer.await;
+        let Some(spec) = lacks else {
+            return Ok(Reply::kms(answer?));
+        };
+        // Others are answered meanwhile. If there is no key then, the operation is to say so itself.
+        patient = signer.rsa_keys.make(spec).await.is_ok();
+    }
 }
 
 /// Writes the request's line in the audit log.

@@ -94,7 +94,7 @@ fn pair(
     };
     let (spec, usage) = wanted.spec_and_usage()?;
     dry_run(request.dry_run)?;
-    let material = Material::generate(spec, usage)?;
+    let material = call.generate(spec, usage)?;
     let public = material.public_key().ok_or_else(|| KmsError::internal("Key generation"))?.to_vec();
     let private = material.to_bytes()?;
     let context = request.encryption_context.unwrap_or_default();

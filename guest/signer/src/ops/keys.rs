@@ -5,9 +5,7 @@ use crate::crypto::{
     EncapsulationAlgorithm, EncryptionAlgorithm, KeyAgreementAlgorithm, KeySpec, KeyUsage, SigningAlgorithm,
 };
 use crate::errors::{ErrorKind, KmsError};
-use crate::store::{
-    Generations, KeyId, KeyMeta, KeyRecord, KeyState, Material, MaterialId, Note, Origin, Settled,
-};
+use crate::store::{Generations, KeyId, KeyMeta, KeyRecord, KeyState, MaterialId, Note, Origin, Settled};
 use crate::types::{
     Blob, CreateKeyRequest, DescribeKeyRequest, GetPublicKeyRequest, KeyListEntry, KeyMetadata,
     KeyMetadataResponse, ListKeysRequest, ListKeysResponse, Timestamp,
@@ -55,7 +53,7 @@ pub(super) fn create_key(
     facts.set("kms:KeySpec", spec.name());
     facts.set("kms:KeyUsage", usage.name());
     call.allow("kms:CreateKey", "*", &facts)?;
-    let first = Generations::first(Note::new(MaterialId::random()?), Material::generate(spec, usage)?);
+    let first = Generations::first(Note::new(MaterialId::random()?), call.generate(spec, usage)?);
     let id = KeyId::random()?;
     let arn = call.identity.borrow().config.arn("kms", &format!("key/{id}"));
     let settled = Settled {
