@@ -113,3 +113,12 @@ impl From<crate::crypto::CryptoError> for KmsError {
         Self::new(ErrorKind::Internal, error.to_string())
     }
 }
+
+impl From<crate::platform::AttestError> for KmsError {
+    fn from(error: crate::platform::AttestError) -> Self {
+        match error {
+            crate::platform::AttestError::NotSealed => Self::unsupported(error.to_string()),
+            crate::platform::AttestError::Refused(_) => Self::new(ErrorKind::Internal, error.to_string()),
+        }
+    }
+}

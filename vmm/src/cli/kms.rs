@@ -11,7 +11,7 @@ use super::text;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: casemate kms GenerateRandom '{\"NumberOfBytes\": 32}'")]
 pub struct Args {
-    /// The operation, as AWS calls it
+    /// The operation, as AWS calls it; Casemate.NAME for one of our own
     operation: String,
     /// The request: JSON, or @FILE
     #[arg(default_value = "{}")]
@@ -22,11 +22,13 @@ pub struct Args {
 
 /// Sends the request and prints the answer.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    if args.operation.is_empty() || !args.operation.chars().all(|c| c.is_ascii_alphanumeric()) {
+    let (service, operation) = args.operation.split_once('.').unwrap_or(("TrentService", &args.operation));
+    let is_name = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric());
+    if !is_name(service) || !is_name(operation) {
         return Err(Failure::new(Code::InvalidArgument, format!("`{}` is not an operation", args.operation)));
     }
     let request: Value = serde_json::from_slice(&text::value(&args.request)?)
         .map_err(|error| Failure::new(Code::SerdeError, format!("the request is not JSON: {error}")))?;
-    let answer = args.guest.signer()?.kms(&args.operation, &request)?;
+    let answer = args.guest.signer()?.operation(service, operation, &request)?;
     print_json(&if answer.is_null() { json!({}) } else { answer })
 }

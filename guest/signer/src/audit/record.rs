@@ -192,7 +192,8 @@ fn time(now: SystemTime) -> String {
 
 /// Whether an operation leaves everything as it is, as CloudTrail counts it: using a key does.
 fn read_only(operation: &str) -> bool {
-    const READING: [&str; 14] = [
+    const READING: [&str; 15] = [
+        "Attest",
         "Describe",
         "Get",
         "List",

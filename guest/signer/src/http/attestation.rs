@@ -9,7 +9,6 @@ use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 
 use crate::errors::{ErrorKind, KmsError};
-use crate::platform::AttestError;
 use crate::signer::Signer;
 use crate::types::Blob;
 use crate::validate::Check;
@@ -46,18 +45,10 @@ pub(super) async fn attest(signer: &Signer, request: Request<Incoming>) -> Resul
     let document = signer
         .platform
         .attest(user_data.as_deref(), nonce.as_deref(), key.as_deref())
-        .map_err(attest_error)?;
+        .map_err(KmsError::from)?;
     let json = serde_json::to_vec(&AttestationResponse { document: Blob(document) })
         .map_err(|_| KmsError::internal("Encoding the response"))?;
     Ok(Reply::json(json))
-}
-
-/// Why there is no document, as the client is told.
-pub(super) fn attest_error(error: AttestError) -> KmsError {
-    match error {
-        AttestError::NotSealed => KmsError::unsupported(error.to_string()),
-        AttestError::Refused(_) => KmsError::new(ErrorKind::Internal, error.to_string()),
-    }
 }
 
 /// The limits of Nitro's attestation documents, and the reserved prefix.

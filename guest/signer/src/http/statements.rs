@@ -20,7 +20,6 @@ use crate::signer::Signer;
 use crate::types::Blob;
 use crate::validate::Check;
 
-use super::attestation::attest_error;
 use super::reply::Reply;
 use super::{Door, body};
 
@@ -70,7 +69,7 @@ pub(super) async fn tls(signer: &Signer, request: Request<Incoming>) -> Result<R
             request.nonce.as_ref().map(AsRef::as_ref),
             Some(identity.public()),
         )
-        .map_err(attest_error)?;
+        .map_err(KmsError::from)?;
     let certificate = identity.pem().map_err(|_| KmsError::internal("Encoding the TLS certificate"))?;
     let posture = signer.posture.borrow().clone().map(Blob);
     let statement = TlsStatement { document: Blob(document), certificate, posture };

@@ -1,6 +1,6 @@
 //! CreateKey, DescribeKey, ListKeys, GetPublicKey.
 
-use crate::access::{Ask, Call, Facts};
+use crate::access::{Ask, Call, Facts, Ready};
 use crate::crypto::{
     EncapsulationAlgorithm, EncryptionAlgorithm, KeyAgreementAlgorithm, KeySpec, KeyUsage, SigningAlgorithm,
 };
@@ -205,9 +205,7 @@ pub(super) fn get_public_key(
     let key = Ask::new("GetPublicKey")
         .tokens(&request.grant_tokens)
         .enabled(call, request.key_id.as_deref().unwrap_or_default())?;
-    let spki = key.material.public_key().ok_or_else(|| {
-        KmsError::unsupported(format!("{} has KeySpec {}, which has no public key.", key.arn(), key.spec))
-    })?;
+    let spki = public_half(&key)?;
     let algorithms = Algorithms::of(&key);
     Ok(crate::types::GetPublicKeyResponse {
         key_id: key.arn().to_owned(),
@@ -219,5 +217,12 @@ pub(super) fn get_public_key(
         signing_algorithms: algorithms.signing,
         key_agreement_algorithms: algorithms.agreement,
         encapsulation_algorithms: algorithms.encapsulation,
+    })
+}
+
+/// The public half of a key pair.
+pub(super) fn public_half(key: &Ready) -> Result<&[u8], KmsError> {
+    key.material.public_key().ok_or_else(|| {
+        KmsError::unsupported(format!("{} has KeySpec {}, which has no public key.", key.arn(), key.spec))
     })
 }

@@ -1,6 +1,7 @@
 //! The operations: one function each, and the table that names them.
 
 mod agree;
+mod attest_key;
 mod audit;
 mod cipher;
 mod crypt;
@@ -54,7 +55,10 @@ const OPERATIONS: &[(&str, Run)] = &[
 ];
 
 /// Our own operations, sorted by name.
-const CASEMATE: &[(&str, Run)] = &[("ReadAudit", |c, b| typed(c, b, audit::read_audit))];
+const CASEMATE: &[(&str, Run)] = &[
+    ("AttestPublicKey", |c, b| typed(c, b, attest_key::attest_public_key)),
+    ("ReadAudit", |c, b| typed(c, b, audit::read_audit)),
+];
 
 /// The operation of that name: `TrentService.Sign`, `Casemate.ReadAudit`; `Sign` alone is one of KMS.
 pub(crate) fn find(name: &str) -> Option<Run> {

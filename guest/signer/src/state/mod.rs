@@ -272,7 +272,8 @@ impl Signer {
 
 /// Whether an operation leaves everything as it is. One that is not known is not believed to.
 fn only_reads(operation: &str) -> bool {
-    const VERBS: [&str; 13] = [
+    const VERBS: [&str; 14] = [
+        "Attest",
         "Describe",
         "List",
         "Get",

@@ -77,13 +77,18 @@ impl KeyRecord {
         if let Some((_, document)) = parsed.as_ref().filter(|(text, _)| *text == meta.policy) {
             return Ok(Rc::clone(document));
         }
-        let text = if meta.policy.is_empty() { default_policy(account) } else { meta.policy.clone() };
+        let text = policy_text(&meta.policy, account);
         // It was accepted when it was set: if it cannot be read now, nobody may use the key.
         let document = PolicyDocument::parse(&text, Kind::Resource)
             .map_err(|_| KmsError::internal("Reading the key policy"))?;
         let document = Rc::new(document);
         *parsed = Some((meta.policy.clone(), Rc::clone(&document)));
         Ok(document)
+    }
+
+    /// The text of its policy.
+    pub(crate) fn policy_text(&self, account: &str) -> String {
+        policy_text(&self.meta.borrow().policy, account)
     }
 
     /// Its secrets; `None` until the first import.
@@ -158,4 +163,9 @@ pub(crate) fn default_policy(account: &str) -> String {
          \"Effect\":\"Allow\",\"Principal\":{{\"AWS\":\"arn:aws:iam::{account}:root\"}},\"Action\":\"kms:*\",\
          \"Resource\":\"*\"}}]}}"
     )
+}
+
+/// The text of a policy; the default one where none was given.
+fn policy_text(given: &str, account: &str) -> String {
+    if given.is_empty() { default_policy(account) } else { given.to_owned() }
 }

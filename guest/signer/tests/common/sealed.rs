@@ -1,5 +1,7 @@
 //! Guests that can attest themselves: a signer, and others on the same platform or on another.
 
+#![allow(dead_code, reason = "each test file uses its own part of this module")]
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
