@@ -188,23 +188,6 @@ fn random_bytes_are_random() {
 }
 
 #[test]
-fn whoever_names_a_recipient_gets_no_plaintext() {
-    let signer = signer();
-    let id = key(&signer, "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT");
-    let blob = ok(&signer, "Encrypt", json!({"KeyId": id, "Plaintext": b64("x")}))["CiphertextBlob"].clone();
-    let recipient =
-        json!({"KeyEncryptionAlgorithm": "RSAES_OAEP_SHA_256", "AttestationDocument": b64("document")});
-    for (operation, mut request) in [
-        ("Decrypt", json!({"CiphertextBlob": blob})),
-        ("GenerateDataKey", json!({"KeyId": id, "KeySpec": "AES_256"})),
-        ("GenerateRandom", json!({"NumberOfBytes": 32})),
-    ] {
-        request["Recipient"] = recipient.clone();
-        assert_eq!(refused(&signer, operation, request).0, "UnsupportedOperationException", "{operation}");
-    }
-}
-
-#[test]
 fn constraints_are_checked() {
     let signer = signer();
     let id = key(&signer, "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT");
