@@ -178,6 +178,19 @@ fn a_document_that_somebody_relays_is_refused() {
 }
 
 #[test]
+fn the_certificate_is_for_the_names_that_clients_use() {
+    let lab = Lab::new();
+    let served = lab.serve(&["--host", "signer.example", "--host", "192.0.2.7"]);
+    let shown = Command::new("openssl").args(["s_client", "-connect", &address(&served)]).output().unwrap();
+    lab.write("shown.pem", &shown.stdout);
+    let names = lab.openssl(&["x509", "-in", "shown.pem", "-noout", "-ext", "subjectAltName"]);
+    let names = String::from_utf8(names).unwrap();
+    for name in ["DNS:localhost", "IP Address:127.0.0.1", "DNS:signer.example", "IP Address:192.0.2.7"] {
+        assert!(names.contains(name), "{names}");
+    }
+}
+
+#[test]
 fn signals_end_the_gateway_and_the_guest_it_launched() {
     for signal in [Signal::INT, Signal::TERM] {
         let lab = Lab::new();

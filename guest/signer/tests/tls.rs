@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use casemate_signer::{Limits, Signer, TlsError, serve_tls};
+use casemate_signer::{Door, Limits, Signer, TlsError, serve_connection, serve_tls};
 use common::{Transcript, signer, unb64};
 use proptest::prelude::*;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
@@ -179,6 +179,64 @@ fn the_statement_names_the_certificate_of_the_connection() {
             let response = ask(&signer, request.as_bytes()).await;
             assert!(response.starts_with("HTTP/1.1 400"), "{response}");
         }
+    });
+}
+
+/// What comes back for JSON that is posted through the guest's own socket.
+async fn post_plain(signer: &Rc<Signer>, path: &str, body: &str) -> String {
+    let (mut stream, server) = duplex(64 * 1024);
+    let served = tokio::task::spawn_local(serve_connection(server, Rc::clone(signer), Door::Plain));
+    let length = body.len();
+    let head =
+        format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all((head + body).as_bytes()).await.expect("write");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.expect("read");
+    served.await.expect("no panic").expect("the connection ended well");
+    response
+}
+
+#[test]
+fn the_host_may_name_the_signer_and_tell_its_posture_and_clients_may_not() {
+    run(async {
+        let signer = signer();
+        let first = certificate(&signer);
+        let names = r#"{"names": ["Signer.Example", "192.0.2.7", "2001:db8::7"]}"#;
+        assert!(post_plain(&signer, "/names", names).await.starts_with("HTTP/1.1 200"));
+        let second = certificate(&signer);
+        assert_ne!(first, second);
+        // The same again changes nothing.
+        assert!(post_plain(&signer, "/names", names).await.starts_with("HTTP/1.1 200"));
+        assert_eq!(certificate(&signer), second);
+        for host in ["signer.example", "192.0.2.7", "2001:db8::7", "localhost", "127.0.0.1"] {
+            let (stream, _served) = connect(&signer);
+            let connector = client(second.clone(), &EVERY_GROUP, &rustls::version::TLS13);
+            connector.connect(name(host), stream).await.unwrap_or_else(|error| panic!("{host}: {error}"));
+        }
+        let many = format!("{{\"names\": [{}]}}", vec!["\"a\""; 17].join(","));
+        for bad in
+            [r#"{"names": ["*.example"]}"#, r#"{"names": ["-a"]}"#, r#"{"names": [""]}"#, "{}", "7", &many]
+        {
+            assert!(post_plain(&signer, "/names", bad).await.starts_with("HTTP/1.1 400"), "{bad}");
+        }
+        assert_eq!(certificate(&signer), second);
+        // Over TLS neither is to be had.
+        for (path, body) in [("/names", r#"{"names":[]}"#), ("/attestation/posture", r#"{"posture":"oA=="}"#)]
+        {
+            let length = body.len();
+            let request = format!(
+                "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+            );
+            let response = ask(&signer, request.as_bytes()).await;
+            assert!(response.contains("UnsupportedOperationException"), "{response}");
+        }
+        assert!(
+            post_plain(&signer, "/attestation/posture", r#"{"posture":"oA=="}"#)
+                .await
+                .starts_with("HTTP/1.1 200")
+        );
+        let long = format!(r#"{{"posture":"{}"}}"#, "A".repeat(12_000));
+        assert!(post_plain(&signer, "/attestation/posture", &long).await.starts_with("HTTP/1.1 400"));
     });
 }
 

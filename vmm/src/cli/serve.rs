@@ -29,6 +29,9 @@ pub struct Args {
     /// Where clients connect; port 0 means any that is free
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8443")]
     listen: String,
+    /// A further name or address that clients use, for the certificate; may be given several times, before the claim
+    #[arg(long, value_name = "NAME")]
+    host: Vec<String>,
     /// Serve this running guest, by name or identifier
     #[arg(long, value_name = "NAME", conflicts_with_all = ["eif_path", "memory", "enclave_name", "enclave_cid",
         "cpu_count", "cpu_ids", "debug_mode", "attach_console", "config"])]
@@ -62,7 +65,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             (Served::launched(run::start(&launch, &options, true)?)?, stop)
         }
     };
-    let ended = match announce(&gateway, &served, args.json) {
+    let ended = match announce(&gateway, &served, &args.host, args.json) {
         Ok(()) => {
             let target = Target {
                 folder: served.guest.dir.clone(),
@@ -117,12 +120,21 @@ fn find(args: &Args) -> Result<Option<Served>, Failure> {
 }
 
 /// Tells the guest what its host is, for verifiers that cannot ask the host, and the user how to go on.
-fn announce(gateway: &Gateway, served: &Served, as_json: bool) -> Result<(), Failure> {
+fn announce(gateway: &Gateway, served: &Served, hosts: &[String], as_json: bool) -> Result<(), Failure> {
     let guest = &served.guest;
     let record = &guest.record;
     let mut client = Client::open(&guest.vsock_path(), casemate_abi::port::SIGNER)?;
+    let mut names = hosts.to_vec();
+    let listening = gateway.address().ip();
+    if !listening.is_loopback() && !listening.is_unspecified() {
+        names.push(listening.to_string());
+    }
+    let headers = [("content-type", "application/json")];
+    if !names.is_empty() {
+        client.post_json("/names", &headers, &json!({"names": names}))?;
+    }
     let posture = json!({"posture": text::encode(&text::read(&guest.posture_path())?)});
-    client.post_json("/attestation/posture", &[("content-type", "application/json")], &posture)?;
+    client.post_json("/attestation/posture", &headers, &posture)?;
     let claimed = client.get_json("/health")?.get("claimed") == Some(&Value::Bool(true));
     let endpoint = format!("https://{}", gateway.address());
     if as_json {

@@ -7,6 +7,7 @@
 //! | `POST /attestation` | an attestation document, see [`attestation`] |
 //! | `POST`, `GET /attestation/tls` | a document that names this guest's TLS certificate, see [`statements`] |
 //! | `POST /attestation/posture` | keeps the host's posture for it, see [`statements`] |
+//! | `POST /names` | sets the names in the TLS certificate, see [`names`] |
 //! | `GET /health` | that the signer runs, and with how many keys |
 //! | `POST /selftest` | known answers, where built in |
 //!
@@ -16,6 +17,7 @@
 
 mod attestation;
 mod body;
+mod names;
 mod reply;
 mod stall;
 mod statements;
@@ -90,6 +92,7 @@ async fn answer(signer: &Signer, door: Door, request: Request<Incoming>) -> Resp
         (&Method::POST, "/attestation") => attestation::attest(signer, request).await,
         (&Method::POST | &Method::GET, "/attestation/tls") => statements::tls(signer, request).await,
         (&Method::POST, "/attestation/posture") => statements::keep_posture(signer, door, request).await,
+        (&Method::POST, "/names") => names::set(signer, door, request).await,
         (&Method::GET, "/health") => Ok(health(signer)),
         #[cfg(feature = "selftest")]
         (&Method::POST, "/selftest") => Ok(selftest()),

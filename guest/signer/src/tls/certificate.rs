@@ -48,17 +48,17 @@ pub(super) const DAYS: u64 = 10 * 365;
 const BACKDATE: Duration = Duration::from_secs(3600);
 
 /// The self-signed certificate of `key`, DER, for these names and the local ones.
-pub(super) fn self_signed(
-    key: &EcdsaKeyPair,
-    names: &[GeneralName],
-    now: SystemTime,
-) -> Result<Vec<u8>, Error> {
+pub(super) fn self_signed(key: &EcdsaKeyPair, names: &[String], now: SystemTime) -> Result<Vec<u8>, Error> {
     let key = Key(key);
     let public = key.verifying_key();
     let spki = SubjectPublicKeyInfoOwned::from_der(&public.0)?;
     let identifier: String = key_identifier(&public.0).iter().take(8).map(|b| format!("{b:02x}")).collect();
     let subject = Name::from_str(&format!("CN=Casemate signer {identifier}"))?;
-    let server = Server { subject, names: local_names()?.into_iter().chain(names.iter().cloned()).collect() };
+    let mut all = local_names()?.to_vec();
+    for name in names {
+        all.push(general_name(name)?);
+    }
+    let server = Server { subject, names: all };
     let certificate = CertificateBuilder::new(server, serial_number()?, validity(now)?, spki)?
         .build::<_, EcdsaSignature>(&key)?;
     Ok(Certificate::to_der(&certificate)?)
@@ -110,6 +110,13 @@ fn local_names() -> der::Result<[GeneralName; 3]> {
         GeneralName::from(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         GeneralName::from(IpAddr::V6(Ipv6Addr::LOCALHOST)),
     ])
+}
+
+fn general_name(name: &str) -> der::Result<GeneralName> {
+    match name.parse::<IpAddr>() {
+        Ok(address) => Ok(GeneralName::from(address)),
+        Err(_) => Ok(GeneralName::DnsName(Ia5String::new(name)?)),
+    }
 }
 
 /// RFC 7093, 2, method 4: the leftmost 160 bits of the SHA-256 of the SubjectPublicKeyInfo.

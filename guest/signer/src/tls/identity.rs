@@ -9,7 +9,6 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair
 use rustls::ServerConfig;
 use serde::{Deserialize, Serialize};
 use x509_cert::der::pem::{LineEnding, encode_string};
-use x509_cert::ext::pkix::name::GeneralName;
 use zeroize::Zeroizing;
 
 use crate::types::{Blob, SecretBlob};
@@ -24,6 +23,8 @@ pub(crate) struct Identity {
     public: Vec<u8>,
     /// Its self-signed certificate, DER.
     certificate: Vec<u8>,
+    /// What the certificate is for, beside the local names.
+    names: Vec<String>,
     /// Both as rustls uses them.
     config: Arc<ServerConfig>,
 }
@@ -33,23 +34,25 @@ pub(crate) struct Identity {
 struct Record {
     key: SecretBlob,
     certificate: Blob,
+    #[serde(default)]
+    names: Vec<String>,
 }
 
 impl Identity {
-    /// Makes a key and its certificate for these names and the local ones.
-    pub(super) fn generate(names: &[GeneralName], now: SystemTime) -> Result<Self, TlsError> {
+    /// Makes a key and its certificate for these names and addresses and the local ones.
+    pub(super) fn generate(names: &[String], now: SystemTime) -> Result<Self, TlsError> {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(|_| TlsError::Key)?;
         let certificate = certificate::self_signed(&pair, names, now)?;
         let key = pair.to_pkcs8v1().map_err(|_| TlsError::Key)?;
-        Self::assemble(Zeroizing::new(key.as_ref().to_vec()), certificate)
+        Self::assemble(Zeroizing::new(key.as_ref().to_vec()), certificate, names.to_vec())
     }
 
-    fn assemble(key: Zeroizing<Vec<u8>>, certificate: Vec<u8>) -> Result<Self, TlsError> {
+    fn assemble(key: Zeroizing<Vec<u8>>, certificate: Vec<u8>, names: Vec<String>) -> Result<Self, TlsError> {
         let pair =
             EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &key).map_err(|_| TlsError::Key)?;
         let public = pair.public_key().as_der().map_err(|_| TlsError::Key)?.as_ref().to_vec();
         let config = config::server(&key, &certificate)?;
-        Ok(Self { key, public, certificate, config })
+        Ok(Self { key, public, certificate, names, config })
     }
 
     pub(super) fn config(&self) -> Arc<ServerConfig> {
@@ -64,6 +67,11 @@ impl Identity {
         fingerprint
     }
 
+    /// What the certificate is for, beside the local names.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+
     /// The key's SubjectPublicKeyInfo, DER.
     pub(crate) fn public(&self) -> &[u8] {
         &self.public
@@ -76,14 +84,17 @@ impl Identity {
 
     /// The record that brings this identity back.
     pub(super) fn encode(&self) -> Result<Zeroizing<Vec<u8>>, TlsError> {
-        let record =
-            Record { key: SecretBlob(self.key.clone()), certificate: Blob(self.certificate.clone()) };
+        let record = Record {
+            key: SecretBlob(self.key.clone()),
+            certificate: Blob(self.certificate.clone()),
+            names: self.names.clone(),
+        };
         serde_json::to_vec(&record).map(Zeroizing::new).map_err(|_| TlsError::Record)
     }
 
     /// The identity of a record; the key must be the certificate's.
     pub(super) fn restore(record: &[u8]) -> Result<Self, TlsError> {
         let record: Record = serde_json::from_slice(record).map_err(|_| TlsError::Record)?;
-        Self::assemble(record.key.0, record.certificate.0)
+        Self::assemble(record.key.0, record.certificate.0, record.names)
     }
 }

@@ -26,7 +26,6 @@ use std::time::SystemTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
-use x509_cert::ext::pkix::name::GeneralName;
 use zeroize::Zeroizing;
 
 use crate::http::{Door, serve_connection};
@@ -95,7 +94,7 @@ impl Tls {
     }
 
     /// A new identity for these names; connections that are open keep the old one.
-    fn generate(&self, names: &[GeneralName], now: SystemTime) -> Result<Rc<Identity>, TlsError> {
+    fn generate(&self, names: &[String], now: SystemTime) -> Result<Rc<Identity>, TlsError> {
         let identity = Rc::new(Identity::generate(names, now)?);
         self.identity.replace(Some(Rc::clone(&identity)));
         Ok(identity)
@@ -128,6 +127,13 @@ impl Signer {
             self.state.touch(RECORD);
         }
         Ok(identity)
+    }
+
+    /// Another key and certificate, for these names beside the local ones.
+    pub(crate) fn rename_tls(&self, names: &[String]) -> Result<(), TlsError> {
+        self.tls.generate(names, self.now())?;
+        self.state.touch(RECORD);
+        Ok(())
     }
 
     /// The certificate that TLS clients are shown, PEM: a CA file for this signer and nothing else.

@@ -8,8 +8,9 @@ use std::time::SystemTime;
 fn an_identity_survives_in_its_record() {
     let tls = Tls::default();
     assert!(tls.encode().is_none());
-    let (identity, new) = tls.identity(SystemTime::now()).unwrap();
+    let (_, new) = tls.identity(SystemTime::now()).unwrap();
     assert!(new);
+    let identity = tls.generate(&["signer.example".to_owned()], SystemTime::now()).unwrap();
     let record = tls.encode().unwrap();
     let other = Tls::default();
     other.identity(SystemTime::now()).unwrap();
@@ -18,5 +19,6 @@ fn an_identity_survives_in_its_record() {
     assert!(!new);
     assert_eq!(restored.fingerprint(), identity.fingerprint());
     assert_eq!(restored.public(), identity.public());
+    assert_eq!(restored.names(), ["signer.example"]);
     assert_eq!(restored.pem().unwrap(), identity.pem().unwrap());
 }
