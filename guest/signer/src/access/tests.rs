@@ -131,3 +131,21 @@ fn a_policy_that_cannot_be_read_allows_nothing() {
     let caller = session("Signs", &[allow("*")], &[]);
     assert!(ask(&signer, &caller, "Sign", &sign(&id, "ECDSA_SHA_256")).is_err());
 }
+
+/// Names of tags are case-sensitive here and not in policies: no tag may hide another.
+#[test]
+fn two_tags_whose_names_differ_only_in_case_do_not_meet_a_condition_on_one() {
+    let signer = Signer::new(Box::new(Nowhere));
+    let id = key(&signer, None);
+    let record =
+        signer.store.borrow().find(&crate::store::KeyId::parse(&id).expect("an id")).expect("the key");
+    for (tag, value) in [("Team", "a"), ("team", "b")] {
+        record.meta_mut().tags.insert(tag.to_owned(), value.to_owned());
+    }
+    for team in ["a", "b"] {
+        let statement = json!({"Effect": "Allow", "Action": "kms:Sign", "Resource": "*",
+            "Condition": {"StringEquals": {"aws:ResourceTag/team": team}}});
+        let caller = session("Signs", &[json!({"Version": "2012-10-17", "Statement": statement})], &[]);
+        assert!(ask(&signer, &caller, "Sign", &sign(&id, "ECDSA_SHA_256")).is_err(), "team {team}");
+    }
+}
