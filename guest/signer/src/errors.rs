@@ -9,18 +9,34 @@ named! {
     pub enum ErrorKind {
         /// No policy allows it, or one forbids it.
         AccessDenied = "AccessDeniedException",
+        /// The alias exists already.
+        AlreadyExists = "AlreadyExistsException",
+        /// No such CloudHSM cluster: there are none here.
+        CloudHsmClusterNotFound = "CloudHsmClusterNotFoundException",
+        /// No such custom key store: there are none here.
+        CustomKeyStoreNotFound = "CustomKeyStoreNotFoundException",
         /// Something that the signer depends on did not answer in time.
         DependencyTimeout = "DependencyTimeoutException",
         /// The key is disabled.
         Disabled = "DisabledException",
         /// The caller asked only whether the request would succeed; it would.
         DryRunOperation = "DryRunOperationException",
+        /// The import token is too old.
+        ExpiredImportToken = "ExpiredImportTokenException",
         /// The ciphertext was made with another key than the one named.
         IncorrectKey = "IncorrectKeyException",
+        /// The key material is not what was imported before, or not what the key can take.
+        IncorrectKeyMaterial = "IncorrectKeyMaterialException",
+        /// The alias name is reserved, or does not begin with `alias/`.
+        InvalidAliasName = "InvalidAliasNameException",
         /// The ARN is not one, or not one of a key.
         InvalidArn = "InvalidArnException",
         /// The ciphertext is corrupt, foreign, or was made with another encryption context.
         InvalidCiphertext = "InvalidCiphertextException",
+        /// The grant is not one of the key's.
+        InvalidGrantId = "InvalidGrantIdException",
+        /// The import token is not one, or one of another key.
+        InvalidImportToken = "InvalidImportTokenException",
         /// The grant token is not one.
         InvalidGrantToken = "InvalidGrantTokenException",
         /// The key is for something else, or the algorithm for another key spec.
@@ -37,12 +53,16 @@ named! {
         InvalidState = "KMSInvalidStateException",
         /// The signer holds as many keys as it may.
         LimitExceeded = "LimitExceededException",
+        /// The policy is not one, or would lock its owner out.
+        MalformedPolicyDocument = "MalformedPolicyDocumentException",
         /// The request is not signed.
         MissingAuthenticationToken = "MissingAuthenticationTokenException",
         /// No such key.
         NotFound = "NotFoundException",
         /// The request is not JSON, or a member has the wrong type.
         Serialization = "SerializationException",
+        /// A tag is reserved, repeated or one too many.
+        Tag = "TagException",
         /// Too much is in flight; try again.
         Throttling = "ThrottlingException",
         /// There is no such operation, or none was named.
@@ -51,6 +71,8 @@ named! {
         UnsupportedOperation = "UnsupportedOperationException",
         /// A member breaks a documented constraint.
         Validation = "ValidationException",
+        /// External key stores cannot be reached from here.
+        XksProxyUriUnreachable = "XksProxyUriUnreachableException",
     }
 }
 

@@ -11,9 +11,10 @@ pub(crate) trait Named: Copy + Sized + 'static {
         Self::TABLE.iter().find(|(known, _)| *known == name).map(|(_, member)| *member)
     }
 
-    /// The names, as AWS lists them in a validation message.
-    fn value_set() -> String {
-        let names: Vec<&str> = Self::TABLE.iter().map(|(name, _)| *name).collect();
+    /// The names of some members, as AWS lists them in a validation message.
+    fn value_set(part: impl Fn(Self) -> bool) -> String {
+        let some = Self::TABLE.iter().filter(|(_, member)| part(*member));
+        let names: Vec<&str> = some.map(|(name, _)| *name).collect();
         format!("[{}]", names.join(", "))
     }
 }
@@ -46,7 +47,7 @@ macro_rules! named {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let name = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
                 <Self as crate::names::Named>::from_name(&name).ok_or_else(|| {
-                    serde::de::Error::custom(format_args!("{name:?} is not one of {}", <Self as crate::names::Named>::value_set()))
+                    serde::de::Error::custom(format_args!("{name:?} is not one of {}", <Self as crate::names::Named>::value_set(|_| true)))
                 })
             }
         }

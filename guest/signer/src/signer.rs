@@ -1,6 +1,6 @@
 //! The signer: its keys, its clock, and the way in.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::access::{Call, Caller, Facts};
 use crate::audit::Log;
-use crate::crypto::RsaStock;
+use crate::crypto::{RsaStock, SymmetricKey};
 use crate::errors::{ErrorKind, KmsError};
 use crate::identity::Directory;
 use crate::ops;
@@ -17,12 +17,17 @@ use crate::recipient::Roots;
 use crate::state::State;
 use crate::store::Store;
 use crate::tls::Tls;
+use crate::types::Timestamp;
 
 /// How much the signer takes on. All clients together share these.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// The keys it holds.
     pub keys: usize,
+    /// The aliases of all keys together.
+    pub aliases: usize,
+    /// The grants on all keys together.
+    pub grants: usize,
     /// The longest request body.
     pub body_bytes: usize,
     /// The bytes of request bodies that are being received at once.
@@ -41,6 +46,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             keys: 10_000,
+            aliases: 10_000,
+            grants: 10_000,
             // The largest member of any operation is an attestation document, 256 KiB before base64.
             body_bytes: 512 * 1024,
             bodies_in_flight: 8 * 1024 * 1024,
@@ -65,6 +72,8 @@ pub struct Signer {
     pub(crate) tls: Tls,
     /// What the host says about itself, for verifiers: not believed here.
     pub(crate) posture: RefCell<Option<Vec<u8>>>,
+    /// What import tokens are encrypted under, once there is one.
+    import_secret: OnceCell<SymmetricKey>,
     /// Bytes of request bodies held at this moment.
     pub(crate) in_flight: Cell<usize>,
 }
@@ -88,6 +97,7 @@ impl Signer {
             limits,
             tls: Tls::default(),
             posture: RefCell::default(),
+            import_secret: OnceCell::new(),
             in_flight: Cell::new(0),
         })
     }
@@ -120,13 +130,27 @@ impl Signer {
             KmsError::new(ErrorKind::UnknownOperation, format!("The signer has no operation {operation:?}."))
         })?;
         self.expire();
-        run(call, request)
+        let answer = run(call, request)?;
+        for (key, operation) in call.used.take() {
+            key.note_usage(operation, Timestamp(self.now()));
+            self.state.touch_lazily(key.record_name());
+        }
+        Ok(answer)
     }
 
-    /// Erases the keys whose time is over.
+    /// What import tokens are encrypted under: made when it is first needed, and never written.
+    pub(crate) fn import_secret(&self) -> Result<&SymmetricKey, KmsError> {
+        if let Some(secret) = self.import_secret.get() {
+            return Ok(secret);
+        }
+        let secret = SymmetricKey::generate()?;
+        Ok(self.import_secret.get_or_init(|| secret))
+    }
+
+    /// Does what is due by date: erases keys and imported material, rotates.
     pub(crate) fn expire(&self) {
-        let erased = self.store.borrow_mut().expire(self.now());
-        erased.into_iter().for_each(|name| self.state.touch(name));
+        let touched = self.store.borrow_mut().expire(self.now());
+        touched.into_iter().for_each(|name| self.state.touch(name));
     }
 
     /// The time, as the host tells it: good for dates, not for decisions about keys' secrecy.

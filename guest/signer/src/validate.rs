@@ -5,6 +5,45 @@ use std::collections::BTreeMap;
 use crate::errors::KmsError;
 use crate::names::Named;
 
+/// A set of characters, with the regular expression by which the service model names it.
+#[derive(Clone, Copy)]
+pub(crate) struct Characters {
+    /// As in the service model.
+    pub(crate) pattern: &'static str,
+    /// Whether a character is one of them.
+    pub(crate) test: fn(char) -> bool,
+}
+
+/// Aliases and names of grants.
+pub(crate) const NAME: Characters =
+    Characters { pattern: "^[a-zA-Z0-9:/_-]+$", test: |c| c.is_ascii_alphanumeric() || ":/_-".contains(c) };
+/// Key material ids.
+pub(crate) const HEX: Characters =
+    Characters { pattern: "^[a-f0-9]+$", test: |c| c.is_ascii_digit() || ('a'..='f').contains(&c) };
+/// Key policies.
+pub(crate) const POLICY: Characters = Characters {
+    pattern: r"[\u0009\u000A\u000D\u0020-\u00FF]+",
+    test: |c| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{ff}'),
+};
+/// Names of key policies.
+pub(crate) const WORD: Characters =
+    Characters { pattern: r"[\w]+", test: |c| c.is_ascii_alphanumeric() || c == '_' };
+/// Principals of grants.
+pub(crate) const PRINCIPAL: Characters = Characters {
+    pattern: r"^[\w+=,.@:/-]+$",
+    test: |c| c.is_ascii_alphanumeric() || "_+=,.@:/-".contains(c),
+};
+/// Descriptions of key material.
+pub(crate) const WORDS: Characters = Characters {
+    pattern: r"^[a-zA-Z0-9:/_\s.-]+$",
+    test: |c| c.is_ascii_alphanumeric() || c.is_ascii_whitespace() || ":/_.-".contains(c),
+};
+/// Markers of pages.
+const MARKER: Characters = Characters { pattern: r"[\u0020-\u00FF]*", test: |c| matches!(c, ' '..='\u{ff}') };
+/// Names of external keys.
+pub(crate) const XKS_KEY: Characters =
+    Characters { pattern: "^[a-zA-Z0-9-_.]+$", test: |c| c.is_ascii_alphanumeric() || "-_.".contains(c) };
+
 /// Collects what is wrong with a request. Member names are given in AWS's lower camel case.
 #[derive(Default)]
 pub(crate) struct Check {
@@ -43,6 +82,24 @@ impl Check {
         if let Some(value) = value {
             self.length(Some(value), member, value.chars().count(), min, max);
         }
+    }
+
+    /// A text of these characters alone, if there.
+    pub(crate) fn characters(&mut self, member: &str, value: Option<&str>, allowed: Characters) {
+        if let Some(value) = value.filter(|value| !value.chars().all(allowed.test)) {
+            self.pattern_broken(member, value, allowed.pattern);
+        }
+    }
+
+    /// A text of a form that is more than a set of characters.
+    pub(crate) fn pattern_broken(&mut self, member: &str, value: &str, pattern: &str) {
+        let constraint = format!("Member must satisfy regular expression pattern: {pattern}");
+        self.fails(Some(value), member, &constraint);
+    }
+
+    /// The same for a text that is not repeated in the message.
+    pub(crate) fn secret_pattern_broken(&mut self, member: &str, pattern: &str) {
+        self.fails(None, member, &format!("Member must satisfy regular expression pattern: {pattern}"));
     }
 
     /// Bytes, `min..=max` of them, if there. Their value is never repeated in the message.
@@ -84,10 +141,20 @@ impl Check {
 
     /// A member of the enumeration, if there.
     pub(crate) fn one_of<E: Named>(&mut self, member: &str, value: Option<&str>) -> Option<E> {
+        self.one_of_some(member, value, |_| true)
+    }
+
+    /// A member of a part of the enumeration, if there.
+    pub(crate) fn one_of_some<E: Named>(
+        &mut self,
+        member: &str,
+        value: Option<&str>,
+        part: impl Fn(E) -> bool,
+    ) -> Option<E> {
         let value = value?;
-        let found = E::from_name(value);
+        let found = E::from_name(value).filter(|found| part(*found));
         if found.is_none() {
-            let set = E::value_set();
+            let set = E::value_set(part);
             self.fails(Some(value), member, &format!("Member must satisfy enum value set: {set}"));
         }
         found
@@ -110,6 +177,13 @@ impl Check {
                  Member must have length greater than or equal to 1]",
             );
         }
+    }
+
+    /// How many entries a page has, and where it begins.
+    pub(crate) fn page(&mut self, limit: Option<i64>, marker: Option<&str>) {
+        self.number("limit", limit, 1, 1000);
+        self.text("marker", marker, 1, 1024);
+        self.characters("marker", marker, MARKER);
     }
 
     /// The encryption context, whose keys and values together AWS limits to 8 KiB.

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
+use std::rc::Rc;
 
 use zeroize::Zeroizing;
 
@@ -9,6 +10,7 @@ use crate::crypto::{KeySpec, KeyUsage, Material, WrappingKey, WrappingKeySpec};
 use crate::errors::{ErrorKind, KmsError};
 use crate::recipient::Evidence;
 use crate::signer::Signer;
+use crate::store::KeyRecord;
 
 use super::{Caller, Facts, Principal, decide};
 
@@ -27,6 +29,8 @@ pub(crate) struct Call<'a> {
     pub(crate) lacks: Cell<Option<KeySpec>>,
     /// Whether it would.
     pub(crate) patient: bool,
+    /// The keys that it computes with, each with the operation: for GetKeyLastUsage, if it succeeds.
+    pub(crate) used: RefCell<Vec<(Rc<KeyRecord>, &'static str)>>,
 }
 
 impl Deref for Call<'_> {
@@ -48,6 +52,7 @@ impl<'a> Call<'a> {
             key: RefCell::default(),
             lacks: Cell::default(),
             patient: false,
+            used: RefCell::default(),
         }
     }
 
@@ -82,7 +87,6 @@ impl<'a> Call<'a> {
     }
 
     /// Makes a wrapping key, under the same conditions.
-    #[allow(dead_code, reason = "GetParametersForImport asks")]
     pub(crate) fn generate_wrapping(&self, spec: WrappingKeySpec) -> Result<WrappingKey, KmsError> {
         let from_stock = spec.key_spec().map(|spec| self.rsa_from_stock(spec)).transpose()?.flatten();
         match from_stock {

@@ -8,18 +8,64 @@ use std::rc::Rc;
 use casemate_policy::{Context, Decision, Policies, PolicyDocument, Request, ResourcePolicy, evaluate};
 
 use crate::errors::{ErrorKind, KmsError};
-use crate::store::KeyRecord;
+use crate::store::{Grant, KeyRecord};
+use crate::types::EncryptionContext;
 
-use super::{Call, Caller, Facts, Principal};
+use super::{Call, Caller, Facts, Principal, grants};
 
-/// Whether the caller may do `action` to `key`.
-pub(super) fn on_key(call: &Call<'_>, action: &str, key: &KeyRecord, facts: &Facts) -> Result<(), KmsError> {
+/// What is asked of a key.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// The operation, as in the service model and in grants; the action is `kms:` and its name.
+    pub(super) operation: &'static str,
+    /// The encryption context of the request.
+    pub(super) context: Option<&'a EncryptionContext>,
+    /// The grant that is to be made.
+    pub(super) proposed: Option<&'a Grant>,
+    /// Condition keys of the request.
+    pub(super) facts: &'a Facts,
+}
+
+/// Whether the caller may do what is asked to `key`: by its policy and the caller's own, or by a grant.
+pub(super) fn on_key(call: &Call<'_>, key: &KeyRecord, asked: &Asked<'_>) -> Result<(), KmsError> {
+    on_key_or(call, key, asked, |question| grants::permit(call, key, asked, question))
+}
+
+/// The same, with an exception of the operation's own from what no policy allows and none denies.
+pub(super) fn on_key_or(
+    call: &Call<'_>,
+    key: &KeyRecord,
+    asked: &Asked<'_>,
+    permitted: impl FnOnce(&Question<'_>) -> bool,
+) -> Result<(), KmsError> {
     let Caller::Principal(principal) = call.caller else { return Ok(()) };
+    let action = format!("kms:{}", asked.operation);
+    let mut context = context(call, asked.facts);
+    key_facts(call, key, &mut context);
     let policy = key.policy(&call.identity.borrow().config.account)?;
+    let question = Question { principal, action: &action, resource: key.arn(), context: &context };
+    match question.judge(ResourcePolicy::RootOfTrust(&policy)) {
+        Err(Refusal { final_word: false, .. }) if permitted(&question) => Ok(()),
+        verdict => verdict.map_err(KmsError::from),
+    }
+}
+
+/// Whether the caller could do `action` if `policy` were the policy of `key`; without `key`, of one that is to be made.
+pub(crate) fn would_allow(
+    call: &Call<'_>,
+    action: &str,
+    key: Option<&KeyRecord>,
+    arn: &str,
+    policy: &PolicyDocument,
+    facts: &Facts,
+) -> bool {
+    let Caller::Principal(principal) = call.caller else { return true };
     let mut context = context(call, facts);
-    key_facts(key, &mut context);
-    let resource = ResourcePolicy::RootOfTrust(&policy);
-    decide(principal, action, key.arn(), &context, resource)
+    if let Some(key) = key {
+        key_facts(call, key, &mut context);
+    }
+    let question = Question { principal, action, resource: arn, context: &context };
+    question.judge(ResourcePolicy::RootOfTrust(policy)).is_ok()
 }
 
 /// Whether the caller may do `action` to a resource that has no policy of its own.
@@ -30,7 +76,9 @@ pub(super) fn without_policy(
     facts: &Facts,
 ) -> Result<(), KmsError> {
     let Caller::Principal(principal) = call.caller else { return Ok(()) };
-    decide(principal, action, resource, &context(call, facts), ResourcePolicy::None)
+    let context = context(call, facts);
+    let question = Question { principal, action, resource, context: &context };
+    Ok(question.judge(ResourcePolicy::None)?)
 }
 
 /// Whether the caller may do `action` to a resource that `policy` says who may use: a role that is to be assumed.
@@ -43,25 +91,52 @@ pub(super) fn under_policy(
     facts: &Facts,
 ) -> Result<(), KmsError> {
     let Caller::Principal(principal) = call.caller else { return Ok(()) };
-    decide(principal, action, resource, &context(call, facts), ResourcePolicy::RootOfTrust(policy))
+    let context = context(call, facts);
+    let question = Question { principal, action, resource, context: &context };
+    Ok(question.judge(ResourcePolicy::RootOfTrust(policy))?)
 }
 
-fn decide(
-    principal: &Principal,
-    action: &str,
-    resource: &str,
-    context: &Context,
-    policy: ResourcePolicy<'_>,
-) -> Result<(), KmsError> {
-    let request = Request { principal: &principal.who, action, resource, context };
-    let (identity, session) = (borrowed(&principal.identity), borrowed(&principal.session));
-    let policies = Policies {
-        resource: policy,
-        identity: &identity,
-        boundary: principal.boundary.as_deref(),
-        session: &session,
-    };
-    refused(principal, action, resource, &evaluate(&request, &policies))
+/// Who wants to do what to which resource, with everything that is known.
+pub(super) struct Question<'a> {
+    principal: &'a Principal,
+    action: &'a str,
+    resource: &'a str,
+    context: &'a Context,
+}
+
+/// A decision against the caller.
+pub(super) struct Refusal {
+    /// Whether nothing can outweigh it: a policy denies, rather than none allows.
+    final_word: bool,
+    message: String,
+}
+
+impl From<Refusal> for KmsError {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(ErrorKind::AccessDenied, refusal.message)
+    }
+}
+
+impl Question<'_> {
+    /// Decides by `policy` and the caller's own policies. The message is AWS's: who, what, on what, and which kind of
+    /// policy decided.
+    pub(super) fn judge(&self, policy: ResourcePolicy<'_>) -> Result<(), Refusal> {
+        let Self { principal, action, resource, context } = *self;
+        let request = Request { principal: &principal.who, action, resource, context };
+        let (identity, session) = (borrowed(&principal.identity), borrowed(&principal.session));
+        let policies = Policies {
+            resource: policy,
+            identity: &identity,
+            boundary: principal.boundary.as_deref(),
+            session: &session,
+        };
+        let decision: Decision<'_> = evaluate(&request, &policies);
+        let Some(reason) = decision.refusal(action) else { return Ok(()) };
+        let caller = principal.arn();
+        let message =
+            format!("User: {caller} is not authorized to perform: {action} on resource: {resource} {reason}");
+        Err(Refusal { final_word: !decision.leaves_room_for_grants(), message })
+    }
 }
 
 fn borrowed(policies: &[Rc<PolicyDocument>]) -> Vec<&PolicyDocument> {
@@ -77,29 +152,18 @@ fn context(call: &Call<'_>, facts: &Facts) -> Context {
 }
 
 /// What is known about the key (KMS developer guide, "Condition keys for AWS KMS").
-fn key_facts(key: &KeyRecord, context: &mut Context) {
+fn key_facts(call: &Call<'_>, key: &KeyRecord, context: &mut Context) {
     let account = key.arn().split(':').nth(4).unwrap_or_default();
     context.set("kms:CallerAccount", account);
     context.set("kms:KeySpec", key.spec.name());
     context.set("kms:KeyUsage", key.usage.name());
     context.set("kms:KeyOrigin", key.origin.name());
     context.set("kms:MultiRegion", if key.multi_region { "true" } else { "false" });
+    for alias in call.store.borrow().aliases.of(key.id) {
+        context.add("kms:ResourceAliases", alias);
+    }
     for (tag, value) in &key.meta().tags {
         // Two whose names differ only in case are one key, and neither may hide the other.
         context.add(&format!("aws:ResourceTag/{tag}"), value.as_str());
     }
-}
-
-/// AWS's message: who, what, on what, and which kind of policy decided.
-fn refused(
-    principal: &Principal,
-    action: &str,
-    resource: &str,
-    decision: &Decision<'_>,
-) -> Result<(), KmsError> {
-    let Some(reason) = decision.refusal(action) else { return Ok(()) };
-    let caller = principal.arn();
-    let message =
-        format!("User: {caller} is not authorized to perform: {action} on resource: {resource} {reason}");
-    Err(KmsError::new(ErrorKind::AccessDenied, message))
 }

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use casemate_policy::Context;
 
+use crate::types::EncryptionContext;
+
 /// Condition keys and their values.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts(Vec<(Cow<'static, str>, Vec<String>)>);
@@ -22,9 +24,28 @@ impl Facts {
         self.0.push((key.into(), values));
     }
 
-    /// Adds all of another's.
-    pub(crate) fn append(&mut self, mut other: Self) {
-        self.0.append(&mut other.0);
+    /// Adds an encryption context, whose members conditions can demand.
+    pub(crate) fn set_context(&mut self, context: Option<&EncryptionContext>) {
+        let Some(context) = context else { return };
+        self.set_all("kms:EncryptionContextKeys", context.keys().cloned().collect());
+        for (name, value) in context {
+            self.set(format!("kms:EncryptionContext:{name}"), value);
+        }
+    }
+
+    /// Adds those of `others`.
+    pub(crate) fn append(&mut self, mut others: Self) {
+        self.0.append(&mut others.0);
+    }
+
+    /// The value of a condition key that has exactly one.
+    pub(crate) fn only(&self, key: &str) -> Option<&str> {
+        let mut values = self.0.iter().filter(|(known, _)| known.eq_ignore_ascii_case(key));
+        let (_, values) = values.next().filter(|_| values.next().is_none())?;
+        match values.as_slice() {
+            [value] => Some(value),
+            _ => None,
+        }
     }
 
     /// Adds all of them to `context`.

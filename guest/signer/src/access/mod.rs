@@ -9,6 +9,7 @@ mod call;
 mod caller;
 mod decide;
 mod facts;
+mod grants;
 mod name;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -16,4 +17,7 @@ pub(crate) mod tests;
 pub(crate) use ask::{Ask, Ready};
 pub(crate) use call::Call;
 pub use caller::{Caller, Principal};
+pub(crate) use decide::would_allow;
 pub(crate) use facts::Facts;
+pub(crate) use grants::retirable;
+pub(crate) use name::no_alias;

@@ -74,6 +74,11 @@ impl WrappingAlgorithm {
         }
     }
 
+    /// Whether it is the material itself that is in the RSA block, which limits its length.
+    pub const fn is_direct(self) -> bool {
+        matches!(self.steps(), Some((_, true)))
+    }
+
     /// Whether this signer offers the algorithm.
     pub const fn offered(self) -> bool {
         self.steps().is_some()

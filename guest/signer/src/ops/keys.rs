@@ -1,109 +1,29 @@
-//! CreateKey, DescribeKey, ListKeys, GetPublicKey.
+//! DescribeKey, ListKeys, GetPublicKey, UpdateKeyDescription, GetKeyLastUsage.
+
+use std::rc::Rc;
 
 use crate::access::{Ask, Call, Facts, Ready};
 use crate::crypto::{
     EncapsulationAlgorithm, EncryptionAlgorithm, KeyAgreementAlgorithm, KeySpec, KeyUsage, SigningAlgorithm,
 };
-use crate::errors::{ErrorKind, KmsError};
-use crate::store::{Generations, KeyId, KeyMeta, KeyRecord, KeyState, MaterialId, Note, Origin, Settled};
+use crate::errors::KmsError;
+use crate::store::{Generations, KeyId, KeyRecord, KeyState, Origin};
 use crate::types::{
-    Blob, CreateKeyRequest, DescribeKeyRequest, GetPublicKeyRequest, KeyListEntry, KeyMetadata,
-    KeyMetadataResponse, ListKeysRequest, ListKeysResponse, Timestamp,
+    Blob, DescribeKeyRequest, Empty, ExpirationModel, GetKeyLastUsageResponse, GetPublicKeyRequest,
+    GetPublicKeyResponse, KeyIdRequest, KeyLastUsageData, KeyListEntry, KeyMetadata, KeyMetadataResponse,
+    ListKeysRequest, ListKeysResponse, MultiRegionConfiguration, MultiRegionKey, Timestamp,
+    UpdateKeyDescriptionRequest,
 };
 use crate::validate::Check;
 
-pub(super) fn create_key(
-    call: &Call<'_>,
-    request: CreateKeyRequest,
-) -> Result<KeyMetadataResponse, KmsError> {
-    let mut check = Check::default();
-    check.text("policy", request.policy.as_deref(), 1, 131_072);
-    check.text("description", request.description.as_deref(), 0, 8192);
-    let usage = check.one_of::<KeyUsage>("keyUsage", request.key_usage.as_deref());
-    let legacy =
-        check.one_of::<KeySpec>("customerMasterKeySpec", request.customer_master_key_spec.as_deref());
-    let spec = check.one_of::<KeySpec>("keySpec", request.key_spec.as_deref());
-    let origin = check.one_of::<Origin>("origin", request.origin.as_deref());
-    check.text("customKeyStoreId", request.custom_key_store_id.as_deref(), 1, 64);
-    check.text("xksKeyId", request.xks_key_id.as_deref(), 1, 128);
-    check.done()?;
-    if legacy.is_some_and(|legacy| legacy.as_customer_master_key_spec().is_none()) {
-        return Err(KmsError::validation(
-            "CustomerMasterKeySpec is deprecated and lacks this key spec; use KeySpec.",
-        ));
-    }
-    if spec.is_some() && legacy.is_some() {
-        return Err(KmsError::validation(
-            "You cannot specify KeySpec and CustomerMasterKeySpec in the same request. CustomerMasterKeySpec is deprecated.",
-        ));
-    }
-    offered(&request, origin)?;
-    let spec = spec.or(legacy).unwrap_or(KeySpec::Symmetric);
-    let usage = settle_usage(spec, usage)?;
-    if call.store.borrow().len() >= call.limits.keys {
-        let limit = call.limits.keys;
-        return Err(KmsError::new(
-            ErrorKind::LimitExceeded,
-            format!(
-                "This signer holds its limit of {limit} keys. Schedule keys for deletion that are not needed."
-            ),
-        ));
-    }
-    let mut facts = Facts::default();
-    facts.set("kms:KeySpec", spec.name());
-    facts.set("kms:KeyUsage", usage.name());
-    call.allow("kms:CreateKey", "*", &facts)?;
-    let first = Generations::first(Note::new(MaterialId::random()?), call.generate(spec, usage)?);
-    let id = KeyId::random()?;
-    let arn = call.identity.borrow().config.arn("kms", &format!("key/{id}"));
-    let settled = Settled {
-        spec,
-        usage,
-        created: Timestamp(call.now()),
-        origin: Origin::Kms,
-        multi_region: false,
-        policy_locked: false,
-    };
-    let meta = KeyMeta { description: request.description.unwrap_or_default(), ..KeyMeta::default() };
-    let record = KeyRecord::new(id, arn, settled, meta, Some(first));
-    let record = call.store.borrow_mut().insert(id, record);
-    call.state.touch(record.record_name());
-    Ok(KeyMetadataResponse { key_metadata: metadata(call, &record) })
-}
+use super::{lifecycle, page, refusal};
 
-/// A parameter that would be silently without effect is refused instead.
-fn offered(request: &CreateKeyRequest, origin: Option<Origin>) -> Result<(), KmsError> {
-    let refused = [
-        (request.policy.is_some(), "Policy (who may call is settled by who can connect)"),
-        (request.tags.as_ref().is_some_and(|tags| !tags.is_empty()), "Tags"),
-        (request.multi_region == Some(true), "MultiRegion"),
-        (origin.is_some_and(|origin| origin != Origin::Kms), "an Origin other than AWS_KMS"),
-        (request.custom_key_store_id.is_some(), "CustomKeyStoreId"),
-        (request.xks_key_id.is_some(), "XksKeyId"),
-    ];
-    match refused.iter().find(|(given, _)| *given) {
-        Some((_, what)) => Err(KmsError::unsupported(format!("This signer does not support {what} yet."))),
-        None => Ok(()),
+named! {
+    /// Whose keys are listed.
+    enum Owner {
+        OneSelf = "SELF",
+        OtherAccounts = "OTHER_ACCOUNTS_VIA_RAM",
     }
-}
-
-/// The usage that was asked for, or that goes without saying, if the spec has it.
-fn settle_usage(spec: KeySpec, usage: Option<KeyUsage>) -> Result<KeyUsage, KmsError> {
-    if spec.usages().is_empty() {
-        return Err(KmsError::unsupported(format!("This signer does not support KeySpec {spec} yet.")));
-    }
-    let Some(usage) = usage else {
-        if spec == KeySpec::Symmetric {
-            return Ok(KeyUsage::EncryptDecrypt);
-        }
-        return Err(KmsError::validation(
-            "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys.",
-        ));
-    };
-    if !spec.usages().contains(&usage) {
-        return Err(KmsError::validation(format!("KeyUsage {usage} is not compatible with KeySpec {spec}")));
-    }
-    Ok(usage)
 }
 
 pub(super) fn metadata(call: &Call<'_>, key: &KeyRecord) -> KeyMetadata {
@@ -128,7 +48,39 @@ pub(super) fn metadata(call: &Call<'_>, key: &KeyRecord) -> KeyMetadata {
         encapsulation_algorithms: algorithms.encapsulation,
         mac_algorithms: key.spec.mac_algorithms(),
         multi_region: key.multi_region,
+        multi_region_configuration: key.multi_region.then(|| primary(call, key)),
+        valid_to: expiry(key),
+        expiration_model: expiration_model(key),
+        current_key_material_id: key.material_id().filter(|_| key.spec == KeySpec::Symmetric),
     }
+}
+
+/// A multi-Region key of this signer is the primary one, and has no replicas.
+fn primary(call: &Call<'_>, key: &KeyRecord) -> MultiRegionConfiguration {
+    MultiRegionConfiguration {
+        multi_region_key_type: "PRIMARY",
+        primary_key: MultiRegionKey {
+            arn: key.arn().to_owned(),
+            region: call.identity.borrow().config.region.clone(),
+        },
+        replica_keys: Vec::new(),
+    }
+}
+
+/// When the first of the imported secrets in use expires.
+fn expiry(key: &KeyRecord) -> Option<Timestamp> {
+    let generations = key.generations();
+    let dates = generations.iter().flat_map(Generations::used).filter_map(|used| used.note.valid_to);
+    dates.min_by_key(|date| date.0)
+}
+
+/// For imported key material, once there is some.
+fn expiration_model(key: &KeyRecord) -> Option<ExpirationModel> {
+    let imported = key.origin == Origin::External && key.generations().is_some();
+    imported.then(|| match expiry(key) {
+        Some(_) => ExpirationModel::Expires,
+        None => ExpirationModel::DoesNotExpire,
+    })
 }
 
 /// The algorithms that spec and usage together leave; at most one of the lists has members.
@@ -172,32 +124,33 @@ pub(super) fn describe_key(
 
 pub(super) fn list_keys(call: &Call<'_>, request: ListKeysRequest) -> Result<ListKeysResponse, KmsError> {
     let mut check = Check::default();
-    check.number("limit", request.limit, 1, 1000);
-    check.text("marker", request.marker.as_deref(), 1, 1024);
+    check.page(request.limit, request.marker.as_deref());
+    check.list("resourceOwners", &request.resource_owners, 1, 2);
+    let mut own = request.resource_owners.is_none();
+    for (index, owner) in (1..).zip(request.resource_owners.iter().flatten()) {
+        let member = format!("resourceOwners.{index}.member");
+        own |= check.one_of::<Owner>(&member, Some(owner)) == Some(Owner::OneSelf);
+    }
     check.done()?;
-    let limit = request.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(100);
-    // A marker is the id of the last key of the page before; that key may be gone by now.
-    let after = match request.marker {
-        Some(marker) => Some(KeyId::parse(&marker).ok_or_else(|| {
-            KmsError::new(ErrorKind::InvalidMarker, "The marker is not one that ListKeys returned.")
-        })?),
-        None => None,
-    };
+    let after = page::after(request.marker.as_deref(), KeyId::parse)?;
     call.allow("kms:ListKeys", "*", &Facts::NONE)?;
-    let page = call.store.borrow().page(after, limit);
-    let identity = call.identity.borrow();
-    let arn = |id: &KeyId| identity.config.arn("kms", &format!("key/{id}"));
+    let store = call.store.borrow();
+    // Nobody else's keys are shared with this account.
+    let all = store.keys_after(after).filter(|_| own);
+    let page = page::take(all, request.limit, 100, |key| key.id.to_string());
+    let entry =
+        |key: &Rc<KeyRecord>| KeyListEntry { key_id: key.id.to_string(), key_arn: key.arn().to_owned() };
     Ok(ListKeysResponse {
-        next_marker: page.ids.last().filter(|_| page.more).map(ToString::to_string),
-        truncated: page.more,
-        keys: page.ids.iter().map(|id| KeyListEntry { key_id: id.to_string(), key_arn: arn(id) }).collect(),
+        keys: page.entries.into_iter().map(entry).collect(),
+        next_marker: page.next_marker,
+        truncated: page.truncated,
     })
 }
 
 pub(super) fn get_public_key(
     call: &Call<'_>,
     request: GetPublicKeyRequest,
-) -> Result<crate::types::GetPublicKeyResponse, KmsError> {
+) -> Result<GetPublicKeyResponse, KmsError> {
     let mut check = Check::default();
     check.key_id(&request.key_id);
     check.grant_tokens(&request.grant_tokens);
@@ -207,7 +160,7 @@ pub(super) fn get_public_key(
         .enabled(call, request.key_id.as_deref().unwrap_or_default())?;
     let spki = public_half(&key)?;
     let algorithms = Algorithms::of(&key);
-    Ok(crate::types::GetPublicKeyResponse {
+    Ok(GetPublicKeyResponse {
         key_id: key.arn().to_owned(),
         public_key: Blob(spki.to_vec()),
         customer_master_key_spec: key.spec.as_customer_master_key_spec(),
@@ -224,5 +177,38 @@ pub(super) fn get_public_key(
 pub(super) fn public_half(key: &Ready) -> Result<&[u8], KmsError> {
     key.material.public_key().ok_or_else(|| {
         KmsError::unsupported(format!("{} has KeySpec {}, which has no public key.", key.arn(), key.spec))
+    })
+}
+
+pub(super) fn update_key_description(
+    call: &Call<'_>,
+    request: UpdateKeyDescriptionRequest,
+) -> Result<Empty, KmsError> {
+    let mut check = Check::default();
+    check.key_id(&request.key_id);
+    check.required("description", &request.description);
+    check.text("description", request.description.as_deref(), 0, 8192);
+    check.done()?;
+    let key = Ask::new("UpdateKeyDescription").find(call, request.key_id.as_deref().unwrap_or_default())?;
+    refusal::if_pending_deletion(&key)?;
+    key.meta_mut().description = request.description.unwrap_or_default();
+    call.state.touch(key.record_name());
+    Ok(Empty {})
+}
+
+pub(super) fn get_key_last_usage(
+    call: &Call<'_>,
+    request: KeyIdRequest,
+) -> Result<GetKeyLastUsageResponse, KmsError> {
+    let key = lifecycle::named(call, &request.key_id, "GetKeyLastUsage")?;
+    let last = key.meta().last_usage.clone();
+    Ok(GetKeyLastUsageResponse {
+        key_id: key.id.to_string(),
+        key_last_usage: KeyLastUsageData {
+            timestamp: last.as_ref().map(|last| last.date),
+            operation: last.map(|last| last.operation),
+        },
+        tracking_start_date: key.created,
+        key_creation_date: key.created,
     })
 }

@@ -28,13 +28,18 @@ fn switch(
     enabled: bool,
 ) -> Result<Empty, KmsError> {
     let key = named(call, &request.key_id, operation)?;
-    refusal::if_pending_deletion(&key)?;
+    if let KeyState::PendingDeletion | KeyState::PendingImport = key.state() {
+        return Err(refusal::state(&key, key.state()));
+    }
     key.set_enabled(enabled);
+    // A rotation may have become due meanwhile.
+    call.store.borrow_mut().dates_changed();
     call.state.touch(key.record_name());
     Ok(Empty {})
 }
 
-fn named(
+/// The key of a request that has nothing but that.
+pub(super) fn named(
     call: &Call<'_>,
     key_id: &Option<String>,
     operation: &'static str,
@@ -80,6 +85,7 @@ pub(super) fn cancel_key_deletion(call: &Call<'_>, request: KeyIdRequest) -> Res
         ));
     }
     key.cancel_deletion();
+    call.store.borrow_mut().dates_changed();
     call.state.touch(key.record_name());
     Ok(KeyIdResponse { key_id: key.arn().to_owned() })
 }

@@ -1,19 +1,29 @@
 //! The operations: one function each, and the table that names them.
 
 mod agree;
+mod alias;
 mod attest_key;
 mod audit;
 mod cipher;
+mod create;
 mod crypt;
 mod data_key;
 mod data_key_pair;
 mod encapsulate;
+mod grants;
+mod import;
 mod keys;
 mod lifecycle;
 mod mac;
+mod page;
+mod policy;
 mod random;
 pub(crate) mod refusal;
+mod region;
+mod rotation;
 mod sign;
+mod stores;
+mod tags;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -25,16 +35,27 @@ use crate::errors::{ErrorKind, KmsError};
 /// An operation from JSON to JSON.
 type Run = fn(&Call<'_>, &[u8]) -> Result<Zeroizing<Vec<u8>>, KmsError>;
 
-/// Every operation that the signer offers, sorted by name.
+/// Every operation of the service model, sorted by name.
 const OPERATIONS: &[(&str, Run)] = &[
     ("CancelKeyDeletion", |s, b| typed(s, b, lifecycle::cancel_key_deletion)),
-    ("CreateKey", |s, b| typed(s, b, keys::create_key)),
+    ("ConnectCustomKeyStore", |s, b| typed(s, b, stores::connect)),
+    ("CreateAlias", |s, b| typed(s, b, alias::create_alias)),
+    ("CreateCustomKeyStore", |s, b| typed(s, b, stores::create)),
+    ("CreateGrant", |s, b| typed(s, b, grants::create_grant)),
+    ("CreateKey", |s, b| typed(s, b, create::create_key)),
     ("Decapsulate", |s, b| typed(s, b, encapsulate::decapsulate)),
     ("Decrypt", |s, b| typed(s, b, crypt::decrypt)),
+    ("DeleteAlias", |s, b| typed(s, b, alias::delete_alias)),
+    ("DeleteCustomKeyStore", |s, b| typed(s, b, stores::delete)),
+    ("DeleteImportedKeyMaterial", |s, b| typed(s, b, import::delete_imported_key_material)),
     ("DeriveSharedSecret", |s, b| typed(s, b, agree::derive_shared_secret)),
+    ("DescribeCustomKeyStores", |s, b| typed(s, b, stores::describe)),
     ("DescribeKey", |s, b| typed(s, b, keys::describe_key)),
     ("DisableKey", |s, b| typed(s, b, lifecycle::disable_key)),
+    ("DisableKeyRotation", |s, b| typed(s, b, rotation::disable_key_rotation)),
+    ("DisconnectCustomKeyStore", |s, b| typed(s, b, stores::disconnect)),
     ("EnableKey", |s, b| typed(s, b, lifecycle::enable_key)),
+    ("EnableKeyRotation", |s, b| typed(s, b, rotation::enable_key_rotation)),
     ("Encapsulate", |s, b| typed(s, b, encapsulate::encapsulate)),
     ("Encrypt", |s, b| typed(s, b, crypt::encrypt)),
     ("GenerateDataKey", |s, b| typed(s, b, data_key::generate_data_key)),
@@ -45,11 +66,33 @@ const OPERATIONS: &[(&str, Run)] = &[
     ("GenerateDataKeyWithoutPlaintext", |s, b| typed(s, b, data_key::generate_data_key_without_plaintext)),
     ("GenerateMac", |s, b| typed(s, b, mac::generate_mac)),
     ("GenerateRandom", |s, b| typed(s, b, random::generate_random)),
+    ("GetKeyLastUsage", |s, b| typed(s, b, keys::get_key_last_usage)),
+    ("GetKeyPolicy", |s, b| typed(s, b, policy::get_key_policy)),
+    ("GetKeyRotationStatus", |s, b| typed(s, b, rotation::get_key_rotation_status)),
+    ("GetParametersForImport", |s, b| typed(s, b, import::get_parameters_for_import)),
     ("GetPublicKey", |s, b| typed(s, b, keys::get_public_key)),
+    ("ImportKeyMaterial", |s, b| typed(s, b, import::import_key_material)),
+    ("ListAliases", |s, b| typed(s, b, alias::list_aliases)),
+    ("ListGrants", |s, b| typed(s, b, grants::list_grants)),
+    ("ListKeyPolicies", |s, b| typed(s, b, policy::list_key_policies)),
+    ("ListKeyRotations", |s, b| typed(s, b, rotation::list_key_rotations)),
     ("ListKeys", |s, b| typed(s, b, keys::list_keys)),
+    ("ListResourceTags", |s, b| typed(s, b, tags::list_resource_tags)),
+    ("ListRetirableGrants", |s, b| typed(s, b, grants::list_retirable_grants)),
+    ("PutKeyPolicy", |s, b| typed(s, b, policy::put_key_policy)),
     ("ReEncrypt", |s, b| typed(s, b, crypt::re_encrypt)),
+    ("ReplicateKey", |s, b| typed(s, b, region::replicate_key)),
+    ("RetireGrant", |s, b| typed(s, b, grants::retire_grant)),
+    ("RevokeGrant", |s, b| typed(s, b, grants::revoke_grant)),
+    ("RotateKeyOnDemand", |s, b| typed(s, b, rotation::rotate_key_on_demand)),
     ("ScheduleKeyDeletion", |s, b| typed(s, b, lifecycle::schedule_key_deletion)),
     ("Sign", |s, b| typed(s, b, sign::sign)),
+    ("TagResource", |s, b| typed(s, b, tags::tag_resource)),
+    ("UntagResource", |s, b| typed(s, b, tags::untag_resource)),
+    ("UpdateAlias", |s, b| typed(s, b, alias::update_alias)),
+    ("UpdateCustomKeyStore", |s, b| typed(s, b, stores::update)),
+    ("UpdateKeyDescription", |s, b| typed(s, b, keys::update_key_description)),
+    ("UpdatePrimaryRegion", |s, b| typed(s, b, region::update_primary_region)),
     ("Verify", |s, b| typed(s, b, sign::verify)),
     ("VerifyMac", |s, b| typed(s, b, mac::verify_mac)),
 ];

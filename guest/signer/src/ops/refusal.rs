@@ -1,7 +1,7 @@
 //! Why a key will not do, in AWS's words.
 
 use crate::errors::{ErrorKind, KmsError};
-use crate::store::{KeyRecord, KeyState};
+use crate::store::{GrantId, KeyRecord, KeyState};
 
 /// `KMSInvalidStateException` of a key in that state.
 pub(crate) fn state(key: &KeyRecord, state: KeyState) -> KmsError {
@@ -50,4 +50,14 @@ pub(crate) fn incompatible(key: &KeyRecord, algorithm: &str) -> KmsError {
         ErrorKind::InvalidKeyUsage,
         format!("Algorithm {algorithm} is incompatible with key spec {spec}."),
     )
+}
+
+/// `InvalidGrantTokenException`.
+pub(crate) fn grant_token() -> KmsError {
+    KmsError::new(ErrorKind::InvalidGrantToken, "The grant token is not valid, or its grant has ended.")
+}
+
+/// `NotFoundException` of a grant.
+pub(crate) fn no_grant(id: GrantId) -> KmsError {
+    KmsError::new(ErrorKind::NotFound, format!("Grant ID {id} not found"))
 }

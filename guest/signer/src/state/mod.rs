@@ -123,7 +123,6 @@ impl State {
 
     /// The same for a change that need not be durable when the request is answered: it is written with the next commit,
     /// or in a minute.
-    #[allow(dead_code, reason = "the latest use of a key")]
     pub(crate) fn touch_lazily(&self, name: impl Into<String>) {
         if !matches!(&*self.phase.borrow(), Phase::Without) {
             let mut lazy = self.lazy.borrow_mut();

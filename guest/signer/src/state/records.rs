@@ -4,6 +4,8 @@
 //! | record | what | who |
 //! | --- | --- | --- |
 //! | `key/<id>` | a key: secrets, state, policy, tags | [`crate::store`] |
+//! | `alias/<name>` | an alias | [`crate::store`] |
+//! | `grant/<key>/<id>` | a grant | [`crate::store`] |
 //! | `tls` | key and certificate of the HTTPS endpoint | [`crate::tls`] |
 
 use std::rc::Rc;
@@ -33,7 +35,7 @@ pub(super) fn pristine(signer: &Signer) -> bool {
 /// A record; `None` if what it held is gone.
 pub(super) fn encode(signer: &Signer, name: &str) -> Result<Option<Content>, CryptoError> {
     Ok(match family(name) {
-        "key" => signer.store.borrow().encode(name)?,
+        "key" | "alias" | "grant" => signer.store.borrow().encode(name)?,
         tls::RECORD => signer.tls.encode(),
         _ => None,
     })
@@ -42,7 +44,9 @@ pub(super) fn encode(signer: &Signer, name: &str) -> Result<Option<Content>, Cry
 /// Takes a record from a volume; the error says what is wrong with it.
 pub(super) fn restore(signer: &Signer, name: &str, content: &[u8]) -> Result<(), String> {
     match family(name) {
-        "key" => signer.store.borrow_mut().restore(name, content).map_err(|error| error.to_string()),
+        "key" | "alias" | "grant" => {
+            signer.store.borrow_mut().restore(name, content).map_err(|error| error.to_string())
+        }
         tls::RECORD => signer.tls.restore(content).map_err(|error| error.to_string()),
         _ => Err("a later version of the signer wrote it".to_owned()),
     }

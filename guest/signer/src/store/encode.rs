@@ -1,4 +1,10 @@
-//! A key as the record that survives a restart, `key/<id>`: JSON, secrets and all.
+//! Keys, aliases and grants as the records that survive a restart: JSON, secrets and all.
+//!
+//! | record | what |
+//! | --- | --- |
+//! | `key/<id>` | a key |
+//! | `alias/<name>` | an alias |
+//! | `grant/<key>/<id>` | a grant |
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -8,19 +14,20 @@ use crate::types::SecretBlob;
 
 use super::material::{Generation, Generations, Note};
 use super::meta::{KeyMeta, Settled};
-use super::{KeyId, KeyRecord, Store};
+use super::{Grant, GrantId, KeyId, KeyRecord, Store};
 
-/// What the names of these records begin with.
-pub(super) const PREFIX: &str = "key/";
+const KEY: &str = "key/";
+const ALIAS: &str = "alias/";
+const GRANT: &str = "grant/";
 
-/// Why a record is not a key.
+/// Why a record is not what it should be.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Corrupt {
     /// Not JSON, or not of this form.
     #[error("it is malformed: {0}")]
     Malformed(#[from] serde_json::Error),
-    /// Its name is not a key's.
-    #[error("its name is not that of a key")]
+    /// Its name does not fit it.
+    #[error("its name does not fit it")]
     Name,
     /// The secret is not one of its kind.
     #[error(transparent)]
@@ -60,27 +67,58 @@ impl StoredGeneration {
 }
 
 impl Store {
-    /// The names of the records of all keys.
+    /// The names of the records of everything that is here.
     pub(crate) fn record_names(&self) -> Vec<String> {
-        self.keys.values().map(|key| key.record_name()).collect()
+        let keys = self.keys.values().map(|key| key.record_name());
+        let aliases = self.aliases.after(None).map(|(name, _)| name.to_owned());
+        keys.chain(aliases).chain(self.grants.after(None).map(|grant| grant.record_name())).collect()
     }
 
-    /// The record of that name; `None` if the key is gone.
+    /// The record of that name; `None` if what it held is gone.
     pub(crate) fn encode(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, CryptoError> {
-        let key = name.strip_prefix(PREFIX).and_then(KeyId::parse).and_then(|id| self.find(&id));
+        if name.starts_with(ALIAS) {
+            return self.aliases.find(name).map(|alias| json(&alias, 256)).transpose();
+        }
+        if let Some(rest) = name.strip_prefix(GRANT) {
+            let grant = grant_name(rest).and_then(|(key, id)| self.grants.find(key, id));
+            return grant.map(|grant| json(&*grant, 4096)).transpose();
+        }
+        let key = name.strip_prefix(KEY).and_then(KeyId::parse).and_then(|id| self.find(&id));
         key.map(|key| encode(&key)).transpose()
     }
 
-    /// Takes a key from its record.
+    /// Takes a key, an alias or a grant from its record.
     pub(crate) fn restore(&mut self, name: &str, content: &[u8]) -> Result<(), Corrupt> {
-        let id = name.strip_prefix(PREFIX).and_then(KeyId::parse).ok_or(Corrupt::Name)?;
-        let record = restore(id, serde_json::from_slice(content)?)?;
-        if let Some(date) = record.deletion_date() {
-            self.earliest = Some(self.earliest.map_or(date, |earliest| earliest.min(date)));
+        if name.starts_with(ALIAS) {
+            self.aliases.set(name, serde_json::from_slice(content)?);
+            return Ok(());
         }
+        if let Some(rest) = name.strip_prefix(GRANT) {
+            let grant: Grant = serde_json::from_slice(content)?;
+            if grant_name(rest) != Some((grant.key, grant.id)) {
+                return Err(Corrupt::Name);
+            }
+            self.grants.insert(grant);
+            return Ok(());
+        }
+        let id = name.strip_prefix(KEY).and_then(KeyId::parse).ok_or(Corrupt::Name)?;
+        let record = restore(id, serde_json::from_slice(content)?)?;
         self.insert(id, record);
+        self.dates_changed();
         Ok(())
     }
+}
+
+fn grant_name(text: &str) -> Option<(KeyId, GrantId)> {
+    let (key, id) = text.split_once('/')?;
+    Some((KeyId::parse(key)?, GrantId::parse(id)?))
+}
+
+/// JSON in a buffer that is reserved at once: one that grows leaves copies behind.
+fn json(value: &impl Serialize, reserve: usize) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
+    let mut json = Zeroizing::new(Vec::with_capacity(reserve));
+    serde_json::to_writer(&mut *json, value).map_err(|_| CryptoError::Library("encoding a record"))?;
+    Ok(json)
 }
 
 fn encode(key: &KeyRecord) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
@@ -97,10 +135,9 @@ fn encode(key: &KeyRecord) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
     for generation in generations.iter().flat_map(|generations| generations.older()) {
         stored.older.push(StoredGeneration::of(generation)?);
     }
-    // Reserved at once, for all but the longest: a buffer that grows leaves copies behind.
-    let mut json = Zeroizing::new(Vec::with_capacity(16 << 10));
-    serde_json::to_writer(&mut *json, &stored).map_err(|_| CryptoError::Library("encoding a key"))?;
-    Ok(json)
+    // What can be long beside the secrets: description and policy.
+    let texts = stored.meta.description.len().saturating_add(stored.meta.policy.len());
+    json(&stored, texts.saturating_mul(2).saturating_add(32 << 10))
 }
 
 fn restore(id: KeyId, stored: Stored) -> Result<KeyRecord, CryptoError> {

@@ -61,12 +61,7 @@ impl MaterialId {
 
     /// The id in this text.
     pub fn parse(text: &str) -> Option<Self> {
-        let mut bytes = [0; Self::LEN];
-        let mut digits = text.bytes();
-        for byte in &mut bytes {
-            *byte = super::id::hex(digits.next()?)? << 4 | super::id::hex(digits.next()?)?;
-        }
-        digits.next().is_none().then_some(Self(bytes))
+        super::id::bytes(text).map(Self)
     }
 }
 
@@ -190,7 +185,7 @@ impl Generations {
         self.used().chain(&self.next)
     }
 
-    fn all_mut(&mut self) -> impl Iterator<Item = &mut Generation> {
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut Generation> {
         self.older.iter_mut().chain(std::iter::once(&mut self.current)).chain(&mut self.next)
     }
 

@@ -1,6 +1,7 @@
 //! What is known about a key beside its secret, as far as it can change.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +60,19 @@ pub struct Schedule {
     pub days: u32,
     /// When the next one is due.
     pub next: Timestamp,
+}
+
+impl Schedule {
+    /// The next date by the same rhythm that lies after `now`.
+    pub(super) fn skip_to_after(&mut self, now: SystemTime) {
+        let days = Duration::from_secs(u64::from(self.days.max(1)).saturating_mul(24 * 60 * 60));
+        while self.next.0 <= now {
+            match self.next.0.checked_add(days) {
+                Some(next) => self.next = Timestamp(next),
+                None => return,
+            }
+        }
+    }
 }
 
 /// The latest use of a key, for GetKeyLastUsage.

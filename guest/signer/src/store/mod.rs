@@ -1,10 +1,12 @@
-//! The keys, where they are kept: in memory, for now.
+//! The keys with their aliases and grants, where they are kept: in memory, and in the records of [`crate::state`].
 //!
-//! Operations see only [`Store::find`], [`Store::insert`], [`Store::page`] and a record's own methods, so that a volume
-//! can take the place of the map. A key whose waiting period is over is erased by the first request after it, before
-//! that request is looked at.
+//! Operations see only what is public here and a record's own methods. What is due by date (a key whose waiting period is
+//! over, imported material that expires, a rotation) happens with the first request after it, before that request is
+//! looked at: see [`Store::expire`].
 
+mod alias;
 mod encode;
+mod grant;
 mod id;
 mod material;
 mod meta;
@@ -17,27 +19,26 @@ use std::ops::Bound;
 use std::rc::Rc;
 use std::time::SystemTime;
 
+pub use alias::{Alias, Aliases};
+pub use grant::{Constraints, Grant, GrantId, GrantOperation, Grants, Party, Who};
 pub use id::KeyId;
 pub use material::{Generation, Generations, MaterialId, Note, Rotated, RotationType};
 pub use meta::{KeyMeta, KeyState, LastUsage, Life, Origin, Schedule, Settled};
 pub use record::KeyRecord;
+pub(crate) use record::default_policy;
 
 pub use crate::crypto::Material;
 
-/// Every key of the signer, by id.
+/// Every key of the signer, by id; their names and grants.
 #[derive(Default)]
 pub struct Store {
     keys: BTreeMap<KeyId, Rc<KeyRecord>>,
-    /// No waiting period ends before this; it spares every request a look at every key.
+    /// The names of keys.
+    pub aliases: Aliases,
+    /// The grants on keys.
+    pub grants: Grants,
+    /// Nothing is due before this; it spares every request a look at every key.
     earliest: Option<SystemTime>,
-}
-
-/// One page of a listing.
-pub struct Page {
-    /// The ids on the page, in order.
-    pub ids: Vec<KeyId>,
-    /// Whether there are more after the last of them.
-    pub more: bool,
 }
 
 impl Store {
@@ -63,29 +64,54 @@ impl Store {
         self.keys.get(id).cloned()
     }
 
-    /// Up to `limit` ids after `after`.
-    pub fn page(&self, after: Option<KeyId>, limit: usize) -> Page {
+    /// Every key whose id follows `after`, in order.
+    pub fn keys_after(&self, after: Option<KeyId>) -> impl Iterator<Item = &Rc<KeyRecord>> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut rest = self.keys.range((from, Bound::Unbounded)).map(|(id, _)| *id);
-        let ids = rest.by_ref().take(limit).collect();
-        Page { ids, more: rest.next().is_some() }
+        self.keys.range((from, Bound::Unbounded)).map(|(_, key)| key)
     }
 
     /// Has the key erased at that time.
     pub fn schedule_deletion(&mut self, key: &KeyRecord, date: SystemTime, days: u32) {
         key.schedule_deletion(date, days);
-        self.earliest = Some(self.earliest.map_or(date, |earliest| earliest.min(date)));
+        self.dates_changed();
     }
 
-    /// Erases the keys whose waiting period has ended by `now`; the names of their records.
-    pub(crate) fn expire(&mut self, now: SystemTime) -> Vec<String> {
+    /// Whoever changes when something is due on a key says so here.
+    pub fn dates_changed(&mut self) {
+        self.earliest = Some(SystemTime::UNIX_EPOCH);
+    }
+
+    /// Does what is due by `now`; the names of the records that this changed.
+    pub fn expire(&mut self, now: SystemTime) -> Vec<String> {
         if self.earliest.is_none_or(|earliest| earliest > now) {
             return Vec::new();
         }
+        let mut touched = Vec::new();
         let over = |record: &KeyRecord| record.deletion_date().is_some_and(|date| date <= now);
-        let erased = self.keys.extract_if(.., |_, record| over(record));
-        let names = erased.map(|(_, record)| record.record_name()).collect();
-        self.earliest = self.keys.values().filter_map(|record| record.deletion_date()).min();
-        names
+        let erased: Vec<_> = self.keys.extract_if(.., |_, record| over(record)).collect();
+        for (id, record) in erased {
+            touched.push(record.record_name());
+            self.forget_names_and_grants(id, &mut touched);
+        }
+        for record in self.keys.values() {
+            if record.erase_expired(now) | record.rotate_if_due(now) {
+                touched.push(record.record_name());
+            }
+        }
+        self.earliest = self.keys.values().filter_map(|record| record.next_date()).min();
+        touched
+    }
+
+    fn forget_names_and_grants(&mut self, key: KeyId, touched: &mut Vec<String>) {
+        let names: Vec<String> = self.aliases.of(key).map(str::to_owned).collect();
+        let grants: Vec<Rc<Grant>> = self.grants.on(key).cloned().collect();
+        for grant in grants {
+            self.grants.remove(key, grant.id);
+            touched.push(grant.record_name());
+        }
+        for name in names {
+            self.aliases.remove(&name);
+            touched.push(name);
+        }
     }
 }

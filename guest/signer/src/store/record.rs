@@ -5,15 +5,15 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::time::SystemTime;
 
-use crate::crypto::Material;
 use casemate_policy::{Kind, PolicyDocument};
 
+use crate::crypto::{CryptoError, KeySpec, Material, SymmetricKey};
 use crate::errors::KmsError;
 use crate::types::Timestamp;
 
 use super::KeyId;
-use super::material::{Generations, MaterialId};
-use super::meta::{KeyMeta, KeyState, Life, Settled};
+use super::material::{Generation, Generations, MaterialId, Note, Rotated, RotationType};
+use super::meta::{KeyMeta, KeyState, LastUsage, Life, Settled};
 
 /// A key. What was settled when it was made reads as its own fields: `key.spec`.
 pub struct KeyRecord {
@@ -65,7 +65,6 @@ impl KeyRecord {
     }
 
     /// The same, to be changed. Whoever does so touches the record ([`Self::record_name`]).
-    #[allow(dead_code, reason = "descriptions, tags, policies")]
     pub(crate) fn meta_mut(&self) -> RefMut<'_, KeyMeta> {
         self.meta.borrow_mut()
     }
@@ -97,7 +96,6 @@ impl KeyRecord {
     }
 
     /// The same, to be changed.
-    #[allow(dead_code, reason = "rotation and import")]
     pub(crate) fn generations_mut(&self) -> RefMut<'_, Option<Generations>> {
         self.generations.borrow_mut()
     }
@@ -107,6 +105,11 @@ impl KeyRecord {
         let generations = self.generations.borrow();
         let current = generations.as_ref()?.current();
         Some((current.note.id, current.material.clone()?))
+    }
+
+    /// The name of the secret in use, whether or not it is there.
+    pub fn material_id(&self) -> Option<MaterialId> {
+        Some(self.generations.borrow().as_ref()?.current().note.id)
     }
 
     /// The secret of that name, in use now or before.
@@ -145,6 +148,66 @@ impl KeyRecord {
     /// Marks the key for deletion; the store does the rest.
     pub(super) fn schedule_deletion(&self, date: SystemTime, days: u32) {
         self.meta.borrow_mut().life = Life::Ending { date: Timestamp(date), days };
+    }
+
+    /// Erases imported secrets whose time is over; whether there were any.
+    pub(super) fn erase_expired(&self, now: SystemTime) -> bool {
+        let mut generations = self.generations.borrow_mut();
+        let over = |generation: &Generation| {
+            generation.material.is_some() && generation.note.valid_to.is_some_and(|date| date.0 <= now)
+        };
+        let expired = generations.as_mut().into_iter().flat_map(Generations::all_mut).filter(|g| over(g));
+        expired.map(|generation| generation.material = None).count() > 0
+    }
+
+    /// When the next rotation is due: of a key that is switched on, for others are not rotated.
+    pub fn rotation_date(&self) -> Option<SystemTime> {
+        let meta = self.meta.borrow();
+        meta.rotation.filter(|_| meta.life == Life::Enabled).map(|schedule| schedule.next.0)
+    }
+
+    /// Puts a new secret in use if the day has come; whether it had. If no secret can be made now, the next request tries
+    /// again.
+    pub(super) fn rotate_if_due(&self, now: SystemTime) -> bool {
+        if self.rotation_date().is_none_or(|date| date > now) {
+            return false;
+        }
+        let rotated = Rotated { date: Timestamp(now), kind: RotationType::Automatic };
+        if self.rotate(rotated).is_err() {
+            return false;
+        }
+        if let Some(schedule) = &mut self.meta.borrow_mut().rotation {
+            schedule.skip_to_after(now);
+        }
+        true
+    }
+
+    /// Puts a new secret in use.
+    pub(crate) fn rotate(&self, rotated: Rotated) -> Result<(), CryptoError> {
+        if self.spec != KeySpec::Symmetric {
+            return Err(CryptoError::Mismatch("rotation", self.spec.name()));
+        }
+        let note = Note { rotated: Some(rotated), ..Note::new(MaterialId::random()?) };
+        let secret = Rc::new(SymmetricKey::generate()?);
+        if let Some(generations) = self.generations.borrow_mut().as_mut() {
+            generations.rotate(note, secret);
+        }
+        Ok(())
+    }
+
+    /// When the next thing is due: erasing the key, erasing a secret, rotation.
+    pub(super) fn next_date(&self) -> Option<SystemTime> {
+        let generations = self.generations.borrow();
+        let valid = generations.iter().flat_map(Generations::all).filter(|g| g.material.is_some());
+        let expiry = valid.filter_map(|generation| generation.note.valid_to).map(|date| date.0);
+        expiry.chain(self.deletion_date()).chain(self.rotation_date()).min()
+    }
+
+    /// Remembers its latest use.
+    pub(crate) fn note_usage(&self, operation: &str, date: Timestamp) {
+        // ReEncrypt is one operation on two keys.
+        let operation = if operation.starts_with("ReEncrypt") { "ReEncrypt" } else { operation };
+        self.meta.borrow_mut().last_usage = Some(LastUsage { operation: operation.to_owned(), date });
     }
 
     /// Calls the deletion off; the key comes back disabled, as on AWS.

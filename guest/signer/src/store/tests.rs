@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use super::{
-    Generations, KeyId, KeyMeta, KeyRecord, KeyState, Material, MaterialId, Note, Origin, Rotated,
-    RotationType, Settled, Store,
+    Alias, Aliases, Constraints, Generations, Grant, KeyId, KeyMeta, KeyRecord, KeyState, Material,
+    MaterialId, Note, Origin, Party, Rotated, RotationType, Schedule, Settled, Store, Who,
 };
 use crate::crypto::{KeySpec, KeyUsage, SymmetricKey};
 use crate::types::Timestamp;
@@ -51,19 +51,133 @@ fn a_key_whose_deletion_was_called_off_stays() {
 }
 
 #[test]
-fn a_page_starts_after_its_marker_even_if_that_key_is_gone() {
+fn a_listing_goes_on_after_its_marker_even_if_that_key_is_gone() {
     let mut store = Store::default();
-    for n in [1, 3, 5] {
-        let id = KeyId::from_bytes([n; 16]);
-        store.insert(id, record(id));
+    let ids: Vec<KeyId> = [1, 3, 5].into_iter().map(|n| KeyId::from_bytes([n; 16])).collect();
+    for id in &ids {
+        store.insert(*id, record(*id));
     }
-    let page = store.page(Some(KeyId::from_bytes([2; 16])), 1);
-    assert_eq!(page.ids, [KeyId::from_bytes([3; 16])]);
-    assert!(page.more);
-    let page = store.page(Some(KeyId::from_bytes([3; 16])), 1);
-    assert!(!page.more && page.ids == [KeyId::from_bytes([5; 16])]);
+    let after = |n: u8| -> Vec<KeyId> {
+        store.keys_after(Some(KeyId::from_bytes([n; 16]))).map(|key| key.id).collect()
+    };
+    assert_eq!(after(2), ids[1..]);
+    assert_eq!(after(3), ids[2..]);
+    assert_eq!(after(5), []);
 }
 
+#[test]
+fn ids_of_multi_region_keys_are_told_from_others() {
+    let id = KeyId::random_multi_region().expect("entropy");
+    let text = id.to_string();
+    assert!(text.starts_with("mrk-") && text.len() == 36 && !text[4..].contains('-'), "{text}");
+    assert_eq!(KeyId::parse(&text), Some(id));
+    let plain = KeyId::random().expect("entropy").to_string();
+    for wrong in [text.replace("mrk-", ""), format!("mrk-{}", plain.replace('-', "")), format!("mrk-{plain}")]
+    {
+        assert!(KeyId::parse(&wrong).is_none(), "{wrong}");
+    }
+}
+
+#[test]
+fn rotation_comes_with_its_date_and_imported_material_goes_with_its_own() {
+    let (mut store, id) = (Store::default(), KeyId::from_bytes([1; 16]));
+    let key = store.insert(id, record(id));
+    let at = |days: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(days * 86_400);
+    let (first, _) = key.current().expect("a secret");
+    key.meta_mut().rotation = Some(Schedule { days: 90, next: Timestamp(at(90)) });
+    store.dates_changed();
+    assert!(store.expire(at(89)).is_empty(), "rotated too early");
+    assert_eq!(store.expire(at(90)), [format!("key/{id}")]);
+    let (second, _) = key.current().expect("a secret");
+    assert_ne!(first, second);
+    assert!(key.used_material(&first).is_some());
+    assert!(store.expire(at(179)).is_empty(), "rotated twice");
+    // One rotation makes good for all that were missed, and the rhythm stays.
+    assert_eq!(store.expire(at(500)).len(), 1);
+    assert_eq!(key.rotation_date(), Some(at(540)));
+    assert_eq!(key.generations().as_ref().map(|all| all.used().count()), Some(3));
+    key.set_enabled(false);
+    store.dates_changed();
+    assert!(store.expire(at(540)).is_empty(), "a key that is switched off was rotated");
+
+    if let Some(generation) = key.generations_mut().as_mut().and_then(|all| all.find_mut(&second)) {
+        generation.note.valid_to = Some(Timestamp(at(600)));
+    }
+    store.dates_changed();
+    assert!(store.expire(at(599)).is_empty());
+    assert_eq!(store.expire(at(600)).len(), 1);
+    assert!(key.used_material(&second).is_none(), "expired material is still there");
+    assert_eq!(key.state(), KeyState::PendingImport);
+}
+
+#[test]
+fn names_and_grants_go_with_their_key() {
+    let (mut store, id, other) = (Store::default(), KeyId::from_bytes([1; 16]), KeyId::from_bytes([2; 16]));
+    let now = Timestamp(SystemTime::UNIX_EPOCH);
+    let mut tokens = Vec::new();
+    for id in [id, other] {
+        store.insert(id, record(id));
+        store.aliases.set(&format!("alias/{id}"), Alias { target: id, created: now, updated: now });
+        let ann = Party::new(Who::Principal("arn:aws:iam::111122223333:user/ann".to_owned()));
+        tokens.push(store.grants.insert(Grant::new(id, now, ann).expect("entropy")).token());
+    }
+    let key = store.find(&id).expect("a key");
+    store.schedule_deletion(&key, SystemTime::UNIX_EPOCH, 7);
+    let touched = store.expire(SystemTime::UNIX_EPOCH);
+    assert_eq!(touched.len(), 3, "{touched:?}");
+    assert!(store.aliases.find(&format!("alias/{id}")).is_none() && store.aliases.of(id).next().is_none());
+    assert_eq!(store.aliases.of(other).count(), 1);
+    assert!(store.grants.of_token(&tokens[0]).is_none());
+    assert!(store.grants.of_token(&tokens[1]).is_some());
+    let mut forged = tokens[1].clone();
+    let last = if forged.pop() == Some('A') { 'Q' } else { 'A' };
+    forged.push(last);
+    assert!(store.grants.of_token(&forged).is_none(), "a grant token can be made up");
+}
+
+#[test]
+fn an_alias_has_one_key_and_a_key_any_number_of_aliases() {
+    let (one, two) = (KeyId::from_bytes([1; 16]), KeyId::from_bytes([2; 16]));
+    let now = Timestamp(SystemTime::UNIX_EPOCH);
+    let mut aliases = Aliases::default();
+    for (name, target) in [("alias/b", one), ("alias/a", one), ("alias/c", two), ("alias/b", two)] {
+        aliases.set(name, Alias { target, created: now, updated: now });
+    }
+    assert_eq!(aliases.of(one).collect::<Vec<_>>(), ["alias/a"]);
+    assert_eq!(aliases.of(two).collect::<Vec<_>>(), ["alias/b", "alias/c"]);
+    let names: Vec<&str> = aliases.after(Some("alias/a")).map(|(name, _)| name).collect();
+    assert_eq!(names, ["alias/b", "alias/c"]);
+    aliases.remove("alias/b");
+    assert_eq!(aliases.of(two).collect::<Vec<_>>(), ["alias/c"]);
+    assert_eq!(aliases.len(), 2);
+}
+
+#[test]
+fn constraints_are_compared_by_what_they_admit() {
+    let context = |pairs: &[(&str, &str)]| {
+        Some(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
+    };
+    let subset = |pairs| Constraints { subset: context(pairs), ..Constraints::default() };
+    let equals = |pairs| Constraints { equals: context(pairs), ..Constraints::default() };
+    let (a, ab) = (&[("a", "1")][..], &[("a", "1"), ("b", "2")][..]);
+    assert!(subset(a).admit(&context(ab).unwrap_or_default()));
+    assert!(!equals(a).admit(&context(ab).unwrap_or_default()));
+    assert!(!subset(ab).admit(&context(a).unwrap_or_default()));
+    assert!(!subset(&[("a", "2")]).admit(&context(a).unwrap_or_default()));
+    let none = Constraints::default();
+    for (strict, loose, expected) in [
+        (&subset(a), &none, true),
+        (&none, &subset(a), false),
+        (&subset(ab), &subset(a), true),
+        (&equals(ab), &subset(a), true),
+        (&subset(a), &subset(ab), false),
+        (&equals(a), &equals(a), true),
+        (&equals(ab), &equals(a), false),
+        (&subset(a), &equals(a), false),
+    ] {
+        assert_eq!(strict.are_as_strict_as(loose), expected, "{strict:?} {loose:?}");
+    }
+}
 #[test]
 fn ids_are_read_only_as_they_are_written() {
     let id = KeyId::random().expect("entropy");

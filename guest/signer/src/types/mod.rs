@@ -4,11 +4,13 @@
 //! words, not for serde. Members that this signer does not know are ignored, as AWS ignores them.
 
 mod blob;
+mod manage;
 mod requests;
 mod responses;
 mod timestamp;
 
 pub(crate) use blob::{Blob, SecretBlob};
+pub(crate) use manage::*;
 pub(crate) use requests::*;
 pub(crate) use responses::*;
 pub use timestamp::Timestamp;

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
-use super::{Blob, SecretBlob};
+use super::{Blob, SecretBlob, Tag};
 
 /// Additional authenticated data, sorted by key.
 pub(crate) type EncryptionContext = BTreeMap<String, String>;
@@ -17,9 +16,6 @@ pub(crate) struct RecipientInfo {
     pub(crate) key_encryption_algorithm: Option<String>,
     pub(crate) attestation_document: Option<Blob>,
 }
-
-/// A tag: only whether there is one matters, for tags are refused.
-pub(crate) type Tag = IgnoredAny;
 
 /// CreateKey.
 #[derive(Deserialize, Default)]
@@ -59,6 +55,7 @@ pub(crate) struct DescribeKeyRequest {
 pub(crate) struct ListKeysRequest {
     pub(crate) limit: Option<i64>,
     pub(crate) marker: Option<String>,
+    pub(crate) resource_owners: Option<Vec<String>>,
 }
 
 /// ScheduleKeyDeletion.

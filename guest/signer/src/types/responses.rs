@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Blob, SecretBlob, Timestamp};
+use super::{Blob, ExpirationModel, MultiRegionConfiguration, SecretBlob, Timestamp};
 use crate::crypto::{
     EncapsulationAlgorithm, EncryptionAlgorithm, KeyAgreementAlgorithm, KeySpec, KeyUsage, MacAlgorithm,
     SigningAlgorithm,
@@ -39,6 +39,14 @@ pub(crate) struct KeyMetadata {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub(crate) mac_algorithms: &'static [MacAlgorithm],
     pub(crate) multi_region: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) multi_region_configuration: Option<MultiRegionConfiguration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) valid_to: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) expiration_model: Option<ExpirationModel>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) current_key_material_id: Option<MaterialId>,
 }
 
 /// CreateKey and DescribeKey.
