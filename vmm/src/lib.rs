@@ -16,4 +16,5 @@ pub mod page_tables;
 mod stop;
 pub mod timing;
 pub mod vcpu;
+pub mod volume;
 pub mod vsock;

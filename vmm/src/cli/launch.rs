@@ -1,11 +1,14 @@
 //! The seam between the command line and the machine: turns [`RunOptions`] into a running guest.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::error::{Code, Failure};
+use super::output::print_line;
 use super::registry::{GuestRecord, Registry, Reservation, now_ms, state_dir};
 use super::run::RunOptions;
+use super::volume;
 use crate::guest::{self, Ended, Options};
 use crate::machine::Config;
 use crate::vcpu::End;
@@ -15,17 +18,31 @@ const EXIT_FAULT: u8 = 70;
 /// Added to the number of the signal that ended the VMM, as shells do it.
 const EXIT_SIGNAL: u8 = 128;
 
-/// Launches a guest, calls `announce` once it runs (before the jail closes stdout), and returns when it has ended.
-pub fn launch(
-    options: &RunOptions,
-    announce: &mut dyn FnMut(&GuestRecord) -> Result<(), Failure>,
-) -> Result<ExitCode, Failure> {
+/// How a guest that runs is announced.
+#[derive(Clone, Copy)]
+pub struct Announcement<'a> {
+    /// What is printed: by this process before the jail closes, or by the volume service once the guest has its volume.
+    pub text: &'a dyn Fn(&GuestRecord) -> Result<String, Failure>,
+    /// What this process does then.
+    pub then: &'a dyn Fn() -> Result<(), Failure>,
+    /// Whether somebody waits on stdout for the announcement, and for its end.
+    pub background: bool,
+    /// Whether somebody goes on reading stderr.
+    pub attended: bool,
+}
+
+/// Launches a guest, announces it, and returns when it has ended.
+pub fn launch(options: &RunOptions, announcement: Announcement<'_>) -> Result<ExitCode, Failure> {
     let stem = options.image.file_stem().map_or_else(|| "guest".into(), |stem| stem.to_string_lossy());
     let reservation = Registry::open()?.reserve(options.name.as_deref(), &stem, options.cid)?;
     let ready = guest::launch(guest_options(options, &reservation))?;
     let root = casemate_attestation::platform::encode_root(ready.root())
         .map_err(|error| Failure::new(Code::EnclaveBootFailure, error))?;
     reservation.write_evidence(&root, &ready.posture().encode())?;
+    // Before anybody else knows of the guest: nothing is to happen in it before it has its volume.
+    let Announcement { background, attended, .. } = announcement;
+    let start = |file: &PathBuf| volume::Child::start(file, reservation.dir(), background, attended);
+    let volume = options.state.as_ref().map(start).transpose()?;
     let record = record(options, &reservation, &ready);
     reservation.publish(&record)?;
     if options.backend == crate::backend::Kind::Process {
@@ -34,7 +51,12 @@ pub fn launch(
         );
     }
     let ended = ready.run(|| {
-        announce(&record)?;
+        let text = (announcement.text)(&record)?;
+        match volume {
+            Some(volume) => volume.announce(&text)?,
+            None => print_line(&text)?,
+        }
+        (announcement.then)()?;
         // From here on the process cannot remove directories: the lock must live as long as it does.
         std::mem::forget(reservation);
         Ok::<(), Failure>(())
@@ -60,7 +82,7 @@ fn guest_options(options: &RunOptions, reservation: &Reservation) -> Options {
             cid: reservation.cid(),
             backend: options.backend,
             anonymous_memory: false,
-            volume: false,
+            volume: options.state.is_some(),
         },
         cpu_ids: options.cpu_ids.clone(),
         console_on_stdout: options.console_on_stdout,

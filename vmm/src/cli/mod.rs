@@ -35,6 +35,7 @@ mod sigv4;
 mod terminate;
 mod text;
 mod verify;
+mod volume;
 
 use std::process::ExitCode;
 
@@ -95,6 +96,10 @@ enum Command {
     #[command(subcommand)]
     Audit(audit::Command),
 
+    /// Keep a guest's records in a file, or show what the host sees of one
+    #[command(subcommand)]
+    Volume(volume::Command),
+
     /// Make the crate of a new guest
     New(new::Args),
     /// Build a guest crate into an image
@@ -150,6 +155,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::PublicKey(args) => done(crypto::public_key(&args)),
         Command::Kms(args) => done(kms::run(&args)),
         Command::Audit(command) => done(audit::run(&command)),
+        Command::Volume(command) => done(volume::run(&command)),
         Command::New(args) => done(new::run(&args)),
         Command::Build(args) => done(build::run(&args)),
         Command::DescribeEif(args) => done(describe_eif::run(&args)),

@@ -395,7 +395,7 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, R
 }
 
 /// Whether a VMM process holds the folder's lock.
-fn is_alive(dir: &Path) -> Result<bool, RegistryError> {
+pub(super) fn is_alive(dir: &Path) -> Result<bool, RegistryError> {
     let path = dir.join("lock");
     let file = match File::open(&path) {
         Ok(file) => file,

@@ -9,8 +9,8 @@ use clap::{Args, FromArgMatches as _};
 use serde::Deserialize;
 
 use super::error::{Code, Failure};
-use super::launch::launch;
-use super::output::{RunInfo, print_json, print_line};
+use super::launch::{Announcement, launch};
+use super::output::{RunInfo, print_json};
 use super::registry::{GuestRecord, Registry};
 use super::text;
 
@@ -39,6 +39,8 @@ pub struct RunOptions {
     pub console_on_stdout: bool,
     /// What runs the guest.
     pub backend: Backend,
+    /// The volume that the guest's state is kept on.
+    pub state: Option<PathBuf>,
 }
 
 pub use crate::backend::Kind as Backend;
@@ -73,6 +75,9 @@ pub struct LaunchArgs {
     /// What runs the guest
     #[arg(long, value_enum, default_value_t = Backend::Kvm)]
     backend: Backend,
+    /// Keep the guest's state on the volume in this file, made if it is not there
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
     /// Read these settings from a JSON file, as nitro-cli does
     #[arg(long, value_name = "FILE", conflicts_with_all = ["eif_path", "memory", "enclave_name", "enclave_cid",
         "cpu_count", "cpu_ids", "debug_mode"])]
@@ -164,7 +169,10 @@ impl LaunchArgs {
                 crate::build::signer_image().map_err(|error| Failure::new(Code::EifBuildingError, error))?
             }
         };
-        let image = std::path::absolute(&image).map_err(|error| Failure::file("find", &image, error))?;
+        let absolute =
+            |path: &Path| std::path::absolute(path).map_err(|error| Failure::file("find", path, error));
+        let image = absolute(&image)?;
+        let state = self.state.as_deref().map(absolute).transpose()?;
         Ok(RunOptions {
             image,
             name: self.enclave_name.clone(),
@@ -174,7 +182,13 @@ impl LaunchArgs {
             debug: self.debug_mode || self.attach_console,
             console_on_stdout: self.attach_console,
             backend: self.backend,
+            state,
         })
+    }
+
+    /// Whether a volume is named.
+    pub(super) fn has_state(&self) -> bool {
+        self.state.is_some()
     }
 
     /// The name of the guest that `serve` looks for before it launches one: none if an image was named.
@@ -198,6 +212,7 @@ impl LaunchArgs {
         arguments.extend(options.cpu_ids.iter().map(|cpu| format!("--cpu-ids={cpu}")));
         arguments.extend(options.debug.then(|| "--debug-mode".to_owned()));
         arguments.extend((options.backend == Backend::Process).then(|| "--backend=process".to_owned()));
+        arguments.extend(options.state.iter().map(|file| format!("--state={}", file.display())));
         arguments
     }
 }
@@ -214,15 +229,23 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failure> {
         // leader, which the child of `run-enclave` is not.
         let _ = rustix::process::setsid();
         let null = open_null()?;
-        return launch(&options, &mut |record| {
-            let record = serde_json::to_string(record).map_err(|e| Failure::new(Code::SerdeError, e))?;
-            print_line(&record)?;
-            detach_output(&null, attended)
-        });
+        return launch(
+            &options,
+            Announcement {
+                text: &|record| serde_json::to_string(record).map_err(|e| Failure::new(Code::SerdeError, e)),
+                then: &|| detach_output(&null, attended),
+                background,
+                attended,
+            },
+        );
     }
-    launch(&options, &mut |record| {
-        if json { print_json(&RunInfo::new(record)) } else { print_line(&summary(record)) }
-    })
+    let text = |record: &GuestRecord| match json {
+        true => {
+            serde_json::to_string_pretty(&RunInfo::new(record)).map_err(|e| Failure::new(Code::SerdeError, e))
+        }
+        false => Ok(summary(record)),
+    };
+    launch(&options, Announcement { text: &text, then: &|| Ok(()), background, attended })
 }
 
 /// A guest that runs in the background.
@@ -315,13 +338,13 @@ pub(super) fn facts(record: &GuestRecord) -> String {
     text
 }
 
-fn open_null() -> Result<File, Failure> {
+pub(super) fn open_null() -> Result<File, Failure> {
     let path = Path::new("/dev/null");
     File::options().read(true).write(true).open(path).map_err(|error| Failure::file("open", path, error))
 }
 
 /// Lets go of the output that the parent waits on, and of stderr unless the parent attends to it.
-fn detach_output(null: &File, attended: bool) -> Result<(), Failure> {
+pub(super) fn detach_output(null: &File, attended: bool) -> Result<(), Failure> {
     let lost =
         |error: rustix::io::Errno| Failure::new(Code::ProcessSpawnFailure, format!("cannot detach: {error}"));
     rustix::stdio::dup2_stdout(null).map_err(lost)?;

@@ -112,6 +112,15 @@ fn find(args: &Args) -> Result<Option<Served>, Failure> {
         },
         (None, None) => return Ok(None),
     };
+    if args.launch.has_state() {
+        return Err(Failure::new(
+            Code::InvalidArgument,
+            format!(
+                "{0} runs already, and --state is for a guest that is launched: `casemate volume serve --guest {0} --file FILE`",
+                guest.record.name
+            ),
+        ));
+    }
     let process = terminate::open_process(&guest)?;
     let gone = || {
         Failure::new(Code::EnclaveProcessConnectionFailure, format!("{} has just ended", guest.record.name))

@@ -8,7 +8,7 @@
 //! | `POST`, `GET /attestation/tls` | a document that names this guest's TLS certificate, see [`statements`] |
 //! | `POST /attestation/posture` | keeps the host's posture for it, see [`statements`] |
 //! | `POST /names` | sets the names in the TLS certificate, see [`names`] |
-//! | `GET /health` | that the signer runs, and with how many keys |
+//! | `GET /health` | that the signer runs, with how many keys, whether it has an owner, and how it stands with its volume |
 //! | `POST /selftest` | known answers, where built in |
 //!
 //! A connection is one client's: what it sends is bounded in size and in time ([`Limits`](crate::Limits)), what it does
@@ -93,7 +93,7 @@ async fn answer(signer: &Signer, door: Door, request: Request<Incoming>) -> Resp
         (&Method::POST | &Method::GET, "/attestation/tls") => statements::tls(signer, request).await,
         (&Method::POST, "/attestation/posture") => statements::keep_posture(signer, door, request).await,
         (&Method::POST, "/names") => names::set(signer, door, request).await,
-        (&Method::GET, "/health") => Ok(health(signer)),
+        (&Method::GET, "/health") => Ok(health(signer).await),
         #[cfg(feature = "selftest")]
         (&Method::POST, "/selftest") => Ok(selftest()),
         (method, path) => Err(unknown_route(method, path)),
@@ -200,12 +200,16 @@ fn authenticate(
     Err(KmsError::new(ErrorKind::MissingAuthenticationToken, "Missing Authentication Token"))
 }
 
-fn health(signer: &Signer) -> Reply {
+async fn health(signer: &Signer) -> Reply {
+    // Keys and owner are known once the volume is read; a volume that does not come is an answer too.
+    let _ = signer.state.open().await;
+    let volume = signer.state.status();
     let keys = signer.store.borrow().len();
     let version = env!("CARGO_PKG_VERSION");
     let claimed = signer.identity.borrow().claimed();
-    let json =
-        format!("{{\"status\":\"ok\",\"version\":\"{version}\",\"keys\":{keys},\"claimed\":{claimed}}}");
+    let json = format!(
+        "{{\"status\":\"ok\",\"version\":\"{version}\",\"keys\":{keys},\"claimed\":{claimed},\"volume\":\"{volume}\"}}"
+    );
     Reply::json(json.into_bytes())
 }
 

@@ -134,6 +134,17 @@ impl State {
         }
     }
 
+    /// How it stands with the volume, in a word.
+    pub(crate) fn status(&self) -> &'static str {
+        match &*self.phase.borrow() {
+            Phase::Without => "none",
+            Phase::Expected(_) => "expected",
+            Phase::Loading => "loading",
+            Phase::Attached => "attached",
+            Phase::Lost(_) => "lost",
+        }
+    }
+
     /// Waits while a volume is expected or read: before that nobody knows whose signer this is.
     pub(crate) async fn open(&self) -> Result<(), KmsError> {
         let opened = timeout(PATIENCE, async {
