@@ -3,6 +3,7 @@
 pub mod policies;
 pub mod seeds;
 pub mod signer;
+pub mod volume;
 pub mod vsock;
 
 use casemate::image::GuestElf;

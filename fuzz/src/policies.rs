@@ -1,7 +1,8 @@
 //! Policy documents, before a request that they nearly match.
 
 use casemate_policy::{
-    Arn, Context, Decision, Kind, Policies, PolicyDocument, Principal, Request, ResourcePolicy, Tags, evaluate,
+    Arn, Context, Decision, Kind, Policies, PolicyDocument, Principal, Request, ResourcePolicy, Tags,
+    evaluate,
 };
 
 /// Kinds of policies.
