@@ -88,6 +88,14 @@ pub fn nsm(platform: &PlatformKey, mode: Mode, now: u64) -> Nsm<Leaf, FixedClock
     Nsm::new(MODULE_ID.into(), &launch(mode), Leaf::new(platform, MODULE_ID, now), FixedClock(now))
 }
 
+/// The NSM of a guest of another image on the same platform.
+pub fn nsm_of_another(platform: &PlatformKey, now: u64) -> Nsm<Leaf, FixedClock> {
+    let launch = launch(Mode::Production);
+    let image = ImageMeasurements { pcr0: Pcr::measure(b"another image"), ..launch.image };
+    let launch = Launch { image, ..launch };
+    Nsm::new("another".into(), &launch, Leaf::new(platform, "another", now), FixedClock(now))
+}
+
 pub fn ask(nsm: &mut Nsm<Leaf, FixedClock>, request: &Request) -> Response {
     api::decode_response(&nsm.handle(&api::encode_request(request))).unwrap()
 }

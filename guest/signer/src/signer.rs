@@ -13,7 +13,7 @@ use crate::errors::{ErrorKind, KmsError};
 use crate::identity::Directory;
 use crate::ops;
 use crate::platform::Platform;
-use crate::recipient::Roots;
+use crate::recipient::Own;
 use crate::state::State;
 use crate::store::Store;
 use crate::tls::Tls;
@@ -66,7 +66,7 @@ pub struct Signer {
     pub(crate) state: State,
     pub(crate) audit: RefCell<Log>,
     pub(crate) platform: Box<dyn Platform>,
-    pub(crate) roots: Roots,
+    pub(crate) own: Own,
     pub(crate) rsa_keys: RsaStock,
     pub(crate) limits: Limits,
     pub(crate) tls: Tls,
@@ -92,7 +92,7 @@ impl Signer {
             state: State::new(&*platform),
             audit: RefCell::default(),
             platform,
-            roots: Roots::default(),
+            own: Own::default(),
             rsa_keys: RsaStock::default(),
             limits,
             tls: Tls::default(),

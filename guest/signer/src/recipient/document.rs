@@ -3,13 +3,15 @@
 //! A document is believed if its chain leads to the root that this signer's own documents lead to, everything in it is in
 //! date by the host's clock, and it is at most [`MAX_AGE_SECONDS`] old. What it then establishes is the guest's registers
 //! and, if the facts behind PCR15 came along, the posture of its host: as condition keys. A guest in debug mode, whose
-//! registers are zero, establishes nothing: conditions see no keys at all.
+//! registers are zero, establishes nothing: conditions see no keys at all. Documents of the signer's own image are refused,
+//! because anybody gets one over any key (`POST /attestation`).
 
 use std::cell::OnceCell;
 use std::time::UNIX_EPOCH;
 
 use aws_lc_rs::rsa::PublicEncryptingKey;
 use casemate_attestation::document;
+use casemate_attestation::pcr::Pcr;
 use casemate_attestation::policy::Policy;
 use casemate_attestation::posture::Fact;
 use casemate_attestation::verify::{Established, Evidence, Expectations, verify};
@@ -22,22 +24,29 @@ use crate::signer::Signer;
 /// How old a document may be, as on AWS.
 const MAX_AGE_SECONDS: u64 = 300;
 
-/// The roots under which documents are believed: found at first use.
+/// What this signer's own documents say: found at first use.
 #[derive(Default)]
-pub(crate) struct Roots(OnceCell<Vec<Vec<u8>>>);
+pub(crate) struct Own(OnceCell<Claims>);
 
-impl Roots {
-    /// The root of this signer's own documents.
-    fn get(&self, signer: &Signer) -> Result<&[Vec<u8>], KmsError> {
-        if let Some(roots) = self.0.get() {
-            return Ok(roots);
+struct Claims {
+    /// The root under which documents are believed, in the form of a list.
+    roots: Vec<Vec<u8>>,
+    /// The register of the signer's own image.
+    image: Option<Pcr>,
+}
+
+impl Own {
+    fn get(&self, signer: &Signer) -> Result<&Claims, KmsError> {
+        if let Some(claims) = self.0.get() {
+            return Ok(claims);
         }
         // A signer that is not sealed has no root, and believes nothing.
         let own = signer.platform.attest(None, None, None)?;
         let own =
             document::parse(&own).map_err(|_| KmsError::internal("Reading the signer's own document"))?;
-        let root = own.cabundle.into_iter().take(1).collect();
-        Ok(self.0.get_or_init(|| root))
+        let roots = own.cabundle.into_iter().take(1).collect();
+        let image = own.claims.pcrs.get(&0).copied().filter(|image| !image.is_zero());
+        Ok(self.0.get_or_init(|| Claims { roots, image }))
     }
 }
 
@@ -48,16 +57,26 @@ pub(crate) struct Attested(Established);
 impl Attested {
     /// Verifies a document; `posture` is the facts behind its PCR15, if they came along.
     pub(crate) fn verify(signer: &Signer, document: &[u8], posture: Option<&[u8]>) -> Result<Self, KmsError> {
-        let roots = signer.roots.get(signer)?;
+        let own = signer.own.get(signer)?;
         let now = signer.now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let policy =
             Policy { max_age_seconds: Some(MAX_AGE_SECONDS), allow_debug: true, ..Policy::default() };
         let evidence = Evidence { document, posture };
-        let expected =
-            Expectations { roots, policy: &policy, nonce: None, now: u64::try_from(now).unwrap_or(u64::MAX) };
+        let expected = Expectations {
+            roots: &own.roots,
+            policy: &policy,
+            nonce: None,
+            now: u64::try_from(now).unwrap_or(u64::MAX),
+        };
         let established = verify(evidence, expected).map_err(|error| {
             KmsError::validation(format!("The attestation document is not valid: {error}."))
         })?;
+        if own.image.is_some() && established.pcrs.get(&0) == own.image.as_ref() {
+            return Err(KmsError::validation(
+                "The attestation document is a signer's. Signers attest whatever key they are asked to, so it proves \
+                 nothing about who brings it.",
+            ));
+        }
         Ok(Self(established))
     }
 

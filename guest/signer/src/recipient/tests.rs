@@ -61,7 +61,8 @@ fn image() -> String {
 impl Scene {
     fn under(condition: Value) -> Self {
         let platform = PlatformKey::generate(now()).expect("a platform key");
-        let signer = Signer::new(Box::new(Guest::new(&platform, Mode::Production)));
+        let own = Guest(RefCell::new(support::nsm_of_another(&platform, now())));
+        let signer = Signer::new(Box::new(own));
         let allow = json!({"Version": "2012-10-17", "Statement": [
             {"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": condition},
         ]});
@@ -246,4 +247,18 @@ fn posture_is_a_condition_where_pcr15_proves_it() {
         Err("ValidationException"),
         "not what was measured"
     );
+}
+
+#[test]
+fn a_signers_own_document_proves_nothing_about_whoever_brings_it() {
+    let scene = Scene::under(json!({"Null": {"kms:RecipientAttestation:PCR0": "false"}}));
+    // As anybody gets one from `POST /attestation`.
+    let request = json!({});
+    let nonce = digest(&SHA256, format!("casemate:request\nTrentService.ListKeys\n{request}").as_bytes());
+    let document =
+        scene.signer.platform.attest(None, Some(nonce.as_ref()), Some(&scene.rsa)).expect("a document");
+    let mut headers = HeaderMap::new();
+    headers.insert("x-casemate-attestation", STANDARD.encode(document).parse().expect("a header"));
+    assert_eq!(scene.call("ListKeys", &request, &headers), Err("ValidationException"));
+    scene.with_document("ListKeys", &request).expect("another guest's document");
 }

@@ -26,6 +26,11 @@ impl Guest {
         Self(RefCell::new(support::nsm(platform, mode, then)))
     }
 
+    /// A signer, whose image is another than that of the guests.
+    fn signer(platform: &PlatformKey) -> Self {
+        Self(RefCell::new(support::nsm_of_another(platform, now())))
+    }
+
     pub fn document(&self, nonce: Option<&[u8]>, public_key: Option<&[u8]>) -> Vec<u8> {
         support::document(&mut self.0.borrow_mut(), None, nonce, public_key)
     }
@@ -49,6 +54,6 @@ pub fn now() -> u64 {
 /// A platform, and a signer on it.
 pub fn sealed_signer() -> (PlatformKey, Rc<Signer>) {
     let platform = PlatformKey::generate(now()).expect("a platform key");
-    let signer = Signer::new(Box::new(Guest::new(&platform, Mode::Production, 0)));
+    let signer = Signer::new(Box::new(Guest::signer(&platform)));
     (platform, signer)
 }
