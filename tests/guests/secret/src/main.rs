@@ -1,12 +1,14 @@
 //! A guest with a known secret on its heap, its stack and in its static data, for attackers to look for.
 //!
 //! The secret is computed at run time, so that its bytes are in no file. On vsock port 9000 the guest takes a command a
-//! line: `PING` (is it alive?), `CHECK` (how many copies of the secret does it hold?), `SEALING KEY` (what is it?), `EXIT`
-//! (with code 7), `PANIC`, `CRASH` (a write to unmapped memory).
+//! line: `PING` (is it alive?), `CHECK` (how many copies of the secret does it hold?), `SEALING KEY` (what is it?),
+//! `ATTEST` and a public key in hexadecimal (a document over it, please), `EXIT` (with code 7), `PANIC`, `CRASH` (a write
+//! to unmapped memory).
 
 use std::hint::black_box;
 use std::sync::Mutex;
 
+use casemate_guest::nsm::{self, Attestation};
 use casemate_guest::vsock::{VsockListener, VsockStream};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
@@ -61,9 +63,16 @@ async fn answer(stream: VsockStream, on_the_stack: &[u8; 64], on_the_heap: &[u8]
             }
             "SEALING KEY" => {
                 let key = casemate_guest::sealing_key();
-                let digits =
-                    |key: &[u8; 32]| key.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-                let answer = key.map_or_else(|| "none".to_owned(), |key| digits(&key));
+                let answer = key.map_or_else(|| "none".to_owned(), |key| digits(key.as_slice()));
+                stream.write_all(format!("{answer}\n").as_bytes()).await?;
+            }
+            attest if attest.starts_with("ATTEST ") => {
+                let key = attest.strip_prefix("ATTEST ").map(bytes).unwrap_or_default();
+                let request = Attestation { public_key: Some(key), ..Attestation::default() };
+                let answer = match nsm::attestation(request) {
+                    Ok(document) => digits(&document),
+                    Err(error) => error.to_string(),
+                };
                 stream.write_all(format!("{answer}\n").as_bytes()).await?;
             }
             "EXIT" => std::process::exit(7),
@@ -75,4 +84,17 @@ async fn answer(stream: VsockStream, on_the_stack: &[u8; 64], on_the_heap: &[u8]
         line.clear();
     }
     Ok(())
+}
+
+fn digits(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The bytes of hexadecimal digits; none if they are not.
+fn bytes(digits: &str) -> Vec<u8> {
+    let pairs = digits
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()));
+    pairs.collect::<Option<_>>().unwrap_or_default()
 }
