@@ -20,14 +20,8 @@
 use aws_lc_rs::cipher::{AES_256, DecryptionContext, PaddedBlockEncryptingKey, UnboundCipherKey};
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey};
-use cms::cert::x509::ext::pkix::SubjectKeyIdentifier;
-use cms::content_info::{CmsVersion, ContentInfo};
-use cms::enveloped_data::{
-    EncryptedContentInfo, EnvelopedData, KeyTransRecipientInfo, RecipientIdentifier, RecipientInfo,
-    RecipientInfos,
-};
-use der::asn1::{ObjectIdentifier, OctetString};
-use der::{Any, Decode, Encode};
+use der::asn1::{ObjectIdentifier, OctetString, SetOfVec};
+use der::{Any, Decode, Encode, Sequence, ValueOrd};
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoRef};
 use zeroize::Zeroizing;
 
@@ -89,37 +83,73 @@ fn wrap(spki: &[u8], key: &[u8]) -> Result<Vec<u8>, CryptoError> {
     Ok(wrapped)
 }
 
+/// ContentInfo (RFC 5652, section 3) of EnvelopedData.
+#[derive(Sequence)]
+struct ContentInfo {
+    content_type: ObjectIdentifier,
+    #[asn1(context_specific = "0", tag_mode = "EXPLICIT")]
+    content: EnvelopedData,
+}
+
+/// EnvelopedData (RFC 5652, section 6.1) with neither originatorInfo nor unprotectedAttrs.
+#[derive(Sequence)]
+struct EnvelopedData {
+    version: u8,
+    recipient_infos: SetOfVec<KeyTransRecipientInfo>,
+    encrypted_content_info: EncryptedContentInfo,
+}
+
+/// KeyTransRecipientInfo (RFC 5652, section 6.2.1) whose recipient is named by a subjectKeyIdentifier.
+#[derive(Sequence, ValueOrd)]
+struct KeyTransRecipientInfo {
+    version: u8,
+    #[asn1(context_specific = "0", tag_mode = "IMPLICIT")]
+    subject_key_identifier: OctetString,
+    key_encryption_algorithm: AlgorithmIdentifierOwned,
+    encrypted_key: OctetString,
+}
+
+/// EncryptedContentInfo (RFC 5652, section 6.1).
+#[derive(Sequence)]
+struct EncryptedContentInfo {
+    content_type: ObjectIdentifier,
+    content_encryption_algorithm: AlgorithmIdentifierOwned,
+    #[asn1(context_specific = "0", tag_mode = "IMPLICIT")]
+    encrypted_content: OctetString,
+}
+
+/// The version of EnvelopedData and of KeyTransRecipientInfo where the recipient is named by its key.
+const VERSION: u8 = 2;
+
 fn encode(spki: &[u8], key: &[u8], iv: &[u8; BLOCK_LEN], content: Vec<u8>) -> der::Result<Vec<u8>> {
     let recipient = KeyTransRecipientInfo {
-        version: CmsVersion::V2,
-        rid: RecipientIdentifier::SubjectKeyIdentifier(identifier(spki)?),
-        key_enc_alg: AlgorithmIdentifierOwned {
+        version: VERSION,
+        subject_key_identifier: identifier(spki)?,
+        key_encryption_algorithm: AlgorithmIdentifierOwned {
             oid: RSAES_OAEP,
             parameters: Some(Any::from_der(&OAEP_PARAMETERS)?),
         },
-        enc_key: OctetString::new(key)?,
+        encrypted_key: OctetString::new(key)?,
     };
     let data = EnvelopedData {
-        version: CmsVersion::V2,
-        originator_info: None,
-        recip_infos: RecipientInfos::try_from(vec![RecipientInfo::Ktri(recipient)])?,
-        encrypted_content: EncryptedContentInfo {
+        version: VERSION,
+        recipient_infos: SetOfVec::try_from(vec![recipient])?,
+        encrypted_content_info: EncryptedContentInfo {
             content_type: DATA,
-            content_enc_alg: AlgorithmIdentifierOwned {
+            content_encryption_algorithm: AlgorithmIdentifierOwned {
                 oid: AES_256_CBC,
                 parameters: Some(Any::encode_from(&OctetString::new(*iv)?)?),
             },
-            encrypted_content: Some(OctetString::new(content)?),
+            encrypted_content: OctetString::new(content)?,
         },
-        unprotected_attrs: None,
     };
-    ContentInfo { content_type: ENVELOPED_DATA, content: Any::encode_from(&data)? }.to_der()
+    ContentInfo { content_type: ENVELOPED_DATA, content: data }.to_der()
 }
 
 /// RFC 7093, section 2, method 1: the leftmost 160 bits of the SHA-256 of the public key's bits.
-fn identifier(spki: &[u8]) -> der::Result<SubjectKeyIdentifier> {
+fn identifier(spki: &[u8]) -> der::Result<OctetString> {
     let info = SubjectPublicKeyInfoRef::from_der(spki)?;
     let digest = digest(&SHA256, info.subject_public_key.raw_bytes());
     let leftmost: Vec<u8> = digest.as_ref().iter().take(20).copied().collect();
-    Ok(SubjectKeyIdentifier(OctetString::new(leftmost)?))
+    OctetString::new(leftmost)
 }
