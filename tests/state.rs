@@ -197,6 +197,42 @@ fn nobody_else_opens_a_volume() {
 }
 
 #[test]
+fn another_image_opens_a_volume_that_was_granted_to_it() {
+    if !can_seal("that a volume changes hands by an upgrade grant") {
+        return;
+    }
+    let lab = Lab::new();
+    let file = text(lab.path("volume"));
+    let (old, new) = (Image::Signer, Image::Selftest);
+    let guest = launch(&lab, &file);
+    let key = create(&lab);
+    lab.fails(&["state", "grant", "--to", &"0".repeat(96)], "no guest with PCR0");
+    // A grant to one image is of no use to another: here the old one itself, which needs none.
+    lab.ok(&["state", "grant", "--to", &text(old.path())]);
+    assert_eq!(guest.ends_by_terminate(), 143);
+    service_ends(&lab);
+    let said = refused(&lab, new, &file, &[]);
+    assert!(said.contains("granted to another image"), "{said}");
+
+    let guest = launch(&lab, &file);
+    let granted = lab.json(&["state", "grant", "--json", "--guest", guest.name(), "--to", &text(new.path())]);
+    assert_eq!(lab.guest_folders().len(), 1, "the guest that proved the new image is gone");
+    assert_eq!(guest.ends_by_terminate(), 143);
+    service_ends(&lab);
+    let info = lab.json(&["volume", "info", "--json", &file]);
+    assert_eq!(info["GrantedTo"], granted["ImageSha384"], "{info}");
+
+    let guest = lab.launch(new, &["--state", &file]);
+    signs(&lab, &key);
+    assert_eq!(guest.ends_by_terminate(), 143);
+    service_ends(&lab);
+    let said = refused(&lab, old, &file, &[]);
+    assert!(said.contains("sealed by another image"), "{said}");
+    let info = lab.json(&["volume", "info", "--json", &file]);
+    assert_eq!((&info["SealedFor"], info.get("GrantedTo")), (&granted["ImageSha384"], None), "{info}");
+}
+
+#[test]
 fn old_damaged_and_other_files_are_refused() {
     let lab = Lab::new();
     let file = text(lab.path("volume"));

@@ -32,6 +32,7 @@ pub mod run;
 mod serve;
 mod sign_eif;
 mod sigv4;
+mod state;
 mod terminate;
 mod text;
 mod verify;
@@ -100,6 +101,10 @@ enum Command {
     #[command(subcommand)]
     Volume(volume::Command),
 
+    /// Hand the signer's state to another image
+    #[command(subcommand)]
+    State(state::Command),
+
     /// Make the crate of a new guest
     New(new::Args),
     /// Build a guest crate into an image
@@ -156,6 +161,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Kms(args) => done(kms::run(&args)),
         Command::Audit(command) => done(audit::run(&command)),
         Command::Volume(command) => done(volume::run(&command)),
+        Command::State(command) => done(state::run(&command)),
         Command::New(args) => done(new::run(&args)),
         Command::Build(args) => done(build::run(&args)),
         Command::DescribeEif(args) => done(describe_eif::run(&args)),

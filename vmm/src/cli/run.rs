@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use clap::{Args, FromArgMatches as _};
+use rustix::process::{Pid, Signal};
 use serde::Deserialize;
 
 use super::error::{Code, Failure};
@@ -138,6 +139,23 @@ struct Config {
 }
 
 impl LaunchArgs {
+    /// Those of a guest of which nothing but the image is said.
+    pub(super) fn of_image(file: &Path) -> Self {
+        Self {
+            eif_path: Some(file.to_owned()),
+            memory: None,
+            enclave_name: None,
+            enclave_cid: None,
+            cpu_count: None,
+            cpu_ids: Vec::new(),
+            debug_mode: false,
+            attach_console: false,
+            backend: Backend::Kvm,
+            state: None,
+            config: None,
+        }
+    }
+
     /// The settings of `--config`, if there is one, in the place of the flags.
     pub(super) fn resolved(mut self) -> Result<Self, Failure> {
         let Some(path) = self.config.take() else {
@@ -254,6 +272,15 @@ pub(super) struct Background {
     pub(super) vmm: Child,
     /// What is known about it.
     pub(super) record: GuestRecord,
+}
+
+impl Background {
+    /// Ends the guest.
+    pub(super) fn end(&mut self) {
+        // Its VMM scrubs the guest's memory before it goes.
+        let _ = rustix::process::kill_process(Pid::from_child(&self.vmm), Signal::TERM);
+        let _ = self.vmm.wait();
+    }
 }
 
 /// Launches in the background and waits until the guest runs. With `attended`, the VMM goes on writing to this process's

@@ -7,6 +7,7 @@
 //! | `POST /attestation` | an attestation document, see [`attestation`] |
 //! | `POST`, `GET /attestation/tls` | a document that names this guest's TLS certificate, see [`statements`] |
 //! | `POST /attestation/posture` | keeps the host's posture for it, see [`statements`] |
+//! | `POST /attestation/volume` | a document that names the key to which volumes can be granted, see [`statements`] |
 //! | `POST /names` | sets the names in the TLS certificate, see [`names`] |
 //! | `GET /health` | that the signer runs, with how many keys, whether it has an owner, and how it stands with its volume |
 //! | `POST /selftest` | known answers, where built in |
@@ -92,6 +93,7 @@ async fn answer(signer: &Signer, door: Door, request: Request<Incoming>) -> Resp
         (&Method::POST, "/attestation") => attestation::attest(signer, request).await,
         (&Method::POST | &Method::GET, "/attestation/tls") => statements::tls(signer, request).await,
         (&Method::POST, "/attestation/posture") => statements::keep_posture(signer, door, request).await,
+        (&Method::POST, "/attestation/volume") => statements::volume(signer, request).await,
         (&Method::POST, "/names") => names::set(signer, door, request).await,
         (&Method::GET, "/health") => Ok(health(signer).await),
         #[cfg(feature = "selftest")]

@@ -4,7 +4,9 @@
 //! | --- | --- | --- |
 //! | `POST /attestation/tls` with `{"nonce"}` (base64, optional), or `GET` | `casemate:tls:` and the SHA-256 of the TLS certificate's DER, 64 hexadecimal digits | the TLS key, SubjectPublicKeyInfo |
 //!
-//! The answer is `{"document", "certificate", "posture"}`: base64, PEM, base64 or null. A client compares the hash with the certificate that
+//! | `POST /attestation/volume` with `{"nonce"}` (optional) | `casemate:volume:1` | the X25519 key to which another signer can [grant its volume](crate::state::grant) |
+//!
+//! The first's answer is `{"document", "certificate", "posture"}`: base64, PEM, base64 or null. A client compares the hash with the certificate that
 //! it was shown on the very connection it asked on: a document that somebody relays names another certificate.
 
 //!
@@ -17,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::errors::{ErrorKind, KmsError};
 use crate::signer::Signer;
+use crate::state::grant;
 use crate::types::Blob;
 use crate::validate::Check;
 
@@ -73,6 +76,26 @@ pub(super) async fn tls(signer: &Signer, request: Request<Incoming>) -> Result<R
     let certificate = identity.pem().map_err(|_| KmsError::internal("Encoding the TLS certificate"))?;
     let posture = signer.posture.borrow().clone().map(Blob);
     let statement = TlsStatement { document: Blob(document), certificate, posture };
+    serde_json::to_vec(&statement)
+        .map(Reply::json)
+        .map_err(|_| KmsError::internal("Encoding the response").into())
+}
+
+#[derive(Serialize)]
+struct VolumeStatement {
+    document: Blob,
+}
+
+/// States which public key is this guest's to grant volumes to.
+pub(super) async fn volume(signer: &Signer, request: Request<Incoming>) -> Result<Reply, Reply> {
+    let (_, body) = body::receive(signer, request).await?;
+    let request: StatementRequest = parse(if body.is_empty() { b"{}" } else { &body })?;
+    let mut check = Check::default();
+    check.blob("nonce", &request.nonce, 0, 512);
+    check.done()?;
+    let nonce = request.nonce.as_ref().map(AsRef::as_ref);
+    let document = signer.platform.attest(Some(grant::STATEMENT), nonce, Some(&signer.grant_key()?));
+    let statement = VolumeStatement { document: Blob(document.map_err(KmsError::from)?) };
     serde_json::to_vec(&statement)
         .map(Reply::json)
         .map_err(|_| KmsError::internal("Encoding the response").into())

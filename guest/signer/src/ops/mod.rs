@@ -24,6 +24,7 @@ mod rotation;
 mod sign;
 mod stores;
 mod tags;
+mod upgrade;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -100,6 +101,8 @@ const OPERATIONS: &[(&str, Run)] = &[
 /// Our own operations, sorted by name.
 const CASEMATE: &[(&str, Run)] = &[
     ("AttestPublicKey", |c, b| typed(c, b, attest_key::attest_public_key)),
+    ("GetGrantNonce", |c, b| typed(c, b, upgrade::get_grant_nonce)),
+    ("GrantUpgrade", |c, b| typed(c, b, upgrade::grant_upgrade)),
     ("ReadAudit", |c, b| typed(c, b, audit::read_audit)),
 ];
 

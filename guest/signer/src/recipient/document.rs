@@ -80,6 +80,11 @@ impl Attested {
         Ok(Self(established))
     }
 
+    /// Everything that it establishes.
+    pub(crate) fn established(&self) -> &Established {
+        &self.0
+    }
+
     /// The nonce in the document.
     pub(super) fn nonce(&self) -> Option<&[u8]> {
         self.0.nonce.as_deref()

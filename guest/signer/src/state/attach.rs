@@ -22,8 +22,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::signer::Signer;
 
+use super::grant;
 use super::host::Host;
-use super::keys::{SealingKeys, VolumeKeys};
+use super::keys::VolumeKeys;
 use super::ledger::Ledger;
 use super::refusal::Refusal;
 use super::root::Root;
@@ -41,6 +42,7 @@ pub async fn serve_volume<IO: AsyncRead + AsyncWrite + Unpin>(io: IO, signer: Rc
     };
     match attach(&mut host, &signer, before).await {
         Ok(mut ledger) => {
+            signer.state.keys.replace(Some(Rc::clone(&ledger.keys)));
             signer.state.enter(Phase::Attached);
             let (records, counter) = (ledger.records(), ledger.counter());
             let lost = match host.ask(&Request::Attached { records, counter }).await {
@@ -108,10 +110,19 @@ async fn take<IO: AsyncRead + AsyncWrite + Unpin>(
         (Some(header), Some(root)) => {
             let opened = open(signer, header, &root, offer.anchor).map_err(|refusal| (None, refusal))?;
             let before = records::Replaceable::of(signer);
-            load(host, signer, opened).await.map_err(|refusal| {
-                before.put_back(signer);
-                (None, refusal)
-            })
+            let mut ledger = match load(host, signer, opened).await {
+                Ok(ledger) => ledger,
+                Err(refusal) => {
+                    before.put_back(signer);
+                    return Err((None, refusal));
+                }
+            };
+            if ledger.has_new_header()
+                && let Err(refusal) = commit(host, signer, &mut ledger, &BTreeSet::new()).await
+            {
+                return Err((Some(ledger), refusal));
+            }
+            Ok(ledger)
         }
         (Some(_), None) => Err((None, Refusal::Root)),
         (None, Some(_)) => Err((None, Refusal::Header)),
@@ -125,7 +136,7 @@ async fn make<IO: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<Ledger, (Option<Ledger>, Refusal)> {
     let new = || {
         let keys = VolumeKeys::generate()?;
-        let sealed = sealing(signer)?.wrap(keys.volume, &keys.key)?;
+        let sealed = signer.sealing_keys().ok_or(Refusal::NoSealingKey)?.wrap(keys.volume, &keys.key)?;
         let header = Header { format: FORMAT, volume: keys.volume, sealed, grant: None };
         Ok(Ledger::new(keys, header.to_bytes()))
     };
@@ -141,22 +152,24 @@ async fn make<IO: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-fn sealing(signer: &Signer) -> Result<SealingKeys, Refusal> {
-    let key = signer.state.sealing.as_ref().ok_or(Refusal::NoSealingKey)?;
-    Ok(SealingKeys::new(key, signer.platform.measurement()))
-}
-
 /// Header and root: is it ours, and new enough?
 fn open(signer: &Signer, header: Vec<u8>, root: &[u8], anchor: Option<Anchor>) -> Result<Ledger, Refusal> {
     if !records::pristine(signer) {
         return Err(Refusal::NotPristine);
     }
-    let sealing = sealing(signer)?;
+    let sealing = signer.sealing_keys().ok_or(Refusal::NoSealingKey)?;
     let parsed = Header::parse(&header).map_err(|error| match error {
         LayoutError::Damaged => Refusal::Header,
         LayoutError::Format(_) => Refusal::Format(error),
     })?;
-    let keys = VolumeKeys::new(parsed.volume, sealing.unwrap(parsed.volume, &parsed.sealed)?)?;
+    let (key, upgraded) = match sealing.unwrap(parsed.volume, &parsed.sealed) {
+        Err(other @ Refusal::OtherGuest { .. }) => {
+            let grant = parsed.grant.as_ref().ok_or(other)?;
+            (grant::accept(&sealing, parsed.volume, grant)?, true)
+        }
+        key => (key?, false),
+    };
+    let keys = VolumeKeys::new(parsed.volume, key)?;
     let root = Root::open(&keys, root, &header)?;
     if let Some(anchor) = anchor {
         let (found, known) = (root.counter, anchor.counter);
@@ -167,6 +180,11 @@ fn open(signer: &Signer, header: Vec<u8>, root: &[u8], anchor: Option<Anchor>) -
             return Err(Refusal::Forked(found));
         }
     }
+    let header = match upgraded {
+        // The volume is this guest's from the next commit on, and nobody else's.
+        true => Header { sealed: sealing.wrap(keys.volume, &keys.key)?, grant: None, ..parsed }.to_bytes(),
+        false => header,
+    };
     Ok(Ledger::opened(keys, header, root))
 }
 
@@ -217,7 +235,7 @@ async fn keep<IO: AsyncRead + AsyncWrite + Unpin>(
     loop {
         let due = tokio::time::sleep(LAZINESS);
         let waiting = !state.lazy.borrow().is_empty();
-        if state.dirty.borrow().is_empty() {
+        if state.dirty.borrow().is_empty() && state.grant.borrow().is_none() {
             tokio::select! {
                 () = state.wake.notified() => continue,
                 () = due, if waiting => {}
@@ -225,6 +243,7 @@ async fn keep<IO: AsyncRead + AsyncWrite + Unpin>(
             }
         }
         let (touched, names) = state.take_dirty();
+        state.place_grant(ledger);
         match commit(host, signer, ledger, &names).await {
             Ok(()) => state.reached(touched),
             Err(refusal) => {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! sealing key ─┬─ "wrap"     the volume's key in the header
-//!              └─ "id"       what tells whose sealing key that was
+//!              ├─ "id"       what tells whose sealing key that was
+//!              └─ "grant"    what other guests can grant their volume to: see [`super::grant`]
 //! volume's key ─┬─ "names"   a record's name as the host sees it
 //!               ├─ "records" ── name ── the record's content
 //!               ├─ "root"    the root
@@ -34,7 +35,8 @@ const TAG_LEN: usize = 16;
 /// 32 secret bytes, erased when dropped.
 pub(super) type Secret = Zeroizing<[u8; KEY_LEN]>;
 
-fn prf(key: &[u8; KEY_LEN], label: &[u8]) -> Secret {
+/// HMAC-SHA-256.
+pub(super) fn prf(key: &[u8], label: &[u8]) -> Secret {
     let mut derived = Zeroizing::new([0; KEY_LEN]);
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), label);
     derived.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from);
@@ -68,6 +70,8 @@ fn open<P>(key: &LessSafeKey, parts: &Parts<'_, P>) -> Option<Zeroizing<Vec<u8>>
 /// What follows from the sealing key.
 pub(super) struct SealingKeys {
     wrap: Secret,
+    /// The private key that volumes can be granted to.
+    pub(super) grant: Secret,
     id: ByteArray<16>,
     measurement: ByteArray<48>,
 }
@@ -76,19 +80,26 @@ impl SealingKeys {
     /// The keys of a guest with this sealing key and measurement (PCR0, as documents show it).
     pub(super) fn new(sealing: &[u8; KEY_LEN], measurement: [u8; 48]) -> Self {
         let mut id = [0; 16];
-        id.iter_mut().zip(prf(sealing, b"casemate volume id 1").iter()).for_each(|(to, from)| *to = *from);
+        id.iter_mut()
+            .zip(prf(sealing.as_slice(), b"casemate volume id 1").iter())
+            .for_each(|(to, from)| *to = *from);
         Self {
             wrap: prf(sealing, b"casemate volume wrap 1"),
+            grant: prf(sealing, b"casemate volume grant 1"),
             id: ByteArray::new(id),
             measurement: ByteArray::new(measurement),
         }
     }
 
+    /// The guest's measurement.
+    pub(super) fn measurement(&self) -> [u8; 48] {
+        *self.measurement
+    }
+
     /// The key of `volume` under the sealing key.
     pub(super) fn wrap(&self, volume: VolumeId, key: &Secret) -> Result<Sealed, CryptoError> {
         let (measurement, key_id) = (self.measurement, self.id);
-        let sealed = seal(&aead(&self.wrap)?, &associated(volume, &measurement), &key[..])?;
-        let key = sealed.get(WRAP_LEN..).unwrap_or_default();
+        let key = wrap(&self.wrap, &associated(volume, &measurement), key)?;
         Ok(Sealed { measurement, key_id, key: ByteBuf::from(key) })
     }
 
@@ -97,27 +108,28 @@ impl SealingKeys {
         if sealed.key_id != self.id {
             return Err(Refusal::OtherGuest { sealed_for: *sealed.measurement, this: *self.measurement });
         }
-        let associated = associated(volume, &sealed.measurement);
-        let (nonce, sealed) = sealed.key.split_first_chunk().ok_or(Refusal::Header)?;
-        let parts = Parts { prefix: (), associated: &associated, nonce: *nonce, sealed };
-        let key = open(&aead(&self.wrap)?, &parts).ok_or(Refusal::Header)?;
-        secret(&key).ok_or(Refusal::Header)
+        unwrap(&self.wrap, &associated(volume, &sealed.measurement), &sealed.key).ok_or(Refusal::Header)
     }
 }
 
-/// Bytes of what binds a wrapped key to its volume and guest.
-const WRAP_LEN: usize = 16 + 48;
-
-fn associated(volume: VolumeId, measurement: &ByteArray<48>) -> [u8; WRAP_LEN] {
-    let mut bytes = [0; WRAP_LEN];
-    bytes.iter_mut().zip(volume.0.iter().chain(measurement.iter())).for_each(|(to, from)| *to = *from);
-    bytes
+/// Nonce, and `key` under `wrapping`.
+pub(super) fn wrap(wrapping: &Secret, associated: &[u8], key: &Secret) -> Result<Vec<u8>, CryptoError> {
+    let sealed = seal(&aead(wrapping)?, associated, &key[..])?;
+    Ok(sealed.get(associated.len()..).unwrap_or_default().to_vec())
 }
 
-/// These bytes as a secret, if they are as many.
-pub(super) fn secret(bytes: &[u8]) -> Option<Secret> {
-    let bytes: &[u8; KEY_LEN] = bytes.try_into().ok()?;
-    Some(Zeroizing::new(*bytes))
+/// The key that [`wrap`] made this of.
+pub(super) fn unwrap(wrapping: &Secret, associated: &[u8], wrapped: &[u8]) -> Option<Secret> {
+    let (nonce, sealed) = wrapped.split_first_chunk()?;
+    let parts = Parts { prefix: (), associated, nonce: *nonce, sealed };
+    let key = open(&aead(wrapping).ok()?, &parts)?;
+    let key: &[u8; KEY_LEN] = key.as_slice().try_into().ok()?;
+    Some(Zeroizing::new(*key))
+}
+
+/// What binds a wrapped key to its volume and guest.
+fn associated(volume: VolumeId, measurement: &ByteArray<48>) -> Vec<u8> {
+    [volume.0.as_slice(), measurement.as_slice()].concat()
 }
 
 /// What follows from a volume's own key.
@@ -153,12 +165,12 @@ impl VolumeKeys {
 
     /// The keys of a volume whose key this is.
     pub(super) fn new(volume: VolumeId, key: Secret) -> Result<Self, CryptoError> {
-        let mac = |label| hmac::Key::new(hmac::HMAC_SHA256, &prf(&key, label)[..]);
+        let mac = |label| hmac::Key::new(hmac::HMAC_SHA256, &prf(&key[..], label)[..]);
         Ok(Self {
             volume,
             names: mac(b"casemate volume names 1"),
-            records: prf(&key, b"casemate volume records 1"),
-            root: aead(&prf(&key, b"casemate volume root 1"))?,
+            records: prf(&key[..], b"casemate volume records 1"),
+            root: aead(&prf(&key[..], b"casemate volume root 1"))?,
             summary: mac(b"casemate volume summary 1"),
             key,
         })
@@ -202,7 +214,7 @@ impl VolumeKeys {
     }
 
     fn record_key(&self, name: &Name) -> Result<LessSafeKey, CryptoError> {
-        aead(&prf(&self.records, name.0.as_slice()))
+        aead(&prf(&self.records[..], name.0.as_slice()))
     }
 
     /// Encrypts a root.

@@ -137,12 +137,18 @@ impl Ledger {
     /// [`Self::confirmed`] or [`Self::recognise`].
     pub(super) fn close(&mut self, mut draft: Draft) -> Result<(Vec<u8>, Option<Vec<u8>>), CryptoError> {
         let digest = casemate_volume::layout::digest(&self.header);
-        let is_new = self.root.as_ref().is_none_or(|root| root.header != *digest);
+        let is_new = self.has_new_header();
         let root = Root::new(&self.keys, draft.counter, draft.summary, *digest)?;
         let bytes = root.bytes.clone();
         draft.root = Some(root);
         self.pending = Some(draft);
         Ok((bytes, is_new.then(|| self.header.clone())))
+    }
+
+    /// Whether the host does not have the header yet.
+    pub(super) fn has_new_header(&self) -> bool {
+        let digest = casemate_volume::layout::digest(&self.header);
+        self.root.as_ref().is_none_or(|root| root.header != *digest)
     }
 
     /// Whether a commit may have been made of which the signer does not know.

@@ -12,6 +12,7 @@
 //! last as far as the anchor knows. What it does not: an anchor is the host's word.
 
 mod attach;
+pub(crate) mod grant;
 mod host;
 mod keys;
 mod ledger;
@@ -21,16 +22,20 @@ mod root;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
 
+use casemate_volume::layout::Grant;
+use casemate_volume::{Header, VolumeId};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use crate::crypto;
 use crate::errors::{ErrorKind, KmsError};
 use crate::platform::Platform;
 use crate::signer::Signer;
 
-use keys::Secret;
+use keys::{SealingKeys, Secret, VolumeKeys};
 use ledger::Ledger;
 use refusal::Refusal;
 
@@ -38,6 +43,12 @@ pub use attach::serve_volume;
 
 /// How long a request waits for the volume.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a nonce for a grant is good.
+const CHALLENGE: Duration = Duration::from_secs(300);
+
+/// Bytes that a document must contain.
+type Nonce = [u8; 32];
 
 /// How it stands with the volume.
 enum Phase {
@@ -61,6 +72,12 @@ pub(crate) struct State {
     phase: RefCell<Phase>,
     /// The volume, while it is not connected.
     ledger: RefCell<Option<Ledger>>,
+    /// The volume's keys, once the signer has one.
+    keys: RefCell<Option<Rc<VolumeKeys>>>,
+    /// A grant that the next commit brings.
+    grant: RefCell<Option<Grant>>,
+    /// The nonce that a document must have for a grant, and since when.
+    challenge: Cell<Option<(Nonce, SystemTime)>>,
     /// Whether a connection is being served.
     occupied: Cell<bool>,
     /// Whether operations wait for a large commit.
@@ -101,6 +118,9 @@ impl State {
             expected,
             phase: RefCell::new(phase),
             ledger: RefCell::default(),
+            keys: RefCell::default(),
+            grant: RefCell::default(),
+            challenge: Cell::default(),
             occupied: Cell::new(false),
             held: Cell::new(false),
             dirty: RefCell::default(),
@@ -261,7 +281,63 @@ impl State {
     }
 }
 
+/// Grants.
+impl State {
+    /// A nonce for the next grant, in the place of the one before.
+    pub(crate) fn challenge(&self, now: SystemTime) -> Result<Nonce, KmsError> {
+        let mut nonce = [0; 32];
+        crypto::random(&mut nonce)?;
+        self.challenge.set(Some((nonce, now)));
+        Ok(nonce)
+    }
+
+    /// Takes the nonce, which is good once and for a while; whether this is it.
+    pub(crate) fn answers_challenge(&self, nonce: Option<&[u8]>, now: SystemTime) -> bool {
+        let Some((expected, made)) = self.challenge.take() else { return false };
+        let age = now.duration_since(made).unwrap_or_default();
+        nonce == Some(&expected) && age <= CHALLENGE
+    }
+
+    /// Has the next commit grant the volume to the guest with this measurement and this public key; the volume.
+    pub(crate) fn grant(
+        &self,
+        measurement: [u8; 48],
+        to: [u8; grant::PUBLIC_LEN],
+    ) -> Result<VolumeId, KmsError> {
+        let keys = self.keys.borrow().clone();
+        let keys =
+            keys.ok_or_else(|| KmsError::unsupported("The signer has no volume that it could grant."))?;
+        let grant = grant::make(keys.volume, &keys.key, measurement, to)?;
+        self.grant.replace(Some(grant));
+        self.touched.set(self.touched.get().saturating_add(1));
+        self.wake.notify_one();
+        Ok(keys.volume)
+    }
+
+    /// Puts a grant that waits into the header of the next commit.
+    fn place_grant(&self, ledger: &mut Ledger) {
+        let Some(grant) = self.grant.take() else { return };
+        if let Ok(header) = Header::parse(&ledger.header) {
+            ledger.header = Header { grant: Some(grant), ..header }.to_bytes();
+        }
+    }
+}
+
 impl Signer {
+    /// The keys that follow from the sealing key, if there is one.
+    fn sealing_keys(&self) -> Option<SealingKeys> {
+        Some(SealingKeys::new(self.state.sealing.as_ref()?, self.platform.measurement()))
+    }
+
+    /// The public key that volumes can be granted to.
+    pub(crate) fn grant_key(&self) -> Result<[u8; grant::PUBLIC_LEN], KmsError> {
+        let keys = self.sealing_keys();
+        let keys = keys.ok_or_else(|| {
+            KmsError::unsupported("This signer has no sealing key, so it cannot open volumes.")
+        })?;
+        Ok(grant::public(&keys)?)
+    }
+
     /// Runs an operation such that what it changes is durable when this returns. Whose request it is has to be found out in
     /// `run`: before the volume is there, nobody knows whose signer this is.
     pub(crate) async fn durably<T>(

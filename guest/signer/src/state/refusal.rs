@@ -29,6 +29,19 @@ pub(super) enum Refusal {
         /// The guest's own.
         this: [u8; 48],
     },
+    /// Granted to another guest than this.
+    #[error(
+        "the volume was granted to another image or platform (PCR0 {}), and this one is PCR0 {}: let the owner grant it \
+         anew, to a guest of this image on this platform",
+        digits(granted_to),
+        digits(this)
+    )]
+    OtherGrant {
+        /// The measurement in the grant.
+        granted_to: [u8; 48],
+        /// The guest's own.
+        this: [u8; 48],
+    },
     /// The header, which holds the volume's key, was changed.
     #[error(
         "the volume's header is damaged, or not the one that belongs to its root: restore the file from a copy"

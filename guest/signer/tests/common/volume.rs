@@ -1,5 +1,7 @@
 //! Signers that are launched one after the other in one place, and the keeper of their volume on a thread.
 
+#![allow(dead_code, reason = "each test file uses its own part of this module")]
+
 use std::collections::BTreeMap;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
