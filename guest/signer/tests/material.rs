@@ -1,8 +1,11 @@
 //! The bytes of key material: what is written is read again as the same key, and nothing else is read.
 
+use std::sync::OnceLock;
+
 use casemate_signer::crypto::{
-    CryptoError, KeySpec, KeyUsage, Material, MessageType, SigningAlgorithm, digest_of,
+    AgreementKey, CryptoError, KeySpec, KeyUsage, Material, MessageType, SigningAlgorithm, digest_of,
 };
+use proptest::prelude::*;
 
 /// Every spec and usage that is offered; of RSA only the smallest, for the sake of time.
 const OFFERED: &[(KeySpec, KeyUsage)] = &[
@@ -202,5 +205,69 @@ fn aws_lc_expanded(pkcs8: &[u8]) -> Vec<u8> {
         assert_eq!(sys::EVP_PKEY_get_raw_private_key(key, expanded.as_mut_ptr(), &raw mut length), 1);
         sys::EVP_PKEY_free(key);
         expanded
+    }
+}
+
+/// The bytes of one key of every kind.
+fn bytes_of_all() -> &'static [(KeySpec, KeyUsage, Vec<u8>)] {
+    static BYTES: OnceLock<Vec<(KeySpec, KeyUsage, Vec<u8>)>> = OnceLock::new();
+    BYTES.get_or_init(|| {
+        let bytes = |spec, usage| Material::generate(spec, usage).and_then(|key| key.to_bytes());
+        OFFERED
+            .iter()
+            .map(|(spec, usage)| (*spec, *usage, bytes(*spec, *usage).expect("a key").to_vec()))
+            .collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn damaged_bytes_are_refused_or_are_another_key(
+        which in 0..OFFERED.len(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        cut in any::<prop::sample::Index>(),
+        cuts in any::<bool>(),
+    ) {
+        let (spec, usage, bytes) = &bytes_of_all()[which];
+        let mut damaged = bytes.clone();
+        for (at, to) in changes {
+            let at = at.index(damaged.len());
+            damaged[at] = to;
+        }
+        if cuts {
+            damaged.truncate(cut.index(damaged.len()));
+        }
+        if let Ok(read) = Material::from_bytes(*spec, *usage, &damaged) {
+            // What was read is a whole key: it is written and read again.
+            let again = read.to_bytes().expect("write");
+            let second = Material::from_bytes(*spec, *usage, &again).expect("read again");
+            prop_assert_eq!(second.public_key(), read.public_key());
+        }
+    }
+
+    #[test]
+    fn damaged_public_keys_give_no_other_secret(
+        change in (any::<prop::sample::Index>(), any::<u8>()),
+        end in any::<prop::sample::Index>(),
+        cuts in any::<bool>(),
+    ) {
+        static KEYS: OnceLock<(Vec<u8>, Vec<u8>)> = OnceLock::new();
+        let (own, peer) = KEYS.get_or_init(|| {
+            let key = || Material::generate(KeySpec::P256, KeyUsage::KeyAgreement).expect("a key");
+            (key().to_bytes().expect("write").to_vec(), key().public_key().expect("a public key").to_vec())
+        });
+        let Ok(Material::Agreement(own)) = Material::from_bytes(KeySpec::P256, KeyUsage::KeyAgreement, own) else {
+            panic!("a key");
+        };
+        let own: &AgreementKey = &own;
+        let mut damaged = peer.clone();
+        let at = change.0.index(damaged.len());
+        damaged[at] = change.1;
+        if cuts {
+            damaged.truncate(end.index(damaged.len()));
+        }
+        // A changed coordinate leaves the curve; what is still accepted is the same point, written in another way.
+        let secret = own.derive(peer).expect("a secret");
+        prop_assert!(own.derive(&damaged).is_ok_and(|other| other == secret) == own.derive(&damaged).is_ok());
     }
 }
