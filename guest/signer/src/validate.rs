@@ -97,11 +97,6 @@ impl Check {
         self.fails(Some(value), member, &constraint);
     }
 
-    /// The same for a text that is not repeated in the message.
-    pub(crate) fn secret_pattern_broken(&mut self, member: &str, pattern: &str) {
-        self.fails(None, member, &format!("Member must satisfy regular expression pattern: {pattern}"));
-    }
-
     /// Bytes, `min..=max` of them, if there. Their value is never repeated in the message.
     pub(crate) fn blob<T: AsRef<[u8]>>(&mut self, member: &str, value: &Option<T>, min: usize, max: usize) {
         if let Some(value) = value {
@@ -166,17 +161,45 @@ impl Check {
         self.text("keyId", value.as_deref(), 1, 2048);
     }
 
+    /// A list of texts of `min..=max` characters each, if there. AWS names the list, not the text.
+    pub(crate) fn texts(&mut self, member: &str, value: &Option<Vec<String>>, min: usize, max: usize) {
+        let fits = |text: &String| (min..=max).contains(&text.chars().count());
+        if !value.iter().flatten().all(fits) {
+            let constraint = format!(
+                "Member must satisfy constraint: [Member must have length less than or equal to {max}, \
+                 Member must have length greater than or equal to {min}]"
+            );
+            self.fails(None, member, &constraint);
+        }
+    }
+
+    /// A list of members of the enumeration, if there; each member once.
+    pub(crate) fn some_of<E: Named + PartialEq>(
+        &mut self,
+        member: &str,
+        value: &Option<Vec<String>>,
+    ) -> Vec<E> {
+        let mut all = Vec::new();
+        for name in value.iter().flatten() {
+            match E::from_name(name) {
+                Some(found) if all.contains(&found) => {}
+                Some(found) => all.push(found),
+                None => {
+                    let set = E::value_set(|_| true);
+                    let constraint = format!(
+                        "Member must satisfy constraint: [Member must satisfy enum value set: {set}]"
+                    );
+                    self.fails(Some(&format!("[{name}]")), member, &constraint);
+                }
+            }
+        }
+        all
+    }
+
     /// Grant tokens: at most ten, of 1 to 8192 characters.
     pub(crate) fn grant_tokens(&mut self, value: &Option<Vec<String>>) {
         self.list("grantTokens", value, 0, 10);
-        if value.iter().flatten().any(|token| token.is_empty() || token.chars().count() > 8192) {
-            self.fails(
-                None,
-                "grantTokens",
-                "Member must satisfy constraint: [Member must have length less than or equal to 8192, \
-                 Member must have length greater than or equal to 1]",
-            );
-        }
+        self.texts("grantTokens", value, 1, 8192);
     }
 
     /// How many entries a page has, and where it begins.

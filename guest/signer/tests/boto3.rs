@@ -28,10 +28,11 @@ async fn relay(listener: TcpListener, socket: PathBuf) {
     }
 }
 
-#[test]
-fn boto3_walks_every_operation() {
+/// Runs a script against a signer of its own, and gives what it said.
+fn run(script: &str) -> String {
     let python = python();
-    let socket = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("boto3-{}.sock", std::process::id()));
+    let name = format!("{script}-{}.sock", std::process::id());
+    let socket = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let mut signer =
         Command::new(env!("CARGO_BIN_EXE_casemate-signer-process")).arg(&socket).spawn().expect("start");
     let started = Instant::now();
@@ -45,12 +46,30 @@ fn boto3_walks_every_operation() {
     let relayed = socket.clone();
     // A thread of its own, which ends with the test's process.
     std::thread::spawn(move || runtime.block_on(relay(listener, relayed)));
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/boto3_walk.py");
-    let output = Command::new(python).arg(script).arg(endpoint).output().expect("python");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(script);
+    let output = Command::new(python).arg("-B").arg(script).arg(endpoint).output().expect("python");
     let _ = signer.kill();
     let _ = signer.wait();
     let _ = std::fs::remove_file(&socket);
-    let said = String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
+#[test]
+fn boto3_walks_every_operation() {
+    let said = run("boto3_walk.py");
     assert!(said.contains("walked 23 operations"), "{said}");
+}
+
+#[test]
+fn boto3_walks_every_operation_that_manages_keys() {
+    let said = run("boto3_manage.py");
+    assert!(said.contains("walked 35 operations"), "{said}");
+}
+
+#[test]
+fn every_constraint_of_the_service_model_is_checked_and_its_member_named() {
+    let said = run("boto3_model.py");
+    assert!(said.contains("56 operations"), "{said}");
 }

@@ -184,7 +184,7 @@ fn random_bytes_are_random() {
         assert_eq!(refused(&signer, "GenerateRandom", request).0, "ValidationException");
     }
     let request = json!({"NumberOfBytes": 1, "CustomKeyStoreId": "cks"});
-    assert_eq!(refused(&signer, "GenerateRandom", request).0, "UnsupportedOperationException");
+    assert_eq!(refused(&signer, "GenerateRandom", request).0, "CustomKeyStoreNotFoundException");
 }
 
 #[test]

@@ -10,6 +10,8 @@ mod caller;
 mod decide;
 mod facts;
 mod grants;
+#[cfg(test)]
+mod management_tests;
 mod name;
 #[cfg(test)]
 pub(crate) mod tests;

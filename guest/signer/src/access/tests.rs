@@ -18,7 +18,11 @@ impl Platform for Nowhere {
     }
 }
 
-const ACCOUNT: &str = "000000000000";
+pub(super) const ACCOUNT: &str = "000000000000";
+
+pub(super) fn signer() -> Rc<Signer> {
+    Signer::new(Box::new(Nowhere))
+}
 
 fn policy(kind: Kind, document: &Value) -> Rc<PolicyDocument> {
     Rc::new(PolicyDocument::parse(&document.to_string(), kind).expect("a policy"))
@@ -43,7 +47,7 @@ pub(crate) fn session(role: &str, identity: &[Value], passed: &[Value]) -> Calle
 }
 
 /// The error's type and message, or the answer.
-fn ask(
+pub(super) fn ask(
     signer: &Signer,
     caller: &Caller,
     operation: &str,
@@ -73,7 +77,7 @@ fn sign(id: &str, algorithm: &str) -> Value {
     json!({"KeyId": id, "Message": "AA==", "SigningAlgorithm": algorithm})
 }
 
-fn allow(action: &str) -> Value {
+pub(super) fn allow(action: &str) -> Value {
     json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": action, "Resource": "*"}]})
 }
 

@@ -68,13 +68,7 @@ fn check_grant(request: &CreateGrantRequest) -> Result<Vec<GrantOperation>, KmsE
     check_service(&mut check, "granteeServicePrincipal", request.grantee_service_principal.as_deref());
     check_service(&mut check, "retiringServicePrincipal", request.retiring_service_principal.as_deref());
     check.required("operations", &request.operations);
-    let mut operations = Vec::new();
-    for (index, name) in (1..).zip(request.operations.iter().flatten()) {
-        match check.one_of::<GrantOperation>(&format!("operations.{index}.member"), Some(name)) {
-            Some(operation) if !operations.contains(&operation) => operations.push(operation),
-            _ => {}
-        }
-    }
+    let operations = check.some_of::<GrantOperation>("operations", &request.operations);
     check.grant_tokens(&request.grant_tokens);
     check.text("name", request.name.as_deref(), 1, 256);
     check.characters("name", request.name.as_deref(), NAME);

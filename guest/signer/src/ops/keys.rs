@@ -126,17 +126,13 @@ pub(super) fn list_keys(call: &Call<'_>, request: ListKeysRequest) -> Result<Lis
     let mut check = Check::default();
     check.page(request.limit, request.marker.as_deref());
     check.list("resourceOwners", &request.resource_owners, 1, 2);
-    let mut own = request.resource_owners.is_none();
-    for (index, owner) in (1..).zip(request.resource_owners.iter().flatten()) {
-        let member = format!("resourceOwners.{index}.member");
-        own |= check.one_of::<Owner>(&member, Some(owner)) == Some(Owner::OneSelf);
-    }
+    let owners = check.some_of::<Owner>("resourceOwners", &request.resource_owners);
     check.done()?;
     let after = page::after(request.marker.as_deref(), KeyId::parse)?;
     call.allow("kms:ListKeys", "*", &Facts::NONE)?;
     let store = call.store.borrow();
     // Nobody else's keys are shared with this account.
-    let all = store.keys_after(after).filter(|_| own);
+    let all = store.keys_after(after).filter(|_| owners.is_empty() || owners.contains(&Owner::OneSelf));
     let page = page::take(all, request.limit, 100, |key| key.id.to_string());
     let entry =
         |key: &Rc<KeyRecord>| KeyListEntry { key_id: key.id.to_string(), key_arn: key.arn().to_owned() };

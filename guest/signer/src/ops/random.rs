@@ -9,6 +9,8 @@ use crate::recipient::Recipient;
 use crate::types::{GenerateRandomRequest, GenerateRandomResponse};
 use crate::validate::Check;
 
+use super::stores;
+
 pub(super) fn generate_random(
     call: &Call<'_>,
     request: GenerateRandomRequest,
@@ -20,8 +22,8 @@ pub(super) fn generate_random(
     check.done()?;
     let recipient = Recipient::of(call, &request.recipient)?;
     call.allow("kms:GenerateRandom", "*", &recipient.facts())?;
-    if request.custom_key_store_id.is_some() {
-        return Err(KmsError::unsupported("This signer has no custom key stores."));
+    if let Some(store) = &request.custom_key_store_id {
+        return Err(stores::none(store));
     }
     let length = request.number_of_bytes.and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
     let mut plaintext = Zeroizing::new(vec![0; length]);

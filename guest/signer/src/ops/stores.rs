@@ -152,7 +152,7 @@ fn check_credential(check: &mut Check, id: Option<&str>, secret: &Option<String>
     check.blob(member, &secret.as_ref().map(String::as_bytes), 43, 64);
     let base64 = |text: &String| text.bytes().all(|c| c.is_ascii_alphanumeric() || b"/+=".contains(&c));
     if secret.as_ref().is_some_and(|secret| !base64(secret)) {
-        check.secret_pattern_broken(member, r"^[a-zA-Z0-9\/+=]+$");
+        check.broken(member, r"Member must satisfy regular expression pattern: ^[a-zA-Z0-9\/+=]+$");
     }
 }
 

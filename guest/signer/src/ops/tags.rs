@@ -120,9 +120,7 @@ pub(super) fn untag_resource(call: &Call<'_>, request: UntagResourceRequest) -> 
     let mut check = Check::default();
     check.key_id(&request.key_id);
     check.required("tagKeys", &request.tag_keys);
-    for (index, key) in (1..).zip(request.tag_keys.iter().flatten()) {
-        check.text(&format!("tagKeys.{index}.member"), Some(key), 1, 128);
-    }
+    check.texts("tagKeys", &request.tag_keys, 1, 128);
     check.done()?;
     let keys = request.tag_keys.unwrap_or_default();
     let mut facts = Facts::default();
