@@ -87,6 +87,74 @@ fn keys_of_every_kind_survive() {
 }
 
 #[test]
+fn names_tags_policies_grants_and_rotations_survive() {
+    run(async {
+        let place = Place::new();
+        let first = GUEST.launch();
+        let attached = place.attach(&first).await;
+        let id = create(&first, "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT").await;
+        let gone = create(&first, "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT").await;
+        let blob =
+            ok(&first, "Encrypt", json!({"KeyId": id, "Plaintext": b64("kept")}))["CiphertextBlob"].clone();
+        let policy = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "kms:*",
+            "Resource": "*", "Principal": {"AWS": "arn:aws:iam::000000000000:root"}}]});
+        let ann = "arn:aws:iam::000000000000:user/ann";
+        let grant = json!({"KeyId": id, "GranteePrincipal": ann, "RetiringPrincipal": ann, "Name": "n",
+            "Operations": ["Encrypt"], "Constraints": {"EncryptionContextEquals": {"a": "b"}}});
+        for (operation, request) in [
+            ("CreateAlias", json!({"AliasName": "alias/kept/one", "TargetKeyId": id})),
+            ("CreateAlias", json!({"AliasName": "alias/moved", "TargetKeyId": gone})),
+            ("CreateAlias", json!({"AliasName": "alias/gone", "TargetKeyId": gone})),
+            ("UpdateAlias", json!({"AliasName": "alias/moved", "TargetKeyId": id})),
+            ("DeleteAlias", json!({"AliasName": "alias/gone"})),
+            ("TagResource", json!({"KeyId": id, "Tags": [{"TagKey": "Ω", "TagValue": "ω"}]})),
+            ("PutKeyPolicy", json!({"KeyId": id, "Policy": policy.to_string()})),
+            ("EnableKeyRotation", json!({"KeyId": id, "RotationPeriodInDays": 100})),
+            ("RotateKeyOnDemand", json!({"KeyId": id})),
+            ("CreateGrant", grant.clone()),
+        ] {
+            keep(&first, operation, request).await.unwrap_or_else(|error| panic!("{operation}: {error}"));
+        }
+        let mut other = grant;
+        other["Name"] = json!("other");
+        let other = keep(&first, "CreateGrant", other).await.expect("granted")["GrantToken"].clone();
+        keep(&first, "RetireGrant", json!({"GrantToken": other})).await.expect("retired");
+        let lock = json!({"Policy": policy.to_string(), "MultiRegion": true,
+            "Tags": [{"TagKey": "casemate:policy-locked", "TagValue": "true"}]});
+        let locked = text(&keep(&first, "CreateKey", lock).await.expect("locked")["KeyMetadata"]["KeyId"]);
+        let waiting = json!({"Origin": "EXTERNAL"});
+        let waiting =
+            text(&keep(&first, "CreateKey", waiting).await.expect("external")["KeyMetadata"]["KeyId"]);
+
+        let look = |signer: &Signer| -> Vec<Value> {
+            let mut seen = vec![ok(signer, "ListAliases", json!({}))];
+            for id in [&id, &locked, &waiting] {
+                for operation in ["DescribeKey", "ListGrants", "ListResourceTags", "GetKeyPolicy"] {
+                    seen.push(ok(signer, operation, json!({"KeyId": id})));
+                }
+            }
+            for operation in ["GetKeyRotationStatus", "ListKeyRotations"] {
+                seen.push(ok(signer, operation, json!({"KeyId": id})));
+            }
+            seen
+        };
+        let before = look(&first);
+        attached.kill().await;
+
+        let second = GUEST.launch();
+        let _attached = place.attach(&second).await;
+        for (before, after) in before.iter().zip(look(&second)) {
+            assert_eq!(*before, after);
+        }
+        assert_eq!(before[0]["Aliases"].as_array().map(Vec::len), Some(2));
+        assert_eq!(ok(&second, "Decrypt", json!({"CiphertextBlob": blob}))["Plaintext"], b64("kept"));
+        let put = json!({"KeyId": locked, "Policy": policy.to_string()});
+        let refused = keep(&second, "PutKeyPolicy", put).await.expect_err("the lock is gone");
+        assert!(refused.to_string().starts_with("AccessDeniedException"), "{refused}");
+    });
+}
+
+#[test]
 fn an_empty_volume_takes_what_the_signer_already_holds() {
     run(async {
         let place = Place::new();
