@@ -242,11 +242,13 @@ impl Header {
         struct Versioned {
             format: u8,
         }
-        let Versioned { format } = serde_cbor::from_slice(bytes).map_err(|_| LayoutError::Damaged)?;
+        let value: serde_cbor::Value = serde_cbor::from_slice(bytes).map_err(|_| LayoutError::Damaged)?;
+        let damaged = |_| LayoutError::Damaged;
+        let Versioned { format } = serde_cbor::value::from_value(value.clone()).map_err(damaged)?;
         if format != FORMAT {
             return Err(LayoutError::Format(format));
         }
-        serde_cbor::from_slice(bytes).map_err(|_| LayoutError::Damaged)
+        serde_cbor::value::from_value(value).map_err(damaged)
     }
 }
 

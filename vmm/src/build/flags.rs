@@ -112,12 +112,11 @@ impl Flags {
     }
 }
 
-/// The profile `guest`, for crates outside of this workspace; within it, the same as in Cargo.toml. Symbols stay: the
+/// The profile `guest`. How much to optimise is for the `Cargo.toml` of the workspace to say, if it does. Symbols stay: the
 /// check needs them, and [`super::strip`] removes them afterwards.
 fn profile() -> Vec<String> {
     [
         "inherits=\"release\"",
-        "opt-level=3",
         "lto=\"fat\"",
         "codegen-units=1",
         "panic=\"abort\"",

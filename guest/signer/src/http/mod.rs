@@ -171,7 +171,7 @@ fn log(
         Ok(()) => Outcome::Answered,
         Err(error) => Outcome::Refused(error.kind.name(), &error.message),
     };
-    call.audit.borrow_mut().write(&Event {
+    let changed = call.audit.borrow_mut().write(&Event {
         service,
         operation,
         caller: call.caller,
@@ -185,6 +185,9 @@ fn log(
         outcome,
         now: call.now(),
     });
+    for record in changed {
+        call.state.touch_lazily(record);
+    }
 }
 
 /// Whose request it is, and what every policy may know about it.

@@ -6,12 +6,14 @@
 //! | `key/<id>` | a key: secrets, state, policy, tags | [`crate::store`] |
 //! | `alias/<name>` | an alias | [`crate::store`] |
 //! | `grant/<key>/<id>` | a grant | [`crate::store`] |
+//! | `audit/<n>` | lines of the audit log | [`crate::audit`] |
 //! | `tls` | key and certificate of the HTTPS endpoint | [`crate::tls`] |
 
 use std::rc::Rc;
 
 use zeroize::Zeroizing;
 
+use crate::audit;
 use crate::crypto::CryptoError;
 use crate::signer::Signer;
 use crate::tls;
@@ -22,6 +24,7 @@ type Content = Zeroizing<Vec<u8>>;
 /// The names of all records there are.
 pub(super) fn names(signer: &Signer) -> Vec<String> {
     let mut names = signer.store.borrow().record_names();
+    names.extend(signer.audit.borrow().record_names());
     names.extend(signer.tls.encode().map(|_| tls::RECORD.to_owned()));
     names
 }
@@ -36,6 +39,7 @@ pub(super) fn pristine(signer: &Signer) -> bool {
 pub(super) fn encode(signer: &Signer, name: &str) -> Result<Option<Content>, CryptoError> {
     Ok(match family(name) {
         "key" | "alias" | "grant" => signer.store.borrow().encode(name)?,
+        audit::FAMILY => signer.audit.borrow().encode(name),
         tls::RECORD => signer.tls.encode(),
         _ => None,
     })
@@ -47,6 +51,7 @@ pub(super) fn restore(signer: &Signer, name: &str, content: &[u8]) -> Result<(),
         "key" | "alias" | "grant" => {
             signer.store.borrow_mut().restore(name, content).map_err(|error| error.to_string())
         }
+        audit::FAMILY => signer.audit.borrow_mut().restore(name, content),
         tls::RECORD => signer.tls.restore(content).map_err(|error| error.to_string()),
         _ => Err("a later version of the signer wrote it".to_owned()),
     }
@@ -55,12 +60,13 @@ pub(super) fn restore(signer: &Signer, name: &str, content: &[u8]) -> Result<(),
 /// What a pristine signer may hold all the same.
 pub(super) struct Replaceable {
     certificate: Option<Rc<tls::Identity>>,
+    log: audit::Log,
 }
 
 impl Replaceable {
     /// What this one holds.
     pub(super) fn of(signer: &Signer) -> Self {
-        Self { certificate: signer.tls.replace(None) }
+        Self { certificate: signer.tls.replace(None), log: signer.audit.take() }
     }
 
     /// Forgets everything that was taken from a volume, which turned out to be no good.
@@ -68,6 +74,7 @@ impl Replaceable {
         signer.store.take();
         signer.identity.take();
         signer.tls.replace(self.certificate);
+        signer.audit.replace(self.log);
     }
 }
 
