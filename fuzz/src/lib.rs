@@ -1,6 +1,8 @@
 //! What the fuzz targets share: things to aim at, made ready.
 
 pub mod policies;
+#[path = "../../guest/signer/tests/common/client.rs"]
+pub mod client;
 pub mod seeds;
 pub mod signer;
 pub mod volume;

@@ -45,6 +45,25 @@ pub const KMS_BODIES: &[&str] = &[
     r#"{"KeyId": "$", "PendingWindowInDays": 7, "Limit": 5, "Marker": "m"}"#,
 ];
 
+/// Requests that are signed, by header and in a presigned URL; `$` stands for an access key.
+pub const SIGNED: &[&str] = &[
+    "POST / HTTP/1.1\r\nhost: a\r\nx-amz-date: 20261124T120000Z\r\ncontent-type: application/x-www-form-urlencoded\r\nauthorization: AWS4-HMAC-SHA256 Credential=$/20261124/us-east-1/sts/aws4_request, SignedHeaders=content-type;host;x-amz-date, Signature=5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31\r\ncontent-length: 43\r\nconnection: close\r\n\r\nAction=GetCallerIdentity&Version=2011-06-15",
+    "POST / HTTP/1.1\r\nhost: a\r\nx-amz-date: 20261124T120000Z\r\nx-amz-target: TrentService.ListKeys\r\nx-amz-security-token: AQID\r\nauthorization: AWS4-HMAC-SHA256 Credential=ASIAEXAMPLE/20261124/us-east-1/kms/aws4_request, SignedHeaders=host;x-amz-date;x-amz-security-token;x-amz-target, Signature=5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}",
+    "GET /?Action=GetCallerIdentity&Version=2011-06-15&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=$%2F20261124%2Fus-east-1%2Fsts%2Faws4_request&X-Amz-Date=20261124T120000Z&X-Amz-Expires=604800&X-Amz-SignedHeaders=host&X-Amz-Signature=5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+];
+
+/// Forms of IAM and STS.
+pub const FORMS: &[&str] = &[
+    "Action=CreateUser&Version=2010-05-08&UserName=ann&Path=/a/&Tags.member.1.Key=a&Tags.member.1.Value=b",
+    "Action=PutUserPolicy&Version=2010-05-08&UserName=admin&PolicyName=p&PolicyDocument=%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%7B%22Effect%22%3A%22Allow%22%2C%22Action%22%3A%22kms%3A%2A%22%2C%22Resource%22%3A%22%2A%22%7D%5D%7D",
+    "Action=CreateRole&Version=2010-05-08&RoleName=r&MaxSessionDuration=3600&AssumeRolePolicyDocument=%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%7B%22Effect%22%3A%22Allow%22%2C%22Principal%22%3A%7B%22AWS%22%3A%22111122223333%22%7D%2C%22Action%22%3A%22sts%3AAssumeRole%22%7D%5D%7D",
+    "Action=AssumeRole&Version=2011-06-15&RoleArn=arn:aws:iam::111122223333:role/r&RoleSessionName=me&DurationSeconds=900&PolicyArns.member.1.arn=arn:aws:iam::111122223333:policy/p&TransitiveTagKeys.member.1=a",
+    "Action=GetFederationToken&Version=2011-06-15&Name=guest&Policy=%7B%7D",
+    "Action=ListUsers&Version=2010-05-08&PathPrefix=/&MaxItems=1&Marker=a",
+    "Action=UpdateUser&Version=2010-05-08&UserName=admin&NewUserName=root&NewPath=/x/",
+    "Action=DeleteAccessKey&Version=2010-05-08&AccessKeyId=AKIAEXAMPLEEXAMPLE",
+];
+
 /// A static executable with a page of text and some data.
 pub fn elf() -> Vec<u8> {
     let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();

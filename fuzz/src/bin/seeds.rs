@@ -43,6 +43,12 @@ fn main() -> std::io::Result<()> {
     for (index, request) in seeds::nsm_requests().iter().enumerate() {
         put("nsm_request", &index.to_string(), request)?;
     }
+    for (index, request) in seeds::SIGNED.iter().enumerate() {
+        put("sigv4", &index.to_string(), request.as_bytes())?;
+    }
+    for (index, form) in seeds::FORMS.iter().enumerate() {
+        put("query", &index.to_string(), form.as_bytes())?;
+    }
     for (index, body) in seeds::KMS_BODIES.iter().enumerate() {
         for (operation, name) in signer::OPERATIONS.iter().enumerate() {
             for key in 0..5 {

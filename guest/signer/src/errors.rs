@@ -17,12 +17,18 @@ named! {
         CustomKeyStoreNotFound = "CustomKeyStoreNotFoundException",
         /// Something that the signer depends on did not answer in time.
         DependencyTimeout = "DependencyTimeoutException",
+        /// The signer has an owner already.
+        AlreadyClaimed = "AlreadyClaimedException",
         /// The key is disabled.
         Disabled = "DisabledException",
         /// The caller asked only whether the request would succeed; it would.
         DryRunOperation = "DryRunOperationException",
         /// The import token is too old.
         ExpiredImportToken = "ExpiredImportTokenException",
+        /// The session that signed the request is over.
+        ExpiredToken = "ExpiredTokenException",
+        /// The credentials of the request are not complete.
+        IncompleteSignature = "IncompleteSignatureException",
         /// The ciphertext was made with another key than the one named.
         IncorrectKey = "IncorrectKeyException",
         /// The key material is not what was imported before, or not what the key can take.
@@ -43,6 +49,8 @@ named! {
         InvalidKeyUsage = "InvalidKeyUsageException",
         /// The marker is not one that ListKeys returned.
         InvalidMarker = "InvalidMarkerException",
+        /// The request's signature is not that of the request, or its time is over.
+        InvalidRequestSignature = "InvalidSignatureException",
         /// The cryptographic library or the platform failed.
         Internal = "KMSInternalException",
         /// The MAC is not that of the message.
@@ -67,6 +75,8 @@ named! {
         Throttling = "ThrottlingException",
         /// There is no such operation, or none was named.
         UnknownOperation = "UnknownOperationException",
+        /// No such access key, it is switched off, or the session token is not its own.
+        UnrecognizedClient = "UnrecognizedClientException",
         /// A parameter or key spec that this signer does not offer.
         UnsupportedOperation = "UnsupportedOperationException",
         /// A member breaks a documented constraint.

@@ -29,6 +29,10 @@ impl Platform for Sealed {
         .map_err(|error| AttestError::Refused(error.to_string()))
     }
 
+    fn command_line(&self) -> &str {
+        casemate_guest::cmdline()
+    }
+
     fn sealing_key(&self) -> Option<Zeroizing<[u8; 32]>> {
         casemate_guest::sealing_key()
     }

@@ -15,6 +15,11 @@ pub trait Platform {
         public_key: Option<&[u8]>,
     ) -> Result<Vec<u8>, AttestError>;
 
+    /// The command line of the image, which is measured: what the owner has settled before the launch.
+    fn command_line(&self) -> &str {
+        ""
+    }
+
     /// The secret that the same signer finds again when it is launched again in the same place: once, for the first who
     /// asks. `None` where there is no such secret; then nothing can be kept.
     fn sealing_key(&self) -> Option<Zeroizing<[u8; 32]>> {

@@ -155,6 +155,30 @@ impl Check {
         found
     }
 
+    /// A text that has the shape that AWS describes by `pattern`, if there.
+    pub(crate) fn matches(
+        &mut self,
+        member: &str,
+        value: Option<&str>,
+        pattern: &str,
+        shape: impl FnOnce(&str) -> bool,
+    ) {
+        if let Some(value) = value.filter(|value| !shape(value)) {
+            let constraint = format!("Member must satisfy regular expression pattern: {pattern}");
+            self.fails(Some(value), member, &constraint);
+        }
+    }
+
+    /// A whole number in decimal digits, if there.
+    pub(crate) fn digits(&mut self, member: &str, value: Option<&str>) -> Option<i64> {
+        let value = value?;
+        let number = value.parse().ok();
+        if number.is_none() {
+            self.fails(Some(value), member, "Member must be an integer");
+        }
+        number
+    }
+
     /// The key that nearly every request names.
     pub(crate) fn key_id(&mut self, value: &Option<String>) {
         self.required("keyId", value);

@@ -2,19 +2,14 @@
 //!
 //! Needs python3 with venv; `tests/python.sh` installs boto3 from PyPI on the first run.
 
+#[path = "common/python.rs"]
+mod python;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, UnixStream};
-
-/// A Python that has boto3.
-fn python() -> PathBuf {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/python.sh");
-    let output = Command::new(script).output().expect("tests/python.sh");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Path::new(String::from_utf8_lossy(&output.stdout).trim()).join("python")
-}
 
 /// Copies bytes between TCP connections and the socket for as long as the runtime lives.
 async fn relay(listener: TcpListener, socket: PathBuf) {
@@ -30,7 +25,7 @@ async fn relay(listener: TcpListener, socket: PathBuf) {
 
 /// Runs a script against a signer of its own, and gives what it said.
 fn run(script: &str) -> String {
-    let python = python();
+    let python = python::python();
     let name = format!("{script}-{}.sock", std::process::id());
     let socket = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let mut signer =

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::rc::Rc;
 
+use casemate_policy::PolicyDocument;
 use zeroize::Zeroizing;
 
 use crate::crypto::{KeySpec, KeyUsage, Material, WrappingKey, WrappingKeySpec};
@@ -67,7 +68,6 @@ impl<'a> Call<'a> {
     }
 
     /// The authenticated identity; `None` for the local owner of an unclaimed signer.
-    #[allow(dead_code, reason = "grants and STS ask")]
     pub(crate) fn principal(&self) -> Option<&Principal> {
         match self.caller {
             Caller::LocalOwner => None,
@@ -112,5 +112,16 @@ impl<'a> Call<'a> {
     /// Whether the caller may do `action` (as in `kms:ListKeys`) to a resource that has no policy of its own.
     pub(crate) fn allow(&self, action: &str, resource: &str, facts: &Facts) -> Result<(), KmsError> {
         decide::without_policy(self, action, resource, facts)
+    }
+
+    /// Whether the caller may do `action` to a resource that `policy` says who may use: a role that is to be assumed.
+    pub(crate) fn allow_under(
+        &self,
+        policy: &PolicyDocument,
+        action: &str,
+        resource: &str,
+        facts: &Facts,
+    ) -> Result<(), KmsError> {
+        decide::under_policy(self, action, resource, policy, facts)
     }
 }

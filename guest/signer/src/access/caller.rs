@@ -5,6 +5,8 @@ use std::rc::Rc;
 
 use casemate_policy::PolicyDocument;
 
+use crate::identity::Session;
+
 /// Who sent a request.
 #[derive(Clone, Debug)]
 pub enum Caller {
@@ -28,6 +30,8 @@ pub struct Principal {
     pub boundary: Option<Rc<PolicyDocument>>,
     /// The policies that were passed when the session began.
     pub session: Vec<Rc<PolicyDocument>>,
+    /// The session, if the credentials are temporary ones.
+    pub(crate) issued: Option<Rc<Session>>,
 }
 
 impl Principal {

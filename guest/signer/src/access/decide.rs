@@ -82,7 +82,6 @@ pub(super) fn without_policy(
 }
 
 /// Whether the caller may do `action` to a resource that `policy` says who may use: a role that is to be assumed.
-#[allow(dead_code, reason = "AssumeRole asks")]
 pub(super) fn under_policy(
     call: &Call<'_>,
     action: &str,

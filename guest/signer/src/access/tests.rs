@@ -43,6 +43,7 @@ pub(crate) fn session(role: &str, identity: &[Value], passed: &[Value]) -> Calle
         identity: parse(Kind::Identity, identity),
         boundary: None,
         session: parse(Kind::Session, passed),
+        issued: None,
     }))
 }
 

@@ -36,12 +36,12 @@ impl SymmetricKey {
     }
 
     /// The key of these 32 bytes.
-    pub(super) fn from_bytes(secret: &[u8]) -> Result<Self, CryptoError> {
+    pub(crate) fn from_bytes(secret: &[u8]) -> Result<Self, CryptoError> {
         let wrong = |_| CryptoError::Length(KeySpec::Symmetric.name(), secret.len());
         Ok(Self { secret: Zeroizing::new(secret.try_into().map_err(wrong)?) })
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         self.secret.as_ref()
     }
 

@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | `POST /` with `X-Amz-Target: TrentService.<Operation>` | the KMS operation, AWS JSON 1.1 |
 //! | `POST /` with `X-Amz-Target: Casemate.<Operation>` | one of our own, in the same form: `ReadAudit` |
+//! | `POST /` with a form, `GET /?Action=…` | an operation of IAM or STS, AWS Query, see [`query`] |
+//! | `POST /claim` | the administrator's access key, once, over TLS, see [`claim`] |
 //! | `POST /attestation` | an attestation document, see [`attestation`] |
 //! | `POST`, `GET /attestation/tls` | a document that names this guest's TLS certificate, see [`statements`] |
 //! | `POST /attestation/posture` | keeps the host's posture for it, see [`statements`] |
@@ -17,8 +19,11 @@
 //! another waiting longer than one operation.
 
 mod attestation;
+mod authenticate;
 mod body;
+mod claim;
 mod names;
+mod query;
 mod reply;
 mod stall;
 mod statements;
@@ -35,9 +40,10 @@ use hyper::{Method, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::access::{Call, Caller, Facts};
+use crate::access::Call;
 use crate::audit::{Event, Outcome};
 use crate::errors::{ErrorKind, KmsError};
+use crate::identity::sigv4::Query;
 use crate::recipient::Evidence;
 use crate::signer::Signer;
 
@@ -89,6 +95,10 @@ where
 async fn answer(signer: &Signer, door: Door, request: Request<Incoming>) -> Response {
     let id = reply::request_id();
     let reply = match (request.method(), request.uri().path()) {
+        (&Method::POST | &Method::GET, "/") if query::is_query(&request) => {
+            query::operation(signer, door, &id, request).await
+        }
+        (&Method::POST, "/claim") => claim::claim(signer, door, &id, request).await,
         (&Method::POST, "/") => operation(signer, door, &id, request).await,
         (&Method::POST, "/attestation") => attestation::attest(signer, request).await,
         (&Method::POST | &Method::GET, "/attestation/tls") => statements::tls(signer, request).await,
@@ -127,18 +137,28 @@ async fn operation(
             KmsError::new(ErrorKind::UnknownOperation, message)
         })?;
     let (head, body) = body::receive(signer, request).await?;
+    let query = Query::of(&head);
     let mut patient = true;
     loop {
         let mut lacks = None;
         let answer = signer.durably(&operation, || {
-            let (caller, mut facts) = authenticate(signer, door, &head, &body)?;
+            let (caller, mut facts) =
+                authenticate::caller(signer, door, &head, &query, &body, "kms").map_err(KmsError::from)?;
             let evidence = Evidence::of(signer, &head.headers, &operation, &body)?;
             facts.append(evidence.facts());
             let call = Call::new(signer, &caller, &facts).bearing(evidence).patient(patient);
             let answer = signer.answer(&call, &operation, &body);
             lacks = call.lacks.take();
             if lacks.is_none() {
-                log(&call, door, id, &head, &operation, &body, answer.as_ref().map(|_| ()));
+                let outcome = match &answer {
+                    Ok(_) => Outcome::Answered,
+                    Err(error) => Outcome::Refused(error.kind.name(), &error.message),
+                };
+                let (service, name) = match operation.strip_prefix(KMS) {
+                    Some(name) => ("kms", name),
+                    None => ("casemate", operation.strip_prefix(CASEMATE).unwrap_or(&operation)),
+                };
+                log(&call, door, id, &head, &Done { service, operation: name, request: &body, outcome });
             }
             answer
         });
@@ -151,58 +171,36 @@ async fn operation(
     }
 }
 
+/// What was asked, and how it ended.
+struct Done<'a> {
+    service: &'a str,
+    operation: &'a str,
+    /// The request, JSON.
+    request: &'a [u8],
+    outcome: Outcome<'a>,
+}
+
 /// Writes the request's line in the audit log.
-fn log(
-    call: &Call<'_>,
-    door: Door,
-    id: &str,
-    head: &Parts,
-    operation: &str,
-    body: &[u8],
-    answer: Result<(), &KmsError>,
-) {
+fn log(call: &Call<'_>, door: Door, id: &str, head: &Parts, done: &Done<'_>) {
     let identity = call.identity.borrow();
-    let (service, operation) = match operation.strip_prefix(KMS) {
-        Some(operation) => ("kms", operation),
-        None => ("casemate", operation.strip_prefix(CASEMATE).unwrap_or(operation)),
-    };
     let user_agent = head.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let outcome = match answer {
-        Ok(()) => Outcome::Answered,
-        Err(error) => Outcome::Refused(error.kind.name(), &error.message),
-    };
     let changed = call.audit.borrow_mut().write(&Event {
-        service,
-        operation,
+        service: done.service,
+        operation: done.operation,
         caller: call.caller,
         account: &identity.config.account,
         region: &identity.config.region,
         request_id: id,
         user_agent,
         tls: door == Door::Tls,
-        request: body,
+        request: done.request,
         key: call.key.borrow().as_deref(),
-        outcome,
+        outcome: done.outcome,
         now: call.now(),
     });
     for record in changed {
         call.state.touch_lazily(record);
     }
-}
-
-/// Whose request it is, and what every policy may know about it.
-fn authenticate(
-    signer: &Signer,
-    door: Door,
-    _head: &Parts,
-    _body: &[u8],
-) -> Result<(Caller, Facts), KmsError> {
-    let mut facts = Facts::default();
-    facts.set("aws:SecureTransport", if door == Door::Tls { "true" } else { "false" });
-    if door == Door::Plain && !signer.identity.borrow().claimed() {
-        return Ok((Caller::LocalOwner, facts));
-    }
-    Err(KmsError::new(ErrorKind::MissingAuthenticationToken, "Missing Authentication Token"))
 }
 
 async fn health(signer: &Signer) -> Reply {

@@ -12,6 +12,7 @@ use crate::store::KeyId;
 pub(super) type Response = hyper::Response<Full<Bytes>>;
 
 const AWS_JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
+const XML: HeaderValue = HeaderValue::from_static("text/xml");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// An answer before it is an HTTP response.
@@ -27,6 +28,23 @@ impl Reply {
     pub(super) fn kms(json: Zeroizing<Vec<u8>>) -> Self {
         let body = Bytes::from_owner(Erased(json));
         Self { status: StatusCode::OK, content_type: AWS_JSON, body, close: false }
+    }
+
+    /// The response of an operation of the Query protocol. The XML is erased once hyper has let go of it.
+    pub(super) fn xml(xml: Zeroizing<Vec<u8>>) -> Self {
+        let body = Bytes::from_owner(Erased(xml));
+        Self { status: StatusCode::OK, content_type: XML, body, close: false }
+    }
+
+    /// An error of the Query protocol.
+    pub(super) fn xml_error(status: u16, xml: Vec<u8>) -> Self {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self { status, content_type: XML, body: xml.into(), close: false }
+    }
+
+    /// JSON with a secret in it, which is erased once hyper has let go of it.
+    pub(super) fn secret(json: Zeroizing<Vec<u8>>) -> Self {
+        Self { content_type: JSON, ..Self::kms(json) }
     }
 
     /// Plain JSON.

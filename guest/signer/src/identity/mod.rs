@@ -1,38 +1,41 @@
-//! Identities: the account that the signer belongs to, and who has credentials.
+//! Identities: the account that the signer belongs to, who has credentials, and what they prove.
+//!
+//! | to see | read |
+//! | --- | --- |
+//! | how a signer gets its owner | [`claim`] |
+//! | how a request's signature is verified | [`sigv4`] |
+//! | who there is, and how that is kept | [`directory`], [`entity`], [`record`] |
+//! | what a credential stands for | [`authenticate`], [`session`] |
+//! | IAM and STS | [`iam`], [`sts`], and [`query`] before them |
+//!
+//! What they promise: nobody acts here without a secret that this signer gave out; a session is never more than its user
+//! or role and its own policies allow; what an operation was allowed to do is decided before it looks at what there is.
+//! What they trust: the clock for the age of signatures and the end of sessions, which is the host's word; the volume for
+//! nothing but keeping records.
 
-/// What a claim settles for good.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// The account in ARNs: twelve digits.
-    pub account: String,
-    /// The region in ARNs.
-    pub region: String,
-}
+mod authenticate;
+pub(crate) mod claim;
+mod config;
+mod directory;
+mod edit;
+mod entity;
+mod fault;
+mod form;
+mod iam;
+mod id;
+pub(crate) mod query;
+pub(crate) mod record;
+mod session;
+pub(crate) mod sigv4;
+mod sts;
+pub(crate) mod time;
+mod xml;
 
-impl Config {
-    /// The ARN of a regional resource of this account.
-    pub fn arn(&self, service: &str, resource: &str) -> String {
-        format!("arn:aws:{service}:{}:{}:{resource}", self.region, self.account)
-    }
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { account: "000000000000".to_owned(), region: "us-east-1".to_owned() }
-    }
-}
-
-/// The directory of users, roles and credentials.
-#[derive(Debug, Default)]
-pub struct Directory {
-    /// Account and region; the defaults until the signer is claimed.
-    pub config: Config,
-    claimed: bool,
-}
-
-impl Directory {
-    /// Whether the signer has an owner: if so, every request must be signed.
-    pub fn claimed(&self) -> bool {
-        self.claimed
-    }
-}
+pub use config::Config;
+pub use directory::Directory;
+use edit::Edit;
+pub(crate) use fault::Fault;
+pub(crate) use form::Parameters;
+#[allow(unused_imports, reason = "for the volume")]
+pub(crate) use record::{Malformed, names as record_names};
+pub(crate) use session::Session;

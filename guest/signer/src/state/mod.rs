@@ -340,11 +340,11 @@ impl Signer {
 
     /// Runs an operation such that what it changes is durable when this returns. Whose request it is has to be found out in
     /// `run`: before the volume is there, nobody knows whose signer this is.
-    pub(crate) async fn durably<T>(
+    pub(crate) async fn durably<T, E: From<KmsError>>(
         &self,
         operation: &str,
-        run: impl FnOnce() -> Result<T, KmsError>,
-    ) -> Result<T, KmsError> {
+        run: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
         self.state.open().await?;
         self.state.admit(operation)?;
         // What is overdue is not this request's to wait for.

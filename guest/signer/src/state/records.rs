@@ -7,6 +7,7 @@
 //! | `alias/<name>` | an alias | [`crate::store`] |
 //! | `grant/<key>/<id>` | a grant | [`crate::store`] |
 //! | `audit/<n>` | lines of the audit log | [`crate::audit`] |
+//! | `config`, `iam/…`, `identity/…` | the account, its identities, what seals their sessions | [`crate::identity`] |
 //! | `tls` | key and certificate of the HTTPS endpoint | [`crate::tls`] |
 
 use std::rc::Rc;
@@ -15,6 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::audit;
 use crate::crypto::CryptoError;
+use crate::identity::record;
 use crate::signer::Signer;
 use crate::tls;
 
@@ -24,6 +26,7 @@ type Content = Zeroizing<Vec<u8>>;
 /// The names of all records there are.
 pub(super) fn names(signer: &Signer) -> Vec<String> {
     let mut names = signer.store.borrow().record_names();
+    names.extend(record::names(&signer.identity.borrow()));
     names.extend(signer.audit.borrow().record_names());
     names.extend(signer.tls.encode().map(|_| tls::RECORD.to_owned()));
     names
@@ -39,6 +42,7 @@ pub(super) fn pristine(signer: &Signer) -> bool {
 pub(super) fn encode(signer: &Signer, name: &str) -> Result<Option<Content>, CryptoError> {
     Ok(match family(name) {
         "key" | "alias" | "grant" => signer.store.borrow().encode(name)?,
+        record::CONFIG | "iam" | "identity" => signer.identity.borrow().encode(name),
         audit::FAMILY => signer.audit.borrow().encode(name),
         tls::RECORD => signer.tls.encode(),
         _ => None,
@@ -50,6 +54,9 @@ pub(super) fn restore(signer: &Signer, name: &str, content: &[u8]) -> Result<(),
     match family(name) {
         "key" | "alias" | "grant" => {
             signer.store.borrow_mut().restore(name, content).map_err(|error| error.to_string())
+        }
+        record::CONFIG | "iam" | "identity" => {
+            signer.identity.borrow_mut().restore(name, content).map_err(|error| error.to_string())
         }
         audit::FAMILY => signer.audit.borrow_mut().restore(name, content),
         tls::RECORD => signer.tls.restore(content).map_err(|error| error.to_string()),

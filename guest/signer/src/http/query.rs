@@ -1,0 +1,84 @@
+//! IAM and STS over HTTP: AWS's Query protocol, as a form in the body or as the query of a presigned URL.
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::header::CONTENT_TYPE;
+use hyper::http::request::Parts;
+
+use crate::access::Call;
+use crate::audit::Outcome;
+use crate::errors::KmsError;
+use crate::identity::query::{Asked, Service, refusal};
+use crate::identity::sigv4::Query;
+use crate::identity::{Fault, Parameters};
+use crate::recipient::Evidence;
+use crate::signer::Signer;
+
+use super::reply::Reply;
+use super::{Done, Door, authenticate, body, log};
+
+/// Whether a request is in this protocol: those in JSON name their target.
+pub(super) fn is_query(request: &Request<Incoming>) -> bool {
+    let headers = request.headers();
+    let form = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
+        value
+            .split(';')
+            .next()
+            .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"))
+    });
+    let action = request.uri().query().is_some_and(|query| query.contains("Action="));
+    !headers.contains_key("x-amz-target") && (form || action)
+}
+
+/// Answers an operation and logs it.
+pub(super) async fn operation(
+    signer: &Signer,
+    door: Door,
+    id: &str,
+    request: Request<Incoming>,
+) -> Result<Reply, Reply> {
+    let (head, body) = body::receive(signer, request).await?;
+    let mut service = None;
+    let action = Parameters::read(&Query::of(&head), &body).ok();
+    let action =
+        action.as_ref().and_then(|parameters| parameters.get("Action")).unwrap_or_default().to_owned();
+    let answer = signer.durably(&action, || answer(signer, door, id, &head, &body, &mut service)).await;
+    let refused = |fault: Fault| Reply::xml_error(fault.status(), refusal(service, &fault, id));
+    answer.map(Reply::xml).map_err(refused)
+}
+
+fn answer(
+    signer: &Signer,
+    door: Door,
+    id: &str,
+    head: &Parts,
+    body: &[u8],
+    service: &mut Option<Service>,
+) -> Result<zeroize::Zeroizing<Vec<u8>>, Fault> {
+    let query = Query::of(head);
+    let parameters = Parameters::read(&query, body)?;
+    let asked = Asked::find(&parameters)?;
+    *service = Some(asked.service);
+    let name = asked.service.name();
+    let (caller, mut facts) = authenticate::caller(signer, door, head, &query, body, name)?;
+    let evidence = evidence(signer, head, body)?;
+    facts.append(evidence.facts());
+    let call = Call::new(signer, &caller, &facts).bearing(evidence);
+    let answer = asked.answer(&call, id);
+    let outcome = match &answer {
+        Ok(_) => Outcome::Answered,
+        Err(fault) => Outcome::Refused(fault.code.name(), &fault.message),
+    };
+    let request = asked.loggable();
+    log(&call, door, id, head, &Done { service: name, operation: asked.action, request: &request, outcome });
+    answer
+}
+
+/// The attestation document that came along, for trust policies that demand one. It is bound to the body, so it counts
+/// only where nothing is asked for beside the body.
+fn evidence(signer: &Signer, head: &Parts, body: &[u8]) -> Result<Evidence, KmsError> {
+    match head.uri.query() {
+        None => Evidence::of(signer, &head.headers, "", body),
+        Some(_) => Ok(Evidence::default()),
+    }
+}
