@@ -1,17 +1,13 @@
 //! A signer behind its gateway: what its users find, what they can be sure of, and what others can do to them.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use casemate_tests::{Image, Lab, Running, can_seal, connect, is_root, wait_until};
+use casemate_tests::{Image, Lab, Running, can_seal, is_root, relaying_attacker, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 
 /// The vsock port of the signer without TLS.
@@ -91,74 +87,6 @@ fn one_command_gives_an_endpoint_that_proves_which_guest_it_is() {
     lab.fails(&verify(&endpoint), "does not verify: certificate chain");
     lab.fails(&verify("https://127.0.0.1:1"), "cannot reach https://127.0.0.1:1");
     lab.fails(&verify("http://127.0.0.1:1"), "it must begin with https://");
-}
-
-/// An attacker's endpoint: TLS with a key of its own, and for every request the real guest's answer.
-fn relaying_attacker(lab: &Lab, guest: &Path) -> String {
-    lab.openssl(&[
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-keyout",
-        "evil.key",
-        "-out",
-        "evil.pem",
-        "-subj",
-        "/CN=localhost",
-        "-addext",
-        "subjectAltName=IP:127.0.0.1",
-    ]);
-    let certificate = CertificateDer::from_pem_slice(&lab.read("evil.pem")).unwrap();
-    let key = PrivateKeyDer::from_pem_slice(&lab.read("evil.key")).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .unwrap();
-    let config = Arc::new(config);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let endpoint = format!("https://{}", listener.local_addr().unwrap());
-    let guest = guest.to_owned();
-    std::thread::spawn(move || {
-        while let Ok((tcp, _)) = listener.accept() {
-            let tls = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
-            let _ = relay_one(rustls::StreamOwned::new(tls, tcp), &guest);
-        }
-    });
-    endpoint
-}
-
-/// Carries one request, with the verifier's nonce in it, to the guest, and its answer back.
-fn relay_one<S: std::io::Read + std::io::Write>(stream: S, guest: &Path) -> std::io::Result<()> {
-    let mut stream = BufReader::new(stream);
-    let (mut head, mut length) = (String::new(), 0);
-    loop {
-        let mut line = String::new();
-        stream.read_line(&mut line)?;
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-        head.push_str(&line);
-        if line.trim().is_empty() {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body)?;
-    let mut guest = connect(guest, PLAIN).expect("the guest listens");
-    let head = head.replacen("\r\n", "\r\nConnection: close\r\n", 1);
-    guest.write_all(head.as_bytes())?;
-    guest.write_all(&body)?;
-    let mut answer = Vec::new();
-    guest.read_to_end(&mut answer)?;
-    stream.get_mut().write_all(&answer)?;
-    stream.get_mut().flush()
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod running;
 use std::io::Write as _;
 use std::path::Path;
 
+pub use attack::relaying_attacker;
 pub use images::{Image, casemate, checkout, python_programs};
 pub use lab::{Done, Lab};
 pub use running::{Running, connect, wait_until};

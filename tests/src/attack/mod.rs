@@ -6,6 +6,9 @@
 pub mod descriptors;
 pub mod keys;
 pub mod memory;
+mod relay;
+
+pub use relay::relaying_attacker;
 
 use std::path::PathBuf;
 
