@@ -22,7 +22,8 @@ pub(super) struct Presented<'a> {
     /// When it was signed, as it is signed.
     pub(super) timestamp: &'a str,
     time: u64,
-    /// Names in lower case, sorted, with semicolons between; `host` and every `x-amz-` header is among them.
+    /// Names in lower case, sorted, with semicolons between; `host` and every `x-amz-` and `x-casemate-` header is among
+    /// them.
     pub(super) signed_headers: &'a str,
     pub(super) signature: [u8; 32],
     /// The seconds that a presigned URL is good for.
@@ -231,8 +232,10 @@ fn covers(signed: &str, headers: &HeaderMap) -> Result<(), AuthError> {
     {
         return Err(AuthError::incomplete("'SignedHeaders' must be names in lower case, sorted, each once."));
     }
-    let must =
-        headers.keys().map(hyper::header::HeaderName::as_str).filter(|name| name.starts_with("x-amz-"));
+    let must = headers.keys().map(hyper::header::HeaderName::as_str).filter(|name| {
+        // Ours carry attestation documents, which decide too.
+        name.starts_with("x-amz-") || name.starts_with("x-casemate-")
+    });
     for name in must.chain(["host"]) {
         if names.binary_search(&name).is_err() {
             let message = format!("'{name}' must be a 'SignedHeader' in the AWS Authorization.");

@@ -182,6 +182,8 @@ fn what_is_wrong_is_said_in_awss_words() {
     refused(&good.replace("/20150830/", "/20150831/"), "'20150831' != '20150830'");
     refused(&good.replace("/aws4_request", "/aws5_request"), "valid terminator: 'aws4_request'");
     refused(&good.replace("Host:example", "X-Amz-Target:T.O\nHost:example"), "'x-amz-target' must be");
+    let document = "X-Casemate-Attestation:AA==\nHost:example";
+    refused(&good.replace("Host:example", document), "'x-casemate-attestation' must be");
     refused(&good.replace("SignedHeaders=host;", "SignedHeaders="), "'host' must be a 'SignedHeader'");
     refused(&good.replace("host;x-amz", "host;other;x-amz"), "does not match");
     incomplete(&good.replace("host;x-amz-date", "x-amz-date;host"), "sorted");
