@@ -36,7 +36,11 @@ fn aws(lab: &Lab, profile: &str, arguments: &[&str]) -> Done {
 }
 
 fn is_claimed(lab: &Lab, served: &Running) -> bool {
-    let done = lab.casemate(&["kms", "ListKeys", "--guest", served.name()]);
+    // Without credentials: the profile of a claimed signer would be found, and used.
+    let mut command = lab.command(casemate());
+    command.args(["kms", "ListKeys", "--guest", served.name()]);
+    command.env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null").env("AWS_CONFIG_FILE", "/dev/null");
+    let done = Done::new(command.output().unwrap());
     assert!(done.code == 0 || done.stderr.contains("MissingAuthenticationToken"), "{done:?}");
     done.code != 0
 }
