@@ -16,7 +16,7 @@ use tokio::io::{
     AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
 };
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::clients::Place;
 
@@ -24,6 +24,8 @@ use super::clients::Place;
 pub(super) const BUFFER: usize = 16 * 1024;
 /// How long a guest may take to accept a connection; one that is not ready yet takes longer than one that is.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait when the queue of the guest's socket is full.
+const QUEUE_FULL: Duration = Duration::from_millis(2);
 /// The longest `OK <n>\n`.
 const OK_MAX: u64 = 32;
 /// How long a client may keep its half open after the guest has closed both of its own.
@@ -40,7 +42,7 @@ pub(super) async fn relay(client: TcpStream, socket: &Path, port: u32, place: &P
 async fn carry(mut client: TcpStream, socket: &Path, port: u32, place: &Place) -> io::Result<()> {
     // Requests and answers are short and must not wait for an acknowledgement.
     client.set_nodelay(true)?;
-    let mut guest = UnixStream::connect(socket).await?;
+    let mut guest = timeout(ACCEPT_TIMEOUT, knock(socket)).await??;
     let (from_client, to_client) = client.split();
     let (from_guest, mut to_guest) = guest.split();
     to_guest.write_all(format!("CONNECT {port}\n").as_bytes()).await?;
@@ -52,6 +54,17 @@ async fn carry(mut client: TcpStream, socket: &Path, port: u32, place: &Place) -
         copy(from_guest, to_client, place).await
     };
     both(up, down).await
+}
+
+/// Connects to the guest's socket. When many clients come at once its queue is full for a moment, which the kernel answers
+/// with EAGAIN (connect(2)) and nobody announces the end of: then it is tried again.
+async fn knock(socket: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(socket).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(QUEUE_FULL).await,
+            done => return done,
+        }
+    }
 }
 
 /// Runs both halves. An error in one ends the other; once the guest is done, the client has [`LINGER`] left.

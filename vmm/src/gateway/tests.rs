@@ -108,6 +108,45 @@ fn three_hundred_clients_at_once() {
 }
 
 #[test]
+fn a_full_queue_at_the_guests_socket_makes_clients_wait_and_not_fail() {
+    run(async {
+        let name = format!("casemate-gateway-full-{}", std::process::id());
+        let socket = std::env::temp_dir().join(name);
+        let guest = tiny_listener(&socket);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let path = socket.clone();
+        tokio::task::spawn_local(
+            async move { match accept(listener, path.into(), 8443, CLIENTS_MAX).await {} },
+        );
+        let clients: Vec<_> =
+            (0..20).map(|_| tokio::task::spawn_local(exchange(address, sample(100)))).collect();
+        // Nobody is let in for a while: the queue holds one or two, the others find it full.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::task::spawn_local(async move {
+            while let Ok((stream, _)) = guest.accept().await {
+                tokio::task::spawn_local(echo(stream));
+            }
+        });
+        for client in clients {
+            assert!(client.await.unwrap() == sample(100));
+        }
+        std::fs::remove_file(socket).unwrap();
+    });
+}
+
+/// A socket whose queue holds one connection.
+fn tiny_listener(path: &std::path::Path) -> UnixListener {
+    let address = rustix::net::SocketAddrUnix::new(path).unwrap();
+    let flags = rustix::net::SocketFlags::NONBLOCK | rustix::net::SocketFlags::CLOEXEC;
+    let kind = rustix::net::SocketType::STREAM;
+    let socket = rustix::net::socket_with(rustix::net::AddressFamily::UNIX, kind, flags, None).unwrap();
+    rustix::net::bind(&socket, &address).unwrap();
+    rustix::net::listen(&socket, 0).unwrap();
+    UnixListener::from_std(std::os::unix::net::UnixListener::from(socket)).unwrap()
+}
+
+#[test]
 fn a_client_that_does_not_read_waits_alone() {
     run(async {
         let address = gateway(CLIENTS_MAX, echo).await;
