@@ -44,7 +44,17 @@ impl Client {
 
     /// Sends a request that [`request`] made and returns the answer's body.
     pub fn exchange(&mut self, request: &[u8]) -> Result<&[u8]> {
-        self.stream.write_all(request).map_err(Error::io("send a request"))?;
+        self.send(request)?;
+        self.receive()
+    }
+
+    /// Sends a request that [`request`] made.
+    pub fn send(&mut self, request: &[u8]) -> Result<()> {
+        self.stream.write_all(request).map_err(Error::io("send a request"))
+    }
+
+    /// Waits for the answer to the request that was sent, and returns its body.
+    pub fn receive(&mut self) -> Result<&[u8]> {
         self.buffer.clear();
         let head = loop {
             self.fill()?;

@@ -26,7 +26,7 @@ struct Cli {
     /// Draw the comparison into this file
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// Only this group; may be repeated: launch, exits, vsock, operations, primitives, memory, fleet, figures
+    /// Only this group; may be repeated: launch, exits, vsock, operations, requests, primitives, memory, fleet, figures
     #[arg(long, value_name = "GROUP", value_parser = known_group)]
     only: Vec<String>,
     /// Take casemate, casemate-signer-process, signer.eif and probe.eif from here in place of building them

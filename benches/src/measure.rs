@@ -79,6 +79,15 @@ pub fn time<T>(work: impl FnOnce() -> Result<T>) -> Result<f64> {
     Ok(start.elapsed().as_nanos() as f64)
 }
 
+/// Processor time of this thread in nanoseconds.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+pub fn thread_time() -> f64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is writable and of the right type.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
+}
+
 /// Two sides that took turns.
 #[derive(Clone, Debug, Default)]
 pub struct Pair {

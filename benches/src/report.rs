@@ -16,6 +16,8 @@ pub enum Unit {
     Bytes,
     /// Bytes in a second.
     BytesPerSecond,
+    /// So many in a second.
+    PerSecond,
     /// A quotient.
     Ratio,
     /// Just a number.
@@ -215,6 +217,7 @@ pub fn show(value: f64, unit: Unit) -> String {
         Unit::Ns => scaled(&[("ns", 1.0), ("µs", 1e3), ("ms", 1e6), ("s", 1e9)]),
         Unit::Bytes => scaled(&[("B", 1.0), ("KiB", 1024.0), ("MiB", 1048576.0), ("GiB", 1073741824.0)]),
         Unit::BytesPerSecond => scaled(&[("B/s", 1.0), ("KB/s", 1e3), ("MB/s", 1e6), ("GB/s", 1e9)]),
+        Unit::PerSecond => format!("{value:.0} /s"),
         Unit::Ratio => format!("{value:.2} ×"),
         Unit::Count => format!("{value:.0}"),
         Unit::PercentCpu => format!("{value:.2} %"),

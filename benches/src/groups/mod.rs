@@ -7,6 +7,7 @@ pub mod launch;
 pub mod memory;
 pub mod operations;
 pub mod primitives;
+pub mod requests;
 pub mod vsock;
 
 use crate::error::Result;
@@ -37,8 +38,13 @@ pub const GROUPS: &[Group] = &[
     },
     Group {
         name: "operations",
-        title: "Operations over HTTP on a kept connection: sealed, beside the same code as a process (ratio: time)",
+        title: "Key operations, JSON in and JSON out: sealed, beside the same code in a process (ratio: processor time)",
         measure: operations::measure,
+    },
+    Group {
+        name: "requests",
+        title: "Requests over HTTP on kept connections: sealed, beside the same code as a process (ratio: time; in flight, speed)",
+        measure: requests::measure,
     },
     Group {
         name: "primitives",

@@ -12,7 +12,7 @@ use bench_probe::{Operation, PORT, Task};
 
 use crate::error::{Error, Result};
 use crate::guest::{self, Guest};
-use crate::measure::{Pair, Samples};
+use crate::measure::{Pair, Samples, thread_time};
 use crate::report::{Row, Target};
 use crate::workshop::{Workshop, output};
 
@@ -142,15 +142,6 @@ fn time(task: &mut Task, count: u32, operation: Operation) -> Result<f64> {
     let before = thread_time();
     task.time(count).map_err(|_| Error::answer("aws-lc", format!("{} fails", operation.name())))?;
     Ok(thread_time() - before)
-}
-
-/// Processor time of this thread in nanoseconds.
-#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-fn thread_time() -> f64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is writable and of the right type.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
 }
 
 /// Nanoseconds of each of the two operations that a run of `openssl speed` tells about. It counts processor

@@ -1,6 +1,9 @@
 //! Cryptographic operations, repeated under a stopwatch: the same code in the sealed guest and in an ordinary process.
 //!
-//! A [`Task`] is one operation with its key made and its input ready, so that only the operation is timed.
+//! A [`Task`] is one operation with its key made and its input ready, so that only the operation is timed. [`calls`] has
+//! the signer's operations, JSON in and JSON out.
+
+pub mod calls;
 
 use std::time::Instant;
 
@@ -17,6 +20,8 @@ use aws_lc_rs::signature::{
 
 /// Where the probe listens for requests: an operation and a number of repetitions.
 pub const PORT: u32 = 9000;
+/// Where it calls the signer's operations: see [`calls`].
+pub const CALLS_PORT: u32 = 9001;
 /// Where it echoes.
 pub const ECHO_PORT: u32 = 7;
 /// Where it takes data and answers with one byte for each [`CHUNK`] (RFC 863, nearly).

@@ -1,19 +1,21 @@
 //! The benchmark's guest: repeats operations and exits under its own stopwatch, echoes, swallows.
 //!
-//! A request is five bytes: an operation and a number of repetitions (little-endian); the answer is the nanoseconds
-//! they took (little-endian, 8 bytes), all ones if the operation failed.
+//! On [`PORT`] a request is five bytes: an operation and a number of repetitions (little-endian); the answer is the nanoseconds
+//! they took (little-endian, 8 bytes), all ones if the operation failed. On [`CALLS_PORT`] it is a call of the signer.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
 use std::time::Instant;
 
+use bench_probe::calls::{self, FAILED, TEXT_MAX};
 use bench_probe::{
-    CHUNK, ECHO_PORT, EXIT_KERNEL, EXIT_NSM, EXIT_VMM, NOTHING, Operation, PORT, SINK_PORT, Task,
+    CALLS_PORT, CHUNK, ECHO_PORT, EXIT_KERNEL, EXIT_NSM, EXIT_VMM, NOTHING, Operation, PORT, SINK_PORT, Task,
 };
 use casemate_abi::Doorbell;
 use casemate_guest::vsock::{VsockListener, VsockStream};
 use casemate_guest::{doorbell, nsm};
+use casemate_signer::Signer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 fn main() -> io::Result<()> {
@@ -23,6 +25,7 @@ fn main() -> io::Result<()> {
 async fn serve() -> io::Result<()> {
     let mut echo = VsockListener::bind(ECHO_PORT)?;
     let mut sink = VsockListener::bind(SINK_PORT)?;
+    let mut calls = VsockListener::bind(CALLS_PORT)?;
     let mut requests = VsockListener::bind(PORT)?;
     tokio::spawn(async move {
         while let Ok((stream, _)) = echo.accept().await {
@@ -38,11 +41,39 @@ async fn serve() -> io::Result<()> {
             tokio::spawn(swallow(stream));
         }
     });
+    let signer = calls::signer();
     loop {
-        let (stream, _) = requests.accept().await?;
         // One after the other: nothing else runs while something is timed.
-        let _ = answer(stream).await;
+        tokio::select! {
+            accepted = requests.accept() => drop(answer(accepted?.0).await),
+            accepted = calls.accept() => drop(call(accepted?.0, &signer).await),
+        }
     }
+}
+
+/// Serves a connection with calls.
+async fn call(mut stream: VsockStream, signer: &Signer) -> io::Result<()> {
+    loop {
+        let count = stream.read_u32_le().await?;
+        let operation = text(&mut stream).await?;
+        let json = text(&mut stream).await?;
+        let operation = String::from_utf8_lossy(&operation);
+        let answer = match count {
+            0 => signer.call(&operation, &json).map(|answer| {
+                let length = u32::try_from(answer.len()).unwrap_or(FAILED);
+                [&length.to_le_bytes(), answer.as_slice()].concat()
+            }),
+            _ => calls::time(signer, &operation, &json, count).map(|time| time.to_le_bytes().to_vec()),
+        };
+        stream.write_all(&answer.unwrap_or_else(|_| u64::MAX.to_le_bytes().to_vec())).await?;
+    }
+}
+
+async fn text(stream: &mut VsockStream) -> io::Result<Vec<u8>> {
+    let length = stream.read_u32_le().await? as usize;
+    let mut text = vec![0; length.min(TEXT_MAX)];
+    stream.read_exact(&mut text).await?;
+    Ok(text)
 }
 
 async fn swallow(mut stream: VsockStream) -> io::Result<()> {
