@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::{Call, Facts};
 use crate::errors::KmsError;
-use crate::recipient::Attested;
+use crate::recipient;
 use crate::state::grant;
 use crate::types::Blob;
 use crate::validate::Check;
@@ -70,8 +70,8 @@ pub(super) fn grant_upgrade(
             "This signer runs in debug mode or unsealed: what is on its volume was never secret, and is granted to nobody.",
         ));
     }
-    let attested = Attested::verify(call, &request.document.unwrap_or(Blob(Vec::new())).0, None)?;
-    let established = attested.established();
+    let document = request.document.unwrap_or(Blob(Vec::new()));
+    let established = recipient::establish(call, &document.0, None)?;
     let refuse =
         |reason: &str| Err(KmsError::validation(format!("The attestation document is not valid: {reason}.")));
     if !call.state.answers_challenge(established.nonce.as_deref(), call.now()) {

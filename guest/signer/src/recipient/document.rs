@@ -50,6 +50,22 @@ impl Own {
     }
 }
 
+/// Verifies a document, a signer's too; `posture` is the facts behind its PCR15, if they came along.
+pub(crate) fn establish(
+    signer: &Signer,
+    document: &[u8],
+    posture: Option<&[u8]>,
+) -> Result<Established, KmsError> {
+    let own = signer.own.get(signer)?;
+    let now = signer.now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let policy = Policy { max_age_seconds: Some(MAX_AGE_SECONDS), allow_debug: true, ..Policy::default() };
+    let evidence = Evidence { document, posture };
+    let now = u64::try_from(now).unwrap_or(u64::MAX);
+    let expected = Expectations { roots: &own.roots, policy: &policy, nonce: None, now };
+    verify(evidence, expected)
+        .map_err(|error| KmsError::validation(format!("The attestation document is not valid: {error}.")))
+}
+
 /// What a verified document establishes.
 #[derive(Debug)]
 pub(crate) struct Attested(Established);
@@ -58,19 +74,7 @@ impl Attested {
     /// Verifies a document; `posture` is the facts behind its PCR15, if they came along.
     pub(crate) fn verify(signer: &Signer, document: &[u8], posture: Option<&[u8]>) -> Result<Self, KmsError> {
         let own = signer.own.get(signer)?;
-        let now = signer.now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let policy =
-            Policy { max_age_seconds: Some(MAX_AGE_SECONDS), allow_debug: true, ..Policy::default() };
-        let evidence = Evidence { document, posture };
-        let expected = Expectations {
-            roots: &own.roots,
-            policy: &policy,
-            nonce: None,
-            now: u64::try_from(now).unwrap_or(u64::MAX),
-        };
-        let established = verify(evidence, expected).map_err(|error| {
-            KmsError::validation(format!("The attestation document is not valid: {error}."))
-        })?;
+        let established = establish(signer, document, posture)?;
         if own.image.is_some() && established.pcrs.get(&0) == own.image.as_ref() {
             return Err(KmsError::validation(
                 "The attestation document is a signer's. Signers attest whatever key they are asked to, so it proves \
@@ -78,11 +82,6 @@ impl Attested {
             ));
         }
         Ok(Self(established))
-    }
-
-    /// Everything that it establishes.
-    pub(crate) fn established(&self) -> &Established {
-        &self.0
     }
 
     /// The nonce in the document.
