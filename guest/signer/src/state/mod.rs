@@ -358,8 +358,10 @@ impl Signer {
 
 /// Whether an operation leaves everything as it is. One that is not known is not believed to.
 fn only_reads(operation: &str) -> bool {
-    const VERBS: [&str; 14] = [
+    const VERBS: [&str; 16] = [
+        "Assume",
         "Attest",
+        "Decode",
         "Describe",
         "List",
         "Get",
