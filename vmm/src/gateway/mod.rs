@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
@@ -92,7 +92,7 @@ impl Gateway {
     /// Listens on the first of these addresses that is free.
     pub fn bind(addresses: &[SocketAddr]) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let listener = runtime.block_on(TcpListener::bind(addresses))?;
+        let listener = runtime.block_on(async { listen(addresses) })?;
         let address = listener.local_addr()?;
         Ok(Self { runtime, listener, address })
     }
@@ -120,6 +120,25 @@ impl Gateway {
             }
         })
     }
+}
+
+/// Listens on the first of these addresses that is free, within a runtime. The queue has room for as many clients as may be
+/// connected: the standard library's has room for 128, and beyond that the kernel resets some of those that come at once.
+fn listen(addresses: &[SocketAddr]) -> io::Result<TcpListener> {
+    let on = |address: &SocketAddr| {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(*address)?;
+        socket.listen(CLIENTS_MAX as u32)
+    };
+    let mut failure = io::Error::new(io::ErrorKind::InvalidInput, "there is no address to listen on");
+    for address in addresses {
+        match on(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
 }
 
 /// Waits for a descriptor to become readable, within a runtime.

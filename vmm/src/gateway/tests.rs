@@ -26,7 +26,7 @@ where
             tokio::task::spawn_local(serve(stream));
         }
     });
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = listen(&["127.0.0.1:0".parse().unwrap()]).unwrap();
     let address = listener.local_addr().unwrap();
     tokio::task::spawn_local(async move { match accept(listener, socket.into(), 8443, limit).await {} });
     address
@@ -113,7 +113,7 @@ fn a_full_queue_at_the_guests_socket_makes_clients_wait_and_not_fail() {
         let name = format!("casemate-gateway-full-{}", std::process::id());
         let socket = std::env::temp_dir().join(name);
         let guest = tiny_listener(&socket);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = listen(&["127.0.0.1:0".parse().unwrap()]).unwrap();
         let address = listener.local_addr().unwrap();
         let path = socket.clone();
         tokio::task::spawn_local(
