@@ -10,7 +10,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use casemate_volume::keeper::{self, Keeper, KeeperError, Watcher};
 use casemate_volume::store::{Store, StoreError};
@@ -21,6 +21,8 @@ use crate::guest::VSOCK_SOCKET;
 pub const ANCHORS: &str = "anchors";
 /// How long to wait before connecting again, at first and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// How long to wait for a file that is in use.
+const HANDOVER: Duration = Duration::from_secs(5);
 
 /// Why the service ended, though the guest may live.
 #[derive(Debug, thiserror::Error)]
@@ -86,11 +88,22 @@ impl Watcher for Reporter<'_> {
     }
 }
 
+/// Opens the store. The service of a guest that was killed a moment ago may still write what it has received.
+fn open_store(file: &Path) -> Result<Store, StoreError> {
+    let start = Instant::now();
+    loop {
+        match Store::open(file) {
+            Err(StoreError::InUse) if start.elapsed() < HANDOVER => std::thread::sleep(PAUSE.0),
+            opened => return opened,
+        }
+    }
+}
+
 impl Service {
     /// Opens the file, which is made if it is not there. Its anchor is in the directory `anchors`.
     pub fn open(file: &Path, anchors: &Path) -> Result<Self, Error> {
         let at = |source| Error::File { path: file.to_owned(), source };
-        let store = Store::open(file).map_err(at)?;
+        let store = open_store(file).map_err(at)?;
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(anchors);
         made.map_err(|error| at(error.into()))?;
         Ok(Self { file: file.to_owned(), anchors: anchors.to_owned(), store })
