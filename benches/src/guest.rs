@@ -87,19 +87,24 @@ impl Guest {
 
     /// The file that tells how long the virtual CPU's thread has run, for [`cpu_time`].
     pub fn cpu_time_file(&self) -> Result<PathBuf> {
-        let tasks = PathBuf::from(format!("/proc/{}/task", self.pid()));
-        let entries = std::fs::read_dir(&tasks).map_err(Error::file("list", &tasks))?;
-        let mut paths = entries.flatten().map(|task| task.path());
-        let vcpu = paths
-            .find(|path| std::fs::read_to_string(path.join("comm")).is_ok_and(|name| name.trim() == "vcpu"));
-        vcpu.map(|path| path.join("schedstat"))
-            .ok_or_else(|| Error::answer("the VMM's threads", "none is called vcpu"))
+        vcpu_time_file(self.pid())
     }
 
     /// The VMM's process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
+}
+
+/// The same, of the VMM with this process number.
+pub fn vcpu_time_file(pid: u32) -> Result<PathBuf> {
+    let tasks = PathBuf::from(format!("/proc/{pid}/task"));
+    let entries = std::fs::read_dir(&tasks).map_err(Error::file("list", &tasks))?;
+    let mut paths = entries.flatten().map(|task| task.path());
+    let vcpu =
+        paths.find(|path| std::fs::read_to_string(path.join("comm")).is_ok_and(|name| name.trim() == "vcpu"));
+    vcpu.map(|path| path.join("schedstat"))
+        .ok_or_else(|| Error::answer("the VMM's threads", "none is called vcpu"))
 }
 
 /// Nanoseconds that a thread has run: the first number of its `schedstat`.
@@ -112,11 +117,15 @@ pub fn cpu_time(schedstat: &Path) -> Result<f64> {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        // By SIGTERM, which the VMM answers by removing its files.
-        if let Ok(pid) = libc::pid_t::try_from(self.child.id()) {
-            // SAFETY: a system call without memory; the child is not yet waited for, so the number is still its.
-            unsafe { libc::kill(pid, libc::SIGTERM) };
-        }
-        let _ = self.child.wait();
+        end(&mut self.child);
     }
+}
+
+/// Ends `casemate` by SIGTERM, which it answers by removing its files.
+pub fn end(child: &mut Child) {
+    if let Ok(pid) = libc::pid_t::try_from(child.id()) {
+        // SAFETY: a system call without memory; the child is not yet waited for, so the number is still its.
+        unsafe { libc::kill(pid, libc::SIGTERM) };
+    }
+    let _ = child.wait();
 }

@@ -67,7 +67,7 @@ struct KmsArgs {
     /// Only operations whose name contains this, as in "Sign P-256"; may be repeated
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Ask only this side; may be repeated: sealed, process, moto, SoftHSM2
+    /// Ask only this side; may be repeated: TLS, sealed, process, moto, SoftHSM2
     #[arg(long, value_name = "SIDE", value_parser = known_side)]
     side: Vec<String>,
     /// Only so many clients; may be repeated: 1, 8, 64

@@ -5,14 +5,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
 
 use crate::error::{Error, Result};
 use crate::http::Head;
 
 /// A way to a server.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Door {
     /// A guest's port, through its Unix socket, by Firecracker's handshake.
     Vsock {
@@ -23,6 +25,15 @@ pub enum Door {
     },
     /// A TCP port, in the clear.
     Tcp(SocketAddr),
+    /// A TCP port, behind TLS.
+    Tls {
+        /// The port.
+        address: SocketAddr,
+        /// Whom to trust.
+        connector: TlsConnector,
+        /// Who it must be.
+        name: ServerName<'static>,
+    },
 }
 
 /// Bytes in both directions.
@@ -40,9 +51,9 @@ impl Door {
                 while stream.read_u8().await? != b'\n' {}
                 Ok(Box::new(stream))
             }
-            Self::Tcp(address) => {
-                let stream = TcpStream::connect(address).await?;
-                stream.set_nodelay(true)?;
+            Self::Tcp(address) => Ok(Box::new(tcp(*address).await?)),
+            Self::Tls { address, connector, name } => {
+                let stream = connector.connect(name.clone(), tcp(*address).await?).await?;
                 Ok(Box::new(stream))
             }
         }
@@ -52,9 +63,15 @@ impl Door {
     pub fn host(&self) -> String {
         match self {
             Self::Vsock { .. } => "localhost".to_owned(),
-            Self::Tcp(address) => address.to_string(),
+            Self::Tcp(address) | Self::Tls { address, .. } => address.to_string(),
         }
     }
+}
+
+async fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// One client. It keeps its connection for as long as the server does.
@@ -87,6 +104,7 @@ impl Client {
             None => self.door.open().await?,
         };
         stream.write_all(request).await?;
+        stream.flush().await?;
         self.buffer.clear();
         let mut head = None;
         loop {

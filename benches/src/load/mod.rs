@@ -2,8 +2,9 @@
 //! sixty-four clients ask at once.
 //!
 //! One load generator for everybody who speaks the API: keep-alive connections, signed requests ([`door`],
-//! [`credentials`], [`drive`]). Whom it asks is a [`Side`]: the sealed signer, the same code as an ordinary process, and
-//! moto's server ([`http`], [`moto`]). SoftHSM2 is no server: its side calls the library from as many threads
+//! [`credentials`], [`drive`]). Whom it asks is a [`Side`] ([`http`]): the sealed signer as its owner has it, behind
+//! TLS and with signed requests ([`owned`]), and before it is claimed, in the clear; the same code as an ordinary process; moto's
+//! server ([`moto`]). SoftHSM2 is no server: its side calls the library from as many threads
 //! ([`softhsm`]). Sides take turns in short blocks, and a ratio is the median over the rounds, so that a busy moment of the
 //! machine touches all of them. [`plan`] has the order, [`report`] the rows, [`plot`] the picture.
 //!
@@ -16,6 +17,7 @@ pub mod door;
 pub mod drive;
 pub mod http;
 pub mod moto;
+pub mod owned;
 pub mod plan;
 pub mod plot;
 pub mod report;

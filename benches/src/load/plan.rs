@@ -10,6 +10,7 @@ use casemate_abi::port::SIGNER;
 use super::door::Door;
 use super::http::Server;
 use super::moto::Moto;
+use super::owned::Owned;
 use super::report::{Absent, LoadReport, LoadRow, Target};
 use super::softhsm::SoftHsm;
 use super::{CLIENTS, Side, Tally};
@@ -22,7 +23,9 @@ use crate::process::Process;
 use crate::report::Machine;
 use crate::workshop::Workshop;
 
-/// The sealed signer through its Unix socket.
+/// The sealed signer as its owner has it: claimed, behind TLS, requests are signed.
+pub const OWNED: &str = "TLS";
+/// The sealed signer before that: in the clear, through its Unix socket.
 pub const SEALED: &str = "sealed";
 /// The same code as an ordinary process.
 pub const PROCESS: &str = "process";
@@ -31,7 +34,7 @@ pub const MOTO: &str = "moto";
 /// SoftHSM2 through PKCS#11.
 pub const SOFTHSM: &str = "SoftHSM2";
 /// Everybody who can be asked.
-pub const SIDES: [&str; 4] = [SEALED, PROCESS, MOTO, SOFTHSM];
+pub const SIDES: [&str; 5] = [OWNED, SEALED, PROCESS, MOTO, SOFTHSM];
 
 /// What is asked for, and the bare operation in it, if that is nearly all of the work.
 const WORKS: [(&str, Option<Operation>); 9] = [
@@ -85,6 +88,7 @@ struct Lineup {
     sides: Vec<Box<dyn Side>>,
     absent: Vec<Absent>,
     probe: Guest,
+    owned: Option<Owned>,
     sealed: Guest,
     process: Option<Process>,
     moto: Option<Moto>,
@@ -124,10 +128,9 @@ pub fn measure(
 ) -> Result<LoadReport> {
     let machine = Machine::describe();
     let plan = Plan::new(choice);
-    let Lineup { mut sides, absent, probe, sealed: _sealed, process: _process, moto: _moto } =
-        Lineup::start(workshop, choice, step)?;
-    let (cells, bare) = plan.carry_out(&mut sides, &probe, step, progress)?;
-    let names: Vec<_> = sides.iter().map(|side| side.name()).collect();
+    let mut lineup = Lineup::start(workshop, choice, step)?;
+    let (cells, bare) = plan.carry_out(&mut lineup, step, progress)?;
+    let names: Vec<_> = lineup.sides.iter().map(|side| side.name()).collect();
     let rows = cells
         .iter()
         .filter_map(|((work, clients, side), cell)| {
@@ -136,7 +139,7 @@ pub fn measure(
         })
         .collect();
     let targets = targets(&plan, &names, &cells, &bare);
-    Ok(LoadReport { machine, quick: choice.quick, absent, rows, targets })
+    Ok(LoadReport { machine, quick: choice.quick, absent: lineup.absent, rows, targets })
 }
 
 impl Plan {
@@ -153,8 +156,7 @@ impl Plan {
 
     fn carry_out(
         &self,
-        sides: &mut [Box<dyn Side>],
-        guest: &Guest,
+        Lineup { sides, probe: guest, .. }: &mut Lineup,
         step: &dyn Fn(&str),
         progress: &dyn Fn(f64),
     ) -> Result<(Cells, Vec<Bare>)> {
@@ -209,10 +211,16 @@ impl Lineup {
             sides: Vec::new(),
             absent: Vec::new(),
             probe: Guest::launch(workshop, &workshop.probe)?,
+            owned: None,
             sealed: Guest::launch(workshop, &workshop.signer)?,
             process: None,
             moto: None,
         };
+        if choice.has_side(OWNED) {
+            let owned = Owned::launch(workshop, step)?;
+            lineup.sides.push(Box::new(owned.side(OWNED)?));
+            lineup.owned = Some(owned);
+        }
         if choice.has_side(SEALED) {
             let door = Door::Vsock { socket: lineup.sealed.socket(), port: SIGNER };
             let side = Server::new(SEALED, door)?.on_thread(lineup.sealed.cpu_time_file()?);
@@ -294,18 +302,21 @@ fn targets(plan: &Plan, sides: &[&str], cells: &Cells, bare: &[Bare]) -> Vec<Tar
         let side = sides.iter().position(|side| *side == name)?;
         cells.get(&(work, most, side))
     };
-    let judged =
-        plan.works.iter().zip(bare).enumerate().filter(|(_, ((_, operation), _))| operation.is_some());
-    judged
-        .filter_map(|(index, ((work, _), Bare(bare)))| {
-            let sealed = cell(index, SEALED)?;
+    let mut targets = Vec::new();
+    for (index, ((work, operation), Bare(bare))) in plan.works.iter().zip(bare).enumerate() {
+        for side in [OWNED, SEALED] {
+            let (Some(_), Some(sealed)) = (operation, cell(index, side)) else { continue };
             let moto =
                 cell(index, MOTO).map(|moto| (ratio(&sealed.rates, &moto.rates), ratio(bare, &moto.rates)));
-            let allowed = Samples::from(bare.clone()).median();
-            let of_bare = ratio(&sealed.rates, bare);
-            Some(Target::new(work.name, most, allowed, of_bare, moto, sealed.cpu.median()))
-        })
-        .collect()
+            targets.push(Target::new(
+                (work.name, side, most),
+                (Samples::from(bare.clone()).median(), ratio(&sealed.rates, bare)),
+                moto,
+                sealed.cpu.median(),
+            ));
+        }
+    }
+    targets
 }
 
 /// The median over rounds of one rate divided by another.

@@ -1,6 +1,6 @@
 //! The picture: rates with the most clients, then latencies with one.
 
-use super::plan::{MOTO, PROCESS, SEALED, SOFTHSM};
+use super::plan::{MOTO, OWNED, PROCESS, SEALED, SOFTHSM};
 use super::report::{LoadReport, LoadRow, rate};
 use crate::plot::{self, Canvas, FAINT, INK, LEFT, LINE, RULE, Scale, TARGET};
 use crate::report::{Unit, show};
@@ -12,8 +12,9 @@ const TIME_TICKS: [f64; 5] = [1e4, 1e5, 1e6, 1e7, 1e8];
 
 fn colour(side: &str) -> &'static str {
     match side {
-        SEALED => "#2563a8",
-        PROCESS => "#8fb8da",
+        OWNED => "#2563a8",
+        SEALED => "#6aa2d0",
+        PROCESS => "#b8c4d0",
         MOTO => "#c9b458",
         SOFTHSM => "#a88bc0",
         _ => "#3f9b7f",
@@ -106,9 +107,15 @@ fn latencies(canvas: &mut Canvas, rows: &[&LoadRow]) {
 /// The operation stands before its first side.
 fn name(canvas: &mut Canvas, row: &LoadRow, index: usize, value: &str) {
     if index == 0 {
-        let operation = row.operation.split(',').next().unwrap_or_default();
+        // Above the names of the sides there is no room for what makes them longer.
+        let operation = row.operation.split(" AES").next().unwrap_or_default();
         canvas.text(24.0, "start", 12.5, INK, operation);
     }
-    canvas.label(row.side, value);
+    let side = match row.side {
+        OWNED => "sealed, TLS, signed",
+        SEALED => "sealed, in the clear",
+        side => side,
+    };
+    canvas.label(side, value);
     canvas.y += LINE;
 }

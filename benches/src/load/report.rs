@@ -49,6 +49,8 @@ pub struct Absent {
 pub struct Target {
     /// The operation.
     pub operation: &'static str,
+    /// Which of the signer's sides.
+    pub side: &'static str,
     /// How many clients asked at once.
     pub clients: usize,
     /// How often in a second of processor time the guest does the bare operation, with nobody to answer.
@@ -72,17 +74,19 @@ pub struct Target {
 
 impl Target {
     /// Judges what was measured.
+    ///
+    /// `bare` is the bare operation's rate, and what part of it was reached; `moto` the same of moto's, and how much the bare
+    /// operation would allow.
     pub fn new(
-        operation: &'static str,
-        clients: usize,
-        bare: f64,
-        of_bare: f64,
+        (operation, side, clients): (&'static str, &'static str, usize),
+        (bare, of_bare): (f64, f64),
         moto: Option<(f64, f64)>,
         cpu: f64,
     ) -> Self {
         let possible = moto.filter(|(_, most)| *most >= TIMES_MOTO);
         Self {
             operation,
+            side,
             clients,
             bare,
             of_bare,
@@ -187,8 +191,9 @@ impl LoadReport {
             let (request, bare) = (target.cpu, 1e9 / target.bare);
             let _ = writeln!(
                 text,
-                "  {:<16} {:.2} of bare {:<8} {:>9} = {:>9} + {:<9} {moto}",
+                "  {:<14} {:<7} {:.2} of bare {:<8} {:>9} = {:>9} + {:<9} {moto}",
                 target.operation,
+                target.side,
                 target.of_bare,
                 mark(target.of_bare_reached),
                 show(request, Unit::Ns),
@@ -213,7 +218,7 @@ mod tests {
 
     #[test]
     fn moto_is_no_target_where_the_operation_alone_takes_too_long() {
-        let target = |moto| Target::new("x", 64, 1e3, 0.95, moto, 2.0);
+        let target = |moto| Target::new(("x", "y", 64), (1e3, 0.95), moto, 2.0);
         assert_eq!(target(Some((25.0, 26.0))).times_moto_reached, Some(true));
         assert_eq!(target(Some((15.0, 26.0))).times_moto_reached, Some(false));
         assert_eq!(target(Some((15.0, 16.0))).times_moto_reached, None);
