@@ -36,7 +36,7 @@ pub(super) fn caller(
     let mut directory = signer.identity.borrow_mut();
     let principal = sigv4::verify(request, service, now, |id, token| directory.find(id, token, now))?;
     if let Some(record) = directory.used(&principal, service, now) {
-        signer.state.touch(record);
+        signer.state.touch_lazily(record);
     }
     session_facts(&mut facts, &principal);
     Ok((Caller::Principal(principal), facts))

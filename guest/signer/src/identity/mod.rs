@@ -36,6 +36,4 @@ pub use directory::Directory;
 use edit::Edit;
 pub(crate) use fault::Fault;
 pub(crate) use form::Parameters;
-#[allow(unused_imports, reason = "for the volume")]
-pub(crate) use record::{Malformed, names as record_names};
 pub(crate) use session::Session;

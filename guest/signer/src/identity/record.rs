@@ -68,7 +68,6 @@ pub(crate) fn names(directory: &Directory) -> Vec<String> {
 
 impl Directory {
     /// The content of the record of that name; `None` if what it held is gone.
-    #[allow(dead_code, reason = "for the volume")]
     pub(crate) fn encode(&self, name: &str) -> Option<Zeroizing<Vec<u8>>> {
         match parts(name) {
             Some(("user", name)) => json(self.users.get(name)?),
@@ -85,7 +84,6 @@ impl Directory {
     }
 
     /// Takes a record that [`Self::encode`] wrote.
-    #[allow(dead_code, reason = "for the volume")]
     pub(crate) fn restore(&mut self, name: &str, content: &[u8]) -> Result<(), Malformed> {
         self.known.clear();
         match parts(name) {
