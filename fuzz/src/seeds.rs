@@ -43,6 +43,11 @@ pub const KMS_BODIES: &[&str] = &[
     r#"{"KeyId": "$", "Message": "YWJj", "MessageType": "RAW", "SigningAlgorithm": "ED25519_SHA_512"}"#,
     r#"{"KeyId": "$", "Message": "YWJj", "Mac": "YWJj", "MacAlgorithm": "HMAC_SHA_256", "KeySpec": "AES_256", "NumberOfBytes": 32}"#,
     r#"{"KeyId": "$", "PendingWindowInDays": 7, "Limit": 5, "Marker": "m"}"#,
+    r#"{"AliasName": "alias/a", "TargetKeyId": "$", "KeyId": "alias/a"}"#,
+    r#"{"KeyId": "$", "Tags": [{"TagKey": "casemate:policy-locked", "TagValue": "true"}], "TagKeys": ["a"], "RotationPeriodInDays": 90}"#,
+    r#"{"KeyId": "$", "GranteePrincipal": "arn:aws:iam::000000000000:user/a", "Operations": ["Encrypt"], "Constraints": {"EncryptionContextEquals": {"a": "b"}, "SourceArn": "arn:aws:s3:eu-west-1:111122223333:x"}, "Name": "n"}"#,
+    r#"{"KeyId": "$", "Policy": "{\"Version\": \"2012-10-17\", \"Statement\": []}", "PolicyName": "default"}"#,
+    r#"{"KeyId": "$", "ImportToken": "YWJj", "EncryptedKeyMaterial": "YWJj", "ValidTo": 1800000000.5, "ExpirationModel": "KEY_MATERIAL_EXPIRES"}"#,
 ];
 
 /// Requests that are signed, by header and in a presigned URL; `$` stands for an access key.

@@ -7,25 +7,10 @@ use casemate_signer::{AttestError, Door, Platform, Signer, serve_connection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use zeroize::Zeroizing;
 
-/// Every operation of the API.
-pub const OPERATIONS: &[&str] = &[
-    "CancelKeyDeletion",
-    "CreateKey",
-    "Decrypt",
-    "DescribeKey",
-    "DisableKey",
-    "EnableKey",
-    "Encrypt",
-    "GenerateDataKey",
-    "GenerateMac",
-    "GenerateRandom",
-    "GetPublicKey",
-    "ListKeys",
-    "ScheduleKeyDeletion",
-    "Sign",
-    "Verify",
-    "VerifyMac",
-];
+/// Every operation of KMS.
+pub fn operations() -> Vec<&'static str> {
+    casemate_signer::operations().collect()
+}
 
 struct Unsealed;
 

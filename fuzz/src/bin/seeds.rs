@@ -50,7 +50,7 @@ fn main() -> std::io::Result<()> {
         put("query", &index.to_string(), form.as_bytes())?;
     }
     for (index, body) in seeds::KMS_BODIES.iter().enumerate() {
-        for (operation, name) in signer::OPERATIONS.iter().enumerate() {
+        for (operation, name) in signer::operations().iter().enumerate() {
             for key in 0..5 {
                 let input = [&[operation as u8, key], body.as_bytes()].concat();
                 put("kms_json", &format!("{name}-{index}-{key}"), &input)?;

@@ -40,6 +40,7 @@ mod validate;
 pub use access::{Caller, Principal};
 pub use errors::{ErrorKind, KmsError};
 pub use http::{Door, serve_connection};
+pub use ops::operations;
 pub use platform::{AttestError, Platform};
 pub use signer::{Limits, Signer};
 pub use state::serve_volume;

@@ -106,6 +106,11 @@ const CASEMATE: &[(&str, Run)] = &[
     ("ReadAudit", |c, b| typed(c, b, audit::read_audit)),
 ];
 
+/// The names of all operations of KMS that the signer answers.
+pub fn operations() -> impl Iterator<Item = &'static str> {
+    OPERATIONS.iter().map(|(name, _)| *name)
+}
+
 /// The operation of that name: `TrentService.Sign`, `Casemate.ReadAudit`; `Sign` alone is one of KMS.
 pub(crate) fn find(name: &str) -> Option<Run> {
     let (table, name) = match name.strip_prefix("Casemate.") {
