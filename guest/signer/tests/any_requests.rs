@@ -107,7 +107,7 @@ fn value(scene: &Scene, member: &str, choice: usize) -> Value {
         "ImportToken" | "EncryptedKeyMaterial" => json!(b64("no token")),
         "ExpirationModel" => json!("KEY_MATERIAL_DOES_NOT_EXPIRE"),
         "Origin" => pick(&[json!("AWS_KMS"), json!("EXTERNAL")]),
-        "DryRun" | "MultiRegion" | "BypassPolicyLockoutSafetyCheck" => json!(choice % 5 == 0),
+        "DryRun" | "MultiRegion" | "BypassPolicyLockoutSafetyCheck" => json!(choice.is_multiple_of(5)),
         _ => json!("x"),
     }
 }
@@ -169,7 +169,8 @@ fn request(scene: &Scene, operation: &str, choices: &[(u8, usize)]) -> Value {
     let mut request = Map::new();
     for (member, (sent, choice)) in MEMBERS.iter().zip(choices) {
         // A grant is named in one of two ways.
-        let other_way = operation == "RetireGrant" && (*member == "GrantToken") == (choices[0].1 % 2 == 0);
+        let other_way =
+            operation == "RetireGrant" && (*member == "GrantToken") == choices[0].1.is_multiple_of(2);
         if *sent > 0 && !other_way {
             request.insert((*member).to_owned(), value(scene, member, *choice));
         }

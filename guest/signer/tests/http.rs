@@ -7,7 +7,7 @@ mod sealed;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use casemate_signer::{Door, Limits, Signer, serve_connection, operations};
+use casemate_signer::{Door, Limits, Signer, operations, serve_connection};
 use common::{Transcript, b64, signer, text, unb64};
 use proptest::prelude::*;
 use serde_json::{Value, json};

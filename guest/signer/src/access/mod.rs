@@ -5,6 +5,7 @@
 //! does with [`Call::allow`]. So an operation that forgets to ask has nothing to work with.
 
 mod ask;
+pub(crate) mod bind;
 mod call;
 mod caller;
 mod decide;

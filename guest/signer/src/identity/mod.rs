@@ -34,6 +34,7 @@ mod xml;
 pub use config::Config;
 pub use directory::Directory;
 use edit::Edit;
+pub(crate) use entity::Kind;
 pub(crate) use fault::Fault;
 pub(crate) use form::Parameters;
 pub(crate) use session::Session;

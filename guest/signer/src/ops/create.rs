@@ -1,5 +1,6 @@
 //! CreateKey.
 
+use crate::access::bind::Bindings;
 use crate::access::{Call, Facts};
 use crate::crypto::{KeySpec, KeyUsage};
 use crate::errors::{ErrorKind, KmsError};
@@ -32,16 +33,19 @@ pub(super) fn create_key(
     }
     let id = if wanted.multi_region { KeyId::random_multi_region()? } else { KeyId::random()? };
     let arn = call.identity.borrow().config.arn("kms", &format!("key/{id}"));
-    let policy = match &wanted.policy {
+    let (policy, principals) = match &wanted.policy {
         Some(policy) => {
             // Nobody changes a locked policy, so nobody can be locked out of changing it.
             let bypass = wanted.bypass || wanted.locked;
-            policy::acceptable(call, None, &arn, policy, &facts, bypass)?;
-            policy.clone()
+            let principals = policy::acceptable(call, None, &arn, policy, &facts, bypass)?;
+            (policy.clone(), principals)
         }
-        None => default_policy(&call.identity.borrow().config.account),
+        None => (default_policy(&call.identity.borrow().config.account), Bindings::new()),
     };
-    let record = wanted.make(call, id, arn, policy)?;
+    let record = wanted.make(call, id, arn)?;
+    let mut meta = record.meta_mut();
+    (meta.policy, meta.principals) = (policy, principals);
+    drop(meta);
     let record = call.store.borrow_mut().insert(id, record);
     call.state.touch(record.record_name());
     Ok(KeyMetadataResponse { key_metadata: keys::metadata(call, &record) })
@@ -121,7 +125,7 @@ impl Wanted {
         facts
     }
 
-    fn make(self, call: &Call<'_>, id: KeyId, arn: String, policy: String) -> Result<KeyRecord, KmsError> {
+    fn make(self, call: &Call<'_>, id: KeyId, arn: String) -> Result<KeyRecord, KmsError> {
         let Self { spec, usage, origin, multi_region, description, tags, locked, .. } = self;
         let generations = match origin {
             Origin::External => None,
@@ -132,7 +136,7 @@ impl Wanted {
         };
         let created = Timestamp(call.now());
         let settled = Settled { spec, usage, created, origin, multi_region, policy_locked: locked };
-        let meta = KeyMeta { description, policy, tags, ..KeyMeta::default() };
+        let meta = KeyMeta { description, tags, ..KeyMeta::default() };
         Ok(KeyRecord::new(id, arn, settled, meta, generations))
     }
 }

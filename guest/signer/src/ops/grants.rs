@@ -2,6 +2,9 @@
 
 use std::rc::Rc;
 
+use casemate_policy::Arn;
+
+use crate::access::bind::{self, Nobody};
 use crate::access::{self, Ask, Call, Facts};
 use crate::crypto::KeyUsage;
 use crate::errors::{ErrorKind, KmsError};
@@ -23,7 +26,7 @@ pub(super) fn create_grant(
     request: CreateGrantRequest,
 ) -> Result<CreateGrantResponse, KmsError> {
     let operations = check_grant(&request)?;
-    let parties = Parties::of(&request)?;
+    let parties = Parties::of(call, &request)?;
     let key_id = request.key_id.clone().unwrap_or_default();
     let constraints = request.constraints.clone().unwrap_or_default();
     let mut grant = Grant::new(KeyId::from_bytes([0; 16]), Timestamp(call.now()), parties.grantee)?;
@@ -127,8 +130,9 @@ struct Parties {
 }
 
 impl Parties {
-    fn of(request: &CreateGrantRequest) -> Result<Self, KmsError> {
+    fn of(call: &Call<'_>, request: &CreateGrantRequest) -> Result<Self, KmsError> {
         let grantee = one_of(
+            call,
             "GranteePrincipal",
             request.grantee_principal.as_deref(),
             request.grantee_service_principal.as_deref(),
@@ -139,6 +143,7 @@ impl Parties {
             ));
         };
         let retiring = one_of(
+            call,
             "RetiringPrincipal",
             request.retiring_principal.as_deref(),
             request.retiring_service_principal.as_deref(),
@@ -154,8 +159,14 @@ impl Parties {
     }
 }
 
-/// A principal or a service, not both. The name must be one that a policy could have.
-fn one_of(member: &str, principal: Option<&str>, service: Option<&str>) -> Result<Option<Party>, KmsError> {
+/// A principal or a service, not both. The name must be one that a policy could have, and somebody's.
+fn one_of(
+    call: &Call<'_>,
+    member: &str,
+    principal: Option<&str>,
+    service: Option<&str>,
+) -> Result<Option<Party>, KmsError> {
+    let invalid = |what: &str| KmsError::new(ErrorKind::InvalidArn, format!("{member} {what}."));
     let party = match (principal, service) {
         (Some(_), Some(_)) => {
             let other = member.replace("Principal", "ServicePrincipal");
@@ -163,16 +174,18 @@ fn one_of(member: &str, principal: Option<&str>, service: Option<&str>) -> Resul
                 "You can specify either {member} or {other}, but not both."
             )));
         }
-        (Some(principal), None) => Party::new(Who::Principal(principal.to_owned())),
+        (Some(principal), None) => {
+            let arn = Arn::parse(principal)
+                .map_err(|_| invalid("must be the ARN of an account, user, role or session"))?;
+            let id = bind::principal(call, &arn).map_err(|Nobody| invalid("is nobody's ARN"))?;
+            Party::new(Who::Principal(principal.to_owned())).known_as(id)
+        }
         (None, Some(service)) => Party::new(Who::Service(service.to_owned())),
         (None, None) => return Ok(None),
     };
     match party.policy() {
         Some(_) => Ok(Some(party)),
-        None => Err(KmsError::new(
-            ErrorKind::InvalidArn,
-            format!("{member} must be the ARN of an account, user, role or session."),
-        )),
+        None => Err(invalid("must be the ARN of an account, user, role or session")),
     }
 }
 

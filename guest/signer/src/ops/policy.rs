@@ -2,6 +2,7 @@
 
 use casemate_policy::{Kind, PolicyDocument};
 
+use crate::access::bind::{self, Bindings, Nobody};
 use crate::access::{self, Ask, Call, Facts};
 use crate::errors::{ErrorKind, KmsError};
 use crate::store::KeyRecord;
@@ -24,7 +25,7 @@ pub(super) fn check(check: &mut Check, policy: Option<&str>) {
     check.characters("policy", policy, POLICY);
 }
 
-/// Whether a key may have this policy; without `key`, one that is to be made with that ARN.
+/// Whether a key may have this policy, and whom its names mean; without `key`, one that is to be made with that ARN.
 ///
 /// Unless `bypass` says otherwise, the caller must be able to change it later. A policy that is going to be locked is not
 /// changed by anybody, so that is not asked of it.
@@ -35,7 +36,7 @@ pub(super) fn acceptable(
     policy: &str,
     facts: &Facts,
     bypass: bool,
-) -> Result<(), KmsError> {
+) -> Result<Bindings, KmsError> {
     if policy.len() > LONGEST {
         let message = format!("The policy has {} bytes; a key policy has {LONGEST} at most.", policy.len());
         return Err(KmsError::new(ErrorKind::LimitExceeded, message));
@@ -48,7 +49,9 @@ pub(super) fn acceptable(
             "The new key policy will not allow you to update the key policy in the future.".to_owned(),
         ));
     }
-    Ok(())
+    bind::principals(call, &document).map_err(|Nobody| {
+        malformed("Policy contains a statement with one or more invalid principals.".to_owned())
+    })
 }
 
 pub(super) fn get_key_policy(
@@ -61,7 +64,9 @@ pub(super) fn get_key_policy(
     check.done()?;
     let key = Ask::new("GetKeyPolicy").find(call, request.key_id.as_deref().unwrap_or_default())?;
     the_only(request.policy_name.as_deref())?;
-    Ok(GetKeyPolicyResponse { policy: key.meta().policy.clone(), policy_name: NAME })
+    let meta = key.meta();
+    let policy = bind::shown(call, meta.policy.clone(), &meta.principals);
+    Ok(GetKeyPolicyResponse { policy, policy_name: NAME })
 }
 
 pub(super) fn put_key_policy(call: &Call<'_>, request: PutKeyPolicyRequest) -> Result<Empty, KmsError> {
@@ -82,8 +87,10 @@ pub(super) fn put_key_policy(call: &Call<'_>, request: PutKeyPolicyRequest) -> R
     if key.policy_locked {
         return Err(locked(call, key.arn()));
     }
-    acceptable(call, Some(&key), key.arn(), &policy, &facts, bypass)?;
-    key.meta_mut().policy = policy;
+    let principals = acceptable(call, Some(&key), key.arn(), &policy, &facts, bypass)?;
+    let mut meta = key.meta_mut();
+    (meta.policy, meta.principals) = (policy, principals);
+    drop(meta);
     call.state.touch(key.record_name());
     Ok(Empty {})
 }

@@ -113,6 +113,9 @@ pub struct Party {
     /// Who.
     #[serde(flatten)]
     pub who: Who,
+    /// The unique identifier of the user or role, which counts in the place of its name.
+    #[serde(default)]
+    pub id: Option<String>,
     /// The policy that allows everything to them, once it was asked for.
     #[serde(skip)]
     policy: OnceCell<Option<Box<PolicyDocument>>>,
@@ -130,14 +133,19 @@ pub enum Who {
 impl Party {
     /// These.
     pub fn new(who: Who) -> Self {
-        Self { who, policy: OnceCell::new() }
+        Self { who, id: None, policy: OnceCell::new() }
+    }
+
+    /// The same, if they are a user or role with this unique identifier.
+    pub fn known_as(self, id: Option<String>) -> Self {
+        Self { id, policy: OnceCell::new(), ..self }
     }
 
     /// A policy for a key that allows everything to them; `None` if they cannot be named in one.
     pub fn policy(&self) -> Option<&PolicyDocument> {
         let made = self.policy.get_or_init(|| {
             let principal = match &self.who {
-                Who::Principal(arn) => json!({"AWS": arn}),
+                Who::Principal(arn) => json!({"AWS": self.id.as_ref().unwrap_or(arn)}),
                 Who::Service(name) => json!({"Service": name}),
             };
             let statement =
@@ -151,7 +159,7 @@ impl Party {
 
 impl PartialEq for Party {
     fn eq(&self, other: &Self) -> bool {
-        self.who == other.who
+        self.who == other.who && self.id == other.id
     }
 }
 

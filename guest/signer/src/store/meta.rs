@@ -94,6 +94,8 @@ pub struct KeyMeta {
     pub life: Life,
     /// The key policy, as it was given.
     pub policy: String,
+    /// Whom the names in it mean: unique identifiers by ARN.
+    pub principals: BTreeMap<String, String>,
     /// The tags.
     pub tags: BTreeMap<String, String>,
     /// Rotation by date, where it is on.

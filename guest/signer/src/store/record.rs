@@ -1,12 +1,14 @@
 //! A key with what is known about it.
 
 use std::cell::{Ref, RefCell, RefMut};
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::time::SystemTime;
 
 use casemate_policy::{Kind, PolicyDocument};
 
+use crate::access::bind;
 use crate::crypto::{CryptoError, KeySpec, Material, SymmetricKey};
 use crate::errors::KmsError;
 use crate::types::Timestamp;
@@ -14,6 +16,9 @@ use crate::types::Timestamp;
 use super::KeyId;
 use super::material::{Generation, Generations, MaterialId, Note, Rotated, RotationType};
 use super::meta::{KeyMeta, KeyState, LastUsage, Life, Settled};
+
+/// The text of a policy, and whom its names mean.
+type PolicySource = (String, BTreeMap<String, String>);
 
 /// A key. What was settled when it was made reads as its own fields: `key.spec`.
 pub struct KeyRecord {
@@ -24,8 +29,8 @@ pub struct KeyRecord {
     meta: RefCell<KeyMeta>,
     /// `None` until the first import.
     generations: RefCell<Option<Generations>>,
-    /// The policy last evaluated, with the text it was made of.
-    parsed: RefCell<Option<(String, Rc<PolicyDocument>)>>,
+    /// The policy last evaluated, with what it was made of.
+    parsed: RefCell<Option<(PolicySource, Rc<PolicyDocument>)>>,
 }
 
 impl Deref for KeyRecord {
@@ -73,15 +78,16 @@ impl KeyRecord {
     pub(crate) fn policy(&self, account: &str) -> Result<Rc<PolicyDocument>, KmsError> {
         let meta = self.meta.borrow();
         let mut parsed = self.parsed.borrow_mut();
-        if let Some((_, document)) = parsed.as_ref().filter(|(text, _)| *text == meta.policy) {
+        let is_this = |(text, bindings): &PolicySource| *text == meta.policy && *bindings == meta.principals;
+        if let Some((_, document)) = parsed.as_ref().filter(|(source, _)| is_this(source)) {
             return Ok(Rc::clone(document));
         }
         let text = policy_text(&meta.policy, account);
         // It was accepted when it was set: if it cannot be read now, nobody may use the key.
         let document = PolicyDocument::parse(&text, Kind::Resource)
             .map_err(|_| KmsError::internal("Reading the key policy"))?;
-        let document = Rc::new(document);
-        *parsed = Some((meta.policy.clone(), Rc::clone(&document)));
+        let document = Rc::new(bind::bound(document, &meta.principals));
+        *parsed = Some(((meta.policy.clone(), meta.principals.clone()), Rc::clone(&document)));
         Ok(document)
     }
 
