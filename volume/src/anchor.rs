@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use serde_bytes::ByteArray;
 
-use crate::layout::{VolumeId, digest};
+use crate::layout::{Hex, VolumeId, digest};
 use crate::message::Anchor;
 
 /// Bytes of one of the two places: what disks write whole.
@@ -114,22 +114,15 @@ fn read_full(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(length)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 /// The check covers the volume too: an anchor that was copied to another name is none.
 fn check(text: &str, volume: VolumeId) -> String {
-    let digest = hex(digest(format!("{volume} {text}").as_bytes()).as_slice());
+    let digest = digest(format!("{volume} {text}").as_bytes());
+    let digest = Hex(digest.as_slice()).to_string();
     digest.chars().take(16).collect()
 }
 
 fn format(anchor: &Anchor, volume: VolumeId) -> [u8; SLOT] {
-    let text = format!("{} {}", anchor.counter, hex(anchor.root.as_slice()));
+    let text = format!("{} {}", anchor.counter, Hex(anchor.root.as_slice()));
     let line = format!("{text} {}\n", check(&text, volume));
     let mut slot = [b' '; SLOT];
     slot.iter_mut().zip(line.bytes()).for_each(|(to, from)| *to = from);

@@ -47,13 +47,18 @@ impl VolumeId {
     }
 }
 
-fn digits(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+/// Bytes as hexadecimal digits.
+pub(crate) struct Hex<'a>(pub(crate) &'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
 }
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        digits(f, self.0.as_slice())
+        Hex(self.0.as_slice()).fmt(f)
     }
 }
 
@@ -65,7 +70,7 @@ impl fmt::Debug for Name {
 
 impl fmt::Display for VolumeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        digits(f, self.0.as_slice())
+        Hex(self.0.as_slice()).fmt(f)
     }
 }
 

@@ -9,16 +9,15 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _, Scope,
-};
-use rustix::process::{DumpableBehavior, Resource, Rlimit};
+use landlock::Scope;
+use rustix::process::Resource;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     TargetArch,
 };
 
 use crate::guest::VSOCK_SOCKET;
+use crate::jail::steps;
 
 /// Descriptors beside those of clients: standard streams, listener, epoll, signals, process.
 const OWN_FILES: u64 = 40;
@@ -77,10 +76,10 @@ pub(super) fn enter(folder: &Path, connections: usize) -> Result<(), Error> {
     rustix::process::chdir(folder).map_err(failed("enter the guest's folder"))?;
     limit_resources(connections)?;
     drop_privileges(owner.uid(), owner.gid())?;
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .map_err(failed("forbid core dumps and tracing"))?;
+    steps::deny_inspection().map_err(failed("forbid core dumps and tracing"))?;
     rustix::thread::set_no_new_privs(true).map_err(failed("give up new privileges"))?;
-    enter_landlock()?;
+    // Every file, TCP in both directions, abstract sockets.
+    steps::enter_landlock(Scope::AbstractUnixSocket, []).map_err(failed("enter landlock"))?;
     let filter =
         filter().map_err(|error| failed("make the list of system calls")(io::Error::other(error)))?;
     seccompiler::apply_filter(&filter).map_err(|error| failed("enter seccomp")(io::Error::other(error)))
@@ -90,8 +89,7 @@ fn limit_resources(connections: usize) -> Result<(), Error> {
     let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(OWN_FILES);
     let most = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(wanted).min(wanted);
     for (resource, limit) in [(Resource::Core, 0), (Resource::Nofile, most)] {
-        let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
-        rustix::process::setrlimit(resource, limit).map_err(failed("limit the gateway's resources"))?;
+        steps::limit(resource, limit).map_err(failed("limit the gateway's resources"))?;
     }
     Ok(())
 }
@@ -99,40 +97,9 @@ fn limit_resources(connections: usize) -> Result<(), Error> {
 /// Started by root, it becomes the guest's own user, who may open the guest's socket and nothing else.
 fn drop_privileges(user: u32, group: u32) -> Result<(), Error> {
     if rustix::process::geteuid().is_root() {
-        // SAFETY: these calls take numbers only; the process has one thread.
-        let changed = unsafe {
-            libc::setgroups(0, std::ptr::null()) == 0
-                && libc::setresgid(group, group, group) == 0
-                && libc::setresuid(user, user, user) == 0
-        };
-        if !changed {
-            return Err(failed("change to the guest's own user")(io::Error::last_os_error()));
-        }
+        steps::become_user(user, group).map_err(failed("change to the guest's own user"))?;
     }
-    let none = rustix::thread::CapabilitySets {
-        effective: rustix::thread::CapabilitySet::empty(),
-        permitted: rustix::thread::CapabilitySet::empty(),
-        inheritable: rustix::thread::CapabilitySet::empty(),
-    };
-    rustix::thread::set_capabilities(None, none).map_err(failed("drop capabilities"))
-}
-
-/// Denies every file, TCP in both directions, and abstract sockets; a kernel without landlock denies less.
-fn enter_landlock() -> Result<(), Error> {
-    let other = |error: landlock::RulesetError| failed("enter landlock")(io::Error::other(error));
-    Ruleset::default()
-        .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessFs::from_all(ABI::V6))
-        .map_err(other)?
-        .handle_access(AccessNet::from_all(ABI::V6))
-        .map_err(other)?
-        .scope(Scope::AbstractUnixSocket)
-        .map_err(other)?
-        .create()
-        .map_err(other)?
-        .restrict_self()
-        .map_err(other)?;
-    Ok(())
+    steps::drop_capabilities().map_err(failed("drop capabilities"))
 }
 
 fn filter() -> Result<BpfProgram, seccompiler::BackendError> {

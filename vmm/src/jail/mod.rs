@@ -5,16 +5,13 @@
 //! network (landlock), and all but a handful of system calls (seccomp, per thread).
 
 pub mod seccomp;
+pub(crate) mod steps;
 
-use std::os::fd::AsFd;
 use std::os::unix::fs::chown;
 use std::path::Path;
 
-use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr,
-    RulesetStatus, Scope,
-};
-use rustix::process::{Resource, Rlimit};
+use landlock::{ABI, Access as _, AccessFs, PathFd, RulesetStatus, Scope};
+use rustix::process::Resource;
 
 /// Users for guests of a VMM that root started: one each, this plus the process identifier. Nobody is registered there.
 const UID_BASE: u32 = 2_000_000_000;
@@ -72,20 +69,19 @@ pub fn landlock_abi() -> u64 {
 /// stay removable through an open descriptor.
 pub fn enter(directory: &Path) -> Result<Jailed, Error> {
     // Before the user changes: the directory above is closed to the guest's own user.
-    let own = landlock::PathFd::new(directory)
+    let own = PathFd::new(directory)
         .map_err(|error| failed("open the guest's directory")(std::io::Error::other(error)))?;
     limit_resources()?;
     drop_privileges(directory)?;
     deny_inspection()?;
     let_go_of_code();
-    let landlock = enter_landlock(&own)?;
+    let landlock = enter_landlock(own)?;
     Ok(Jailed { landlock })
 }
 
 fn limit_resources() -> Result<(), Error> {
     for (resource, limit) in [(Resource::Core, 0), (Resource::Nofile, OPEN_FILES)] {
-        let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
-        rustix::process::setrlimit(resource, limit).map_err(failed("limit the VMM's resources"))?;
+        steps::limit(resource, limit).map_err(failed("limit the VMM's resources"))?;
     }
     Ok(())
 }
@@ -135,52 +131,25 @@ fn drop_privileges(directory: &Path) -> Result<(), Error> {
             chown(entry.path(), Some(id), Some(id)).map_err(failed("give the guest's files to its user"))?;
         }
         chown(directory, Some(id), Some(id)).map_err(failed("give the guest's directory to its user"))?;
-        // SAFETY: these calls take numbers only. The C library's versions change all threads, which the raw system calls
-        // would not.
-        let changed = unsafe {
-            libc::setgroups(0, std::ptr::null()) == 0
-                && libc::setresgid(id, id, id) == 0
-                && libc::setresuid(id, id, id) == 0
-        };
-        if !changed {
-            return Err(failed("change to the guest's own user")(std::io::Error::last_os_error()));
-        }
+        steps::become_user(id, id).map_err(failed("change to the guest's own user"))?;
     }
-    let none = rustix::thread::CapabilitySets {
-        effective: rustix::thread::CapabilitySet::empty(),
-        permitted: rustix::thread::CapabilitySet::empty(),
-        inheritable: rustix::thread::CapabilitySet::empty(),
-    };
-    rustix::thread::set_capabilities(None, none).map_err(failed("drop capabilities"))
+    steps::drop_capabilities().map_err(failed("drop capabilities"))
 }
 
 fn deny_inspection() -> Result<(), Error> {
-    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
-        .map_err(failed("forbid core dumps and tracing"))?;
+    steps::deny_inspection().map_err(failed("forbid core dumps and tracing"))?;
     rustix::thread::set_no_new_privs(true).map_err(failed("give up new privileges"))
 }
 
 /// Denies every file and the network but removing the guest's own sockets.
-fn enter_landlock(own: &landlock::PathFd) -> Result<u64, Error> {
+fn enter_landlock(own: PathFd) -> Result<u64, Error> {
     let offered = landlock_abi();
     if offered == 0 {
         tracing::debug!("no landlock on this kernel");
         return Ok(0);
     }
-    let other = |error: landlock::RulesetError| failed("enter landlock")(std::io::Error::other(error));
-    let status = Ruleset::default()
-        .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessFs::from_all(ABI::V6))
-        .map_err(other)?
-        .handle_access(AccessNet::from_all(ABI::V6))
-        .map_err(other)?
-        .scope(Scope::from_all(ABI::V6))
-        .map_err(other)?
-        .create()
-        .map_err(other)?
-        .add_rule(landlock::PathBeneath::new(own.as_fd(), AccessFs::RemoveFile))
-        .map_err(other)?
-        .restrict_self()
-        .map_err(other)?;
-    Ok(if status.ruleset == RulesetStatus::NotEnforced { 0 } else { offered })
+    let allowed = [(own, AccessFs::RemoveFile.into())];
+    let status =
+        steps::enter_landlock(Scope::from_all(ABI::V6), allowed).map_err(failed("enter landlock"))?;
+    Ok(if status == RulesetStatus::NotEnforced { 0 } else { offered })
 }

@@ -21,7 +21,7 @@ use casemate_audit::Head;
 use zeroize::Zeroizing;
 
 use piece::Piece;
-pub(crate) use record::{Event, Outcome};
+pub(crate) use record::{Event, Outcome, read_only};
 
 /// Bytes of lines that are kept.
 const MEMORY: usize = 2 << 20;
@@ -34,6 +34,8 @@ pub(crate) const FAMILY: &str = "audit";
 #[derive(Default)]
 pub(crate) struct Log {
     pieces: VecDeque<Piece>,
+    /// How long all lines are together.
+    bytes: usize,
 }
 
 /// A part of the log.
@@ -61,10 +63,14 @@ impl Log {
             self.pieces.push_back(Piece::new(index, self.head()));
         }
         let Some(last) = self.pieces.back_mut() else { return Vec::new() };
+        let before = last.bytes();
         last.append(&json);
+        self.bytes = self.bytes.saturating_add(last.bytes().saturating_sub(before));
         let mut changed = vec![last.name()];
-        while self.pieces.iter().map(Piece::bytes).sum::<usize>() > MEMORY {
-            changed.extend(self.pieces.pop_front().map(|old| old.name()));
+        while self.bytes > MEMORY {
+            let Some(old) = self.pieces.pop_front() else { break };
+            self.bytes = self.bytes.saturating_sub(old.bytes());
+            changed.push(old.name());
         }
         changed
     }
@@ -96,6 +102,7 @@ impl Log {
     /// Takes a record from a volume, in whatever order they come.
     pub(crate) fn restore(&mut self, name: &str, content: &[u8]) -> Result<(), String> {
         let piece = Piece::restore(name, content)?;
+        self.bytes = self.bytes.saturating_add(piece.bytes());
         let place = self.pieces.partition_point(|other| other.index() < piece.index());
         self.pieces.insert(place, piece);
         Ok(())

@@ -9,6 +9,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::access::Caller;
+use crate::errors::KmsError;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +18,16 @@ pub(crate) enum Outcome<'a> {
     Answered,
     /// It was refused, with this error and message.
     Refused(&'a str, &'a str),
+}
+
+impl<'a> Outcome<'a> {
+    /// How a request ended that was answered with this.
+    pub(crate) fn of<T>(answer: &'a Result<T, KmsError>) -> Self {
+        match answer {
+            Ok(_) => Self::Answered,
+            Err(error) => Self::Refused(error.kind.name(), &error.message),
+        }
+    }
 }
 
 /// A request, as the log remembers it.
@@ -191,7 +202,7 @@ fn time(now: SystemTime) -> String {
 }
 
 /// Whether an operation leaves everything as it is, as CloudTrail counts it: using a key does.
-fn read_only(operation: &str) -> bool {
+pub(crate) fn read_only(operation: &str) -> bool {
     const READING: [&str; 15] = [
         "Attest",
         "Describe",

@@ -41,10 +41,7 @@ pub(super) async fn claim(
     let claimed = signer.durably("Claim", || {
         let claimed = claim::claim(signer, &request);
         made = claimed.is_ok();
-        let outcome = match &claimed {
-            Ok(_) => Outcome::Answered,
-            Err(error) => Outcome::Refused(error.kind.name(), &error.message),
-        };
+        let outcome = Outcome::of(&claimed);
         let facts = Facts::NONE;
         let call = Call::new(signer, &Caller::LocalOwner, &facts);
         let done = Done { service: "casemate", operation: "Claim", request: b"{}", outcome };

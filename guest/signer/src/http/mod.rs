@@ -150,10 +150,7 @@ async fn operation(
             let answer = signer.answer(&call, &operation, &body);
             lacks = call.lacks.take();
             if lacks.is_none() {
-                let outcome = match &answer {
-                    Ok(_) => Outcome::Answered,
-                    Err(error) => Outcome::Refused(error.kind.name(), &error.message),
-                };
+                let outcome = Outcome::of(&answer);
                 let (service, name) = match operation.strip_prefix(KMS) {
                     Some(name) => ("kms", name),
                     None => ("casemate", operation.strip_prefix(CASEMATE).unwrap_or(&operation)),

@@ -4,6 +4,7 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Parts;
+use zeroize::Zeroizing;
 
 use crate::access::Call;
 use crate::audit::Outcome;
@@ -38,29 +39,36 @@ pub(super) async fn operation(
     request: Request<Incoming>,
 ) -> Result<Reply, Reply> {
     let (head, body) = body::receive(signer, request).await?;
+    let query = Query::of(&head);
+    let form = Form { parameters: Parameters::read(&query, &body), query, head, body };
+    let action = form.parameters.as_ref().ok().and_then(|parameters| parameters.get("Action"));
     let mut service = None;
-    let action = Parameters::read(&Query::of(&head), &body).ok();
-    let action =
-        action.as_ref().and_then(|parameters| parameters.get("Action")).unwrap_or_default().to_owned();
-    let answer = signer.durably(&action, || answer(signer, door, id, &head, &body, &mut service)).await;
+    let answer = signer.durably(action.unwrap_or_default(), || answer(signer, door, id, &form, &mut service));
+    let answer = answer.await;
     let refused = |fault: Fault| Reply::xml_error(fault.status(), refusal(service, &fault, id));
     answer.map(Reply::xml).map_err(refused)
+}
+
+/// A request, and what could be read of it.
+struct Form {
+    head: Parts,
+    query: Query,
+    body: Zeroizing<Vec<u8>>,
+    parameters: Result<Parameters, Fault>,
 }
 
 fn answer(
     signer: &Signer,
     door: Door,
     id: &str,
-    head: &Parts,
-    body: &[u8],
+    form: &Form,
     service: &mut Option<Service>,
-) -> Result<zeroize::Zeroizing<Vec<u8>>, Fault> {
-    let query = Query::of(head);
-    let parameters = Parameters::read(&query, body)?;
-    let asked = Asked::find(&parameters)?;
+) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    let Form { head, query, body, parameters } = form;
+    let asked = Asked::find(parameters.as_ref().map_err(Clone::clone)?)?;
     *service = Some(asked.service);
     let name = asked.service.name();
-    let (caller, mut facts) = authenticate::caller(signer, door, head, &query, body, name)?;
+    let (caller, mut facts) = authenticate::caller(signer, door, head, query, body, name)?;
     let evidence = evidence(signer, head, body)?;
     facts.append(evidence.facts());
     let call = Call::new(signer, &caller, &facts).bearing(evidence);

@@ -64,7 +64,7 @@ pub(super) async fn tls(signer: &Signer, request: Request<Incoming>) -> Result<R
             signer.tls_identity().map_err(|_| KmsError::internal("Making the TLS certificate"))
         })
         .await?;
-    let hash: String = identity.fingerprint().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = base16ct::lower::encode_string(&identity.fingerprint());
     let document = signer
         .platform
         .attest(

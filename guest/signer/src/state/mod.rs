@@ -30,6 +30,7 @@ use casemate_volume::{Header, VolumeId};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use crate::audit;
 use crate::crypto;
 use crate::errors::{ErrorKind, KmsError};
 use crate::platform::Platform;
@@ -358,26 +359,8 @@ impl Signer {
 
 /// Whether an operation leaves everything as it is. One that is not known is not believed to.
 fn only_reads(operation: &str) -> bool {
-    const VERBS: [&str; 16] = [
-        "Assume",
-        "Attest",
-        "Decode",
-        "Describe",
-        "List",
-        "Get",
-        "Read",
-        "Sign",
-        "Verify",
-        "Encrypt",
-        "Decrypt",
-        "ReEncrypt",
-        "Generate",
-        "Derive",
-        "Encapsulate",
-        "Decapsulate",
-    ];
     let name = operation.rsplit_once('.').map_or(operation, |(_, name)| name);
-    VERBS.iter().any(|verb| name.starts_with(verb))
+    audit::read_only(name) || ["Assume", "Read"].iter().any(|verb| name.starts_with(verb))
 }
 
 fn lost(reason: &str) -> KmsError {

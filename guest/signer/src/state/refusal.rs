@@ -33,8 +33,8 @@ pub(super) enum Refusal {
     #[error(
         "the volume was granted to another image or platform (PCR0 {}), and this one is PCR0 {}: let the owner grant it \
          anew, to a guest of this image on this platform",
-        digits(granted_to),
-        digits(this)
+        base16ct::lower::encode_string(granted_to),
+        base16ct::lower::encode_string(this)
     )]
     OtherGrant {
         /// The measurement in the grant.
@@ -130,14 +130,6 @@ impl From<casemate_volume::message::Excess> for Refusal {
     }
 }
 
-fn digits(measurement: &[u8; 48]) -> String {
-    use std::fmt::Write as _;
-    measurement.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 fn other_guest(sealed_for: &[u8; 48], this: &[u8; 48]) -> String {
     const HIDDEN: [u8; 48] = [0; 48];
     match (*sealed_for, *this) {
@@ -149,7 +141,7 @@ fn other_guest(sealed_for: &[u8; 48], this: &[u8; 48]) -> String {
         (_, HIDDEN) => format!(
             "the volume was sealed by a guest in production (PCR0 {}), and this one runs in debug mode or on the \
              process backend, where others can look in: launch it in production",
-            digits(sealed_for)
+            base16ct::lower::encode_string(sealed_for)
         ),
         (HIDDEN, _) => {
             "the volume was sealed by a guest in debug mode or on the process backend, which others could \
@@ -164,8 +156,8 @@ fn other_guest(sealed_for: &[u8; 48], this: &[u8; 48]) -> String {
         _ => format!(
             "the volume was sealed by another image (PCR0 {}), and this one is PCR0 {}. If it is an upgrade, let the \
              owner grant it the volume: run the old image with it, then `casemate state grant`",
-            digits(sealed_for),
-            digits(this)
+            base16ct::lower::encode_string(sealed_for),
+            base16ct::lower::encode_string(this)
         ),
     }
 }

@@ -52,7 +52,7 @@ pub(super) fn self_signed(key: &EcdsaKeyPair, names: &[String], now: SystemTime)
     let key = Key(key);
     let public = key.verifying_key();
     let spki = SubjectPublicKeyInfoOwned::from_der(&public.0)?;
-    let identifier: String = key_identifier(&public.0).iter().take(8).map(|b| format!("{b:02x}")).collect();
+    let identifier = base16ct::lower::encode_string(key_identifier(&public.0).get(..8).unwrap_or_default());
     let subject = Name::from_str(&format!("CN=Casemate signer {identifier}"))?;
     let mut all = local_names()?.to_vec();
     for name in names {
