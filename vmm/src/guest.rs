@@ -14,7 +14,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
@@ -36,11 +36,9 @@ use crate::timing::{self, Stage};
 use crate::vcpu::{Devices, End, GuestEvents};
 use crate::vsock::{self, Notifier, VsockDevice};
 
-/// What a launch needs to know.
+/// What a launch needs to know beside the image.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The EIF image.
-    pub image: PathBuf,
     /// The guest's name in attestation documents.
     pub module_id: String,
     /// Where the platform key is, or is to be made.
@@ -143,13 +141,32 @@ impl std::fmt::Display for Ended {
     }
 }
 
-/// Makes everything ready for the first instruction.
-pub fn launch(options: Options) -> Result<Ready, Error> {
+/// A launch that has begun with what takes longest and needs to know least: its image is being copied.
+pub struct Beginning {
+    stop: Stop,
+    image: JoinHandle<Result<Arc<Image>, Error>>,
+    sealed: Receiver<Arc<Image>>,
+}
+
+/// Begins a launch of the EIF image at `path`. To be called while this process has one thread: signals and memory are
+/// arranged here for all that follow.
+pub fn begin(path: PathBuf) -> Result<Beginning, Error> {
     jail::keep_memory_on_brk();
     let stop = Stop::new().map_err(host("watch for the end"))?;
-    let (to_attestation, from_image) = mpsc::channel();
-    let image = open_image(options.image.clone(), to_attestation);
-    let attestation = Attestation::start(&options, from_image);
+    let (to_attestation, sealed) = mpsc::channel();
+    let image = std::thread::spawn(move || {
+        let image = Arc::new(Image::open(&path)?);
+        // Whoever does not listen any more has failed, and says so itself.
+        let _ = to_attestation.send(Arc::clone(&image));
+        Ok(image)
+    });
+    Ok(Beginning { stop, image, sealed })
+}
+
+/// Makes everything ready for the first instruction.
+pub fn launch(beginning: Beginning, options: Options) -> Result<Ready, Error> {
+    let Beginning { stop, image, sealed } = beginning;
+    let attestation = Attestation::start(&options, sealed);
 
     let machine = Machine::new(options.machine.clone())?;
     timing::reached(Stage::Vm);
@@ -165,7 +182,7 @@ pub fn launch(options: Options) -> Result<Ready, Error> {
     let image = join(image)?;
     let machine = machine.load(&image, &kick)?;
     timing::reached(Stage::Loaded);
-    let Attestation { mut certifier, facts, measurement } = join(attestation)?;
+    let Attestation { mut certifier, facts, filters, measurement } = join(attestation)?;
     let mut machine = machine.measured(&measurement.ok_or(machine::Error::OtherImage)?)?;
     timing::reached(Stage::Measured);
     let (sealing, measurements) = (options.machine.sealing(), *machine.measurements());
@@ -174,8 +191,7 @@ pub fn launch(options: Options) -> Result<Ready, Error> {
     timing::reached(Stage::Sealed);
 
     let key = certifier.finish();
-    let filters = Filters::new(options.machine.backend)?;
-    let posture = posture(facts, &machine, &key, &filters)?;
+    let posture = posture(facts, &machine, &key)?;
     timing::reached(Stage::Attestable);
     let launch = Launch {
         image: *machine.measurements(),
@@ -202,35 +218,29 @@ pub fn launch(options: Options) -> Result<Ready, Error> {
     Ok(Ready { machine, device, devices, stop, options, posture, root, metadata, console, filters })
 }
 
-/// Copies the image on a thread of its own, and passes it to `attestation` to be measured as soon as it is sealed.
-fn open_image(path: PathBuf, attestation: Sender<Arc<Image>>) -> JoinHandle<Result<Arc<Image>, Error>> {
-    std::thread::spawn(move || {
-        let image = Arc::new(Image::open(&path)?);
-        // Whoever does not listen any more has failed, and says so itself.
-        let _ = attestation.send(Arc::clone(&image));
-        Ok(image)
-    })
-}
-
 /// What a thread of its own does about attestation while the machine is made.
 struct Attestation {
     certifier: Certifier,
     facts: Posture,
+    filters: Filters,
     /// `None` if there was no image to measure; then opening it failed.
     measurement: Option<Measurement>,
 }
 
 impl Attestation {
-    /// Makes and certifies the guest's key, looks at the host, then measures the image that arrives.
+    /// Makes and certifies the guest's key, takes down the posture, then measures the image that arrives.
     fn start(options: &Options, image: Receiver<Arc<Image>>) -> JoinHandle<Result<Self, Error>> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let (state_dir, module_id) = (options.state_dir.clone(), options.module_id.clone());
+        let backend = options.machine.backend;
         std::thread::spawn(move || {
             let mut certifier = Certifier::new(&state_dir, &module_id, now)?;
-            let facts = crate::host::posture_facts()?;
+            let filters = Filters::new(backend)?;
+            let mut facts = crate::host::posture_facts()?;
+            facts.set(fact::SECCOMP_SHA384, filters.sha384())?;
             let measure = |image: Arc<Image>| image.measure(|eif| certifier.measure(&state_dir, eif));
             let measurement = image.recv().ok().map(measure).transpose()?;
-            Ok(Self { certifier, facts, measurement })
+            Ok(Self { certifier, facts, filters, measurement })
         })
     }
 }
@@ -263,12 +273,7 @@ impl Filters {
 }
 
 /// What a verifier may want to know about VMM and host, now that the memory is sealed.
-fn posture(
-    mut posture: Posture,
-    machine: &Machine<Sealed>,
-    key: &LeafKey,
-    filters: &Filters,
-) -> Result<Posture, Error> {
+fn posture(mut posture: Posture, machine: &Machine<Sealed>, key: &LeafKey) -> Result<Posture, Error> {
     let method = match machine.private().method() {
         SealingMethod::GuestMemfd => "guest_memfd",
         SealingMethod::Anonymous => "anonymous",
@@ -289,7 +294,6 @@ fn posture(
     posture.set(fact::FILE_REFERENCE, reference)?;
     posture.set(fact::IMAGE_SEALED, "write_sealed")?;
     posture.set(fact::LEAF_KEY, leaf_key)?;
-    posture.set(fact::SECCOMP_SHA384, filters.sha384())?;
     posture.set(fact::LANDLOCK, jail::landlock_abi())?;
     posture.set(fact::ROOT_OF_TRUST, "file")?;
     Ok(posture)
@@ -363,6 +367,7 @@ impl Ready {
                 Ok(())
             })
             .map_err(Error::from)?;
+        jail::let_go_of_code();
         io_filter.enter().map_err(host("enter seccomp"))?;
         let served = device.run();
         for name in [VSOCK_SOCKET, CONSOLE_SOCKET, "guest.json", "posture.cbor", "root.pem", "reserved.json"]

@@ -33,9 +33,10 @@ pub struct Announcement<'a> {
 
 /// Launches a guest, announces it, and returns when it has ended.
 pub fn launch(options: &RunOptions, announcement: Announcement<'_>) -> Result<ExitCode, Failure> {
+    let beginning = guest::begin(options.image.clone())?;
     let stem = options.image.file_stem().map_or_else(|| "guest".into(), |stem| stem.to_string_lossy());
     let reservation = Registry::open()?.reserve(options.name.as_deref(), &stem, options.cid)?;
-    let ready = guest::launch(guest_options(options, &reservation))?;
+    let ready = guest::launch(beginning, guest_options(options, &reservation))?;
     let root = casemate_attestation::platform::encode_root(ready.root())
         .map_err(|error| Failure::new(Code::EnclaveBootFailure, error))?;
     reservation.write_evidence(&root, &ready.posture().encode())?;
@@ -72,7 +73,6 @@ impl From<guest::Error> for Failure {
 
 fn guest_options(options: &RunOptions, reservation: &Reservation) -> Options {
     Options {
-        image: options.image.clone(),
         module_id: reservation.id().to_owned(),
         state_dir: state_dir(),
         directory: reservation.dir().to_owned(),

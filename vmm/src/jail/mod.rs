@@ -74,7 +74,6 @@ pub fn enter(directory: &Path) -> Result<Jailed, Error> {
     limit_resources()?;
     drop_privileges(directory)?;
     deny_inspection()?;
-    let_go_of_code();
     let landlock = enter_landlock(own)?;
     Ok(Jailed { landlock })
 }
@@ -102,26 +101,39 @@ pub fn keep_memory_on_brk() {
 
 /// Unmaps the pages of code and constants that the launch needed: the running VMM needs few of them, and reads those
 /// back from the page cache.
-fn let_go_of_code() {
-    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
-    for line in maps.lines() {
-        let mut fields = line.split_whitespace();
-        let (Some(range), Some(rights), Some(offset)) = (fields.next(), fields.next(), fields.next()) else {
-            continue;
-        };
-        let of_file = fields.nth(2).is_some_and(|name| name.starts_with('/') && !name.starts_with("/memfd:"));
-        // Code, and the constants at the beginning of a file. Other read-only segments hold relocated pointers, which
-        // are not in the file.
-        let unmodified = rights == "r-xp" || (rights == "r--p" && offset.bytes().all(|digit| digit == b'0'));
-        let range = range.split_once('-').and_then(|(from, to)| {
-            Some((usize::from_str_radix(from, 16).ok()?, usize::from_str_radix(to, 16).ok()?))
-        });
-        if let (true, true, Some((from, to))) = (of_file, unmodified, range) {
-            // SAFETY: the pages are private, were never written and belong to a file: what is dropped is read again from
-            // there at the next access.
-            unsafe { libc::madvise(from as *mut libc::c_void, to.saturating_sub(from), libc::MADV_DONTNEED) };
-        }
+pub fn let_go_of_code() {
+    // SAFETY: `unmap_unmodified` keeps to what dl_iterate_phdr(3) promises it.
+    unsafe { libc::dl_iterate_phdr(Some(unmap_unmodified), std::ptr::null_mut()) };
+}
+
+/// Unmaps the segments of one program or library that are never written.
+unsafe extern "C" fn unmap_unmodified(
+    object: *mut libc::dl_phdr_info,
+    _: libc::size_t,
+    _: *mut libc::c_void,
+) -> libc::c_int {
+    // SAFETY: dl_iterate_phdr passes a valid description, with `dlpi_phnum` program headers and a name that ends in zero.
+    let (base, headers, name) = unsafe {
+        let object = &*object;
+        let headers = std::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum));
+        (object.dlpi_addr, headers, std::ffi::CStr::from_ptr(object.dlpi_name))
+    };
+    // The program has no name here, a library a path; what has another name comes from no file.
+    if !name.is_empty() && !name.to_bytes().starts_with(b"/") {
+        return 0;
     }
+    // What is relocated, even if it is read-only afterwards, has a segment that can be written.
+    for header in
+        headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0)
+    {
+        let start = base.saturating_add(header.p_vaddr);
+        let first = start & !(casemate_abi::PAGE_SIZE - 1);
+        let length = start.saturating_add(header.p_memsz).saturating_sub(first);
+        // SAFETY: the pages are private, were never written and belong to a file: what is dropped is read again from
+        // there at the next access.
+        unsafe { libc::madvise(first as *mut libc::c_void, length as usize, libc::MADV_DONTNEED) };
+    }
+    0
 }
 
 fn drop_privileges(directory: &Path) -> Result<(), Error> {
