@@ -14,7 +14,7 @@ use std::path::Path;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
-use crate::eif::{Eif, SignatureError};
+use crate::eif::{Eif, EifError, SignatureError};
 use crate::pcr::{self, ImageMeasurements, Pcr};
 use crate::platform::{self, PlatformKey};
 use crate::signing;
@@ -26,27 +26,45 @@ const ENTRIES_MAX: usize = 64;
 /// PCR0, PCR1, PCR2, PCR8, and whether there is a PCR8.
 const CONTENT_LEN: usize = 4 * pcr::LEN + 1;
 
-/// The measurements of `image`, from before or made now. `directory` is that of the platform key.
+/// Why an image has no measurements.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Its bytes are not those of which its header has the CRC.
+    #[error("not a usable EIF image: {0}")]
+    Eif(#[from] EifError),
+    /// It carries a signature that does not hold.
+    #[error("the image's signature does not hold: {0}")]
+    Signature(#[from] SignatureError),
+}
+
+/// Checks the CRC, and measures.
+pub fn measure_anew(image: &Eif<'_>) -> Result<ImageMeasurements, Error> {
+    image.check_crc()?;
+    Ok(image.measure()?)
+}
+
+/// The measurements of `image`, from before or made now. `directory` is that of the platform key. The image's CRC need not
+/// have been checked: it is when the image is measured, and it was when what is remembered was.
 ///
 /// An entry that cannot be written is no error: the next launch measures again.
 pub fn measure(
     platform: &PlatformKey,
     directory: &Path,
     image: &Eif<'_>,
-) -> Result<ImageMeasurements, SignatureError> {
+) -> Result<ImageMeasurements, Error> {
     let directory = directory.join(DIRECTORY);
     let name = format!("{:x}-{:08x}", image.file().len(), image.crc());
     let secret = platform.derive(&[b"casemate measurements 1"]);
     let key = secret.get(..AES_256_GCM.key_len()).and_then(|key| UnboundKey::new(&AES_256_GCM, key).ok());
     let Some(key) = key.map(LessSafeKey::new) else {
-        return image.measure();
+        return measure_anew(image);
     };
 
     let entry = fs::read(directory.join(&name)).ok();
     if let Some(measurements) = entry.and_then(|entry| open(&key, &entry, image)) {
         return Ok(measurements);
     }
-    let measurements = image.measure()?;
+    let measurements = measure_anew(image)?;
     if let Some(entry) = seal(&key, &measurements, image) {
         make_room(&directory);
         let _ = platform::replace(&directory, &name, &entry, 0o600);

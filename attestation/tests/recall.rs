@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use casemate_attestation::eif::{Builder, Eif, HEADER_LEN, sign};
+use casemate_attestation::eif::{Builder, Eif, EifError, HEADER_LEN, sign};
 use casemate_attestation::platform::{self, KEY_FILE, PlatformKey};
 use casemate_attestation::recall::{self, DIRECTORY};
 use casemate_attestation::signing::SigningScalar;
@@ -41,6 +41,22 @@ fn what_is_remembered_is_what_was_measured() {
         // A measurement made again would have left an entry with another nonce.
         assert_eq!(contents(), written);
     }
+}
+
+/// Headers are read before the CRC is checked, and what is remembered was checked when it was measured.
+#[test]
+fn a_damaged_image_is_neither_measured_nor_remembered() {
+    let (folder, platform) = fresh("damaged");
+    let mut image = Builder::guest(&[7; 5000], "c").build().unwrap();
+    let whole = recall::measure(&platform, &folder, &Eif::structure(&image).unwrap()).unwrap();
+    assert_eq!(Eif::parse(&image).unwrap().measure().unwrap(), whole);
+    image[1000] ^= 1;
+    let damaged = Eif::structure(&image).unwrap();
+    for _ in 0..2 {
+        let error = recall::measure(&platform, &folder, &damaged).unwrap_err();
+        assert!(matches!(error, recall::Error::Eif(EifError::Crc { .. })), "{error}");
+    }
+    assert_eq!(entries(&folder).len(), 1);
 }
 
 /// An entry that opened would give the first image's measurements to the second: so it must not open.

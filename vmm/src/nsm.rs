@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use casemate_attestation::document::{DocumentSigner, SignerError};
-use casemate_attestation::eif::{Eif, SignatureError};
+use casemate_attestation::eif::Eif;
 use casemate_attestation::es384::SIGNATURE_LEN;
 use casemate_attestation::nsm::{Nsm, Services, ServicesError};
 use casemate_attestation::pcr::{ImageMeasurements, Launch};
@@ -66,14 +66,10 @@ impl Certifier {
     }
 
     /// The measurements of `image`, remembered in `directory` from an earlier launch if they were made before.
-    pub fn measure(
-        &mut self,
-        directory: &Path,
-        image: &Eif<'_>,
-    ) -> Result<ImageMeasurements, SignatureError> {
+    pub fn measure(&mut self, directory: &Path, image: &Eif<'_>) -> Result<ImageMeasurements, recall::Error> {
         self.keys.run(|keys| match &keys.platform {
             Some(platform) => recall::measure(platform, directory, image),
-            None => image.measure(),
+            None => recall::measure_anew(image),
         })
     }
 

@@ -6,6 +6,7 @@ use casemate::backend::{Fault, Kind};
 use casemate::image::Image;
 use casemate::machine::{Config, Error, Machine};
 use casemate::vcpu::{Devices, End, GuestEvents, NsmDevice};
+use casemate_attestation::recall;
 use vmm_sys_util::eventfd::EventFd;
 
 mod common;
@@ -49,7 +50,7 @@ fn run_on(backend: Kind, code: &[u8]) -> (End, Vec<String>) {
     let machine = Machine::new(config).expect("this test needs a working /dev/kvm");
 
     let image = Arc::new(Image::from_bytes(&image(code)).expect("image"));
-    let measurement = image.measure(|eif| eif.measure()).expect("measure");
+    let measurement = image.measure(recall::measure_anew).expect("measure");
     let machine = machine
         .load(&image, &EventFd::new(0).expect("eventfd"))
         .expect("load")
@@ -83,7 +84,7 @@ fn a_measurement_counts_for_its_own_image_alone() {
     };
     let machine = Machine::new(config).expect("this test needs a working /dev/kvm");
     let machine = machine.load(&one, &EventFd::new(0).expect("eventfd")).expect("load");
-    let other = same_bytes.measure(|eif| eif.measure()).expect("measure");
+    let other = same_bytes.measure(recall::measure_anew).expect("measure");
     assert!(matches!(machine.measured(&other), Err(Error::OtherImage)));
 }
 
@@ -93,7 +94,7 @@ fn a_damaged_image_is_not_measured() {
     let data = bytes.windows(8).position(|window| window == b"the data").expect("the guest's data");
     bytes[data] ^= 1;
     let image = Arc::new(Image::from_bytes(&bytes).expect("headers"));
-    let error = image.measure(|eif| eif.measure()).expect_err("the check sum is wrong").to_string();
+    let error = image.measure(recall::measure_anew).expect_err("the check sum is wrong").to_string();
     assert!(error.contains("damaged"), "{error}");
 }
 
@@ -318,7 +319,7 @@ fn memory_is_zeroed_when_the_guest_ends_and_when_it_crashes() {
         let kick = EventFd::new(0).expect("eventfd");
         let machine = Machine::new(config).expect("this test needs a working /dev/kvm");
         let image = Arc::new(Image::from_bytes(&image(code)).expect("image"));
-        let measurement = image.measure(|eif| eif.measure()).expect("measure");
+        let measurement = image.measure(recall::measure_anew).expect("measure");
         let machine = machine.load(&image, &kick).expect("load");
         let machine = machine.measured(&measurement).expect("the same image").seal().expect("seal");
         let seen = Arc::default();

@@ -81,14 +81,17 @@ impl<'a> Eif<'a> {
     /// Reads an image, all of `file`.
     pub fn parse(file: &'a [u8]) -> Result<Self, EifError> {
         let image = Self::structure(file)?;
-        let (stored, found) = (image.crc(), checksum(file));
-        if stored != found {
-            return Err(EifError::Crc { stored, found });
-        }
+        image.check_crc()?;
         Ok(image)
     }
 
-    /// Reads headers only: for whoever has the image parsed and measured elsewhere at the same time.
+    /// Compares the CRC in the header with that of the bytes, all of them.
+    pub fn check_crc(&self) -> Result<(), EifError> {
+        let (stored, found) = (self.crc(), checksum(self.file));
+        if stored == found { Ok(()) } else { Err(EifError::Crc { stored, found }) }
+    }
+
+    /// Reads headers only: for whoever has the bytes checked in another way, or elsewhere at the same time.
     pub fn structure(file: &'a [u8]) -> Result<Self, EifError> {
         let header: &[u8; HEADER_LEN] =
             file.first_chunk().ok_or(EifError::Truncated { what: "the header", length: file.len() })?;

@@ -18,8 +18,9 @@ use casemate_abi::{CMDLINE_MAX, IMAGE_MAX, PAGE_SIZE};
 
 pub use elf::{Error as ElfError, GuestElf, Segment};
 
-use casemate_attestation::eif::{Eif, Metadata, SignatureError};
+use casemate_attestation::eif::{Eif, Metadata};
 use casemate_attestation::pcr::ImageMeasurements;
+use casemate_attestation::recall;
 
 use crate::memory::{self, SealedFile, UnsealedFile};
 use crate::page_tables::Access;
@@ -47,9 +48,9 @@ pub enum Error {
     /// Not an Enclave Image File.
     #[error("not a usable EIF image: {0}")]
     Eif(#[from] casemate_attestation::eif::EifError),
-    /// The image carries a signature that does not hold.
-    #[error("the image's signature does not hold: {0}")]
-    Signature(#[from] SignatureError),
+    /// It cannot be measured.
+    #[error(transparent)]
+    Measure(#[from] recall::Error),
     /// The kernel section is not where Casemate can map it.
     #[error("the kernel section does not come first in the image: rebuild it with `casemate build`")]
     KernelNotFirst,
@@ -172,13 +173,13 @@ impl Image {
         &self.file
     }
 
-    /// Reads all of the image, and measures it with `measure`: [`Eif::measure`], or something that remembers its
-    /// results.
+    /// Has all of the image's bytes checked and measured by `measure`: [`recall::measure_anew`], or
+    /// [`recall::measure`], which remembers.
     pub fn measure(
         self: &Arc<Self>,
-        measure: impl FnOnce(&Eif<'_>) -> Result<ImageMeasurements, SignatureError>,
+        measure: impl FnOnce(&Eif<'_>) -> Result<ImageMeasurements, recall::Error>,
     ) -> Result<Measurement, Error> {
-        let eif = Eif::parse(self.file.bytes().get(self.eif.clone()).unwrap_or_default())?;
+        let eif = Eif::structure(self.file.bytes().get(self.eif.clone()).unwrap_or_default())?;
         Ok(Measurement { image: Arc::clone(self), registers: measure(&eif)? })
     }
 }
