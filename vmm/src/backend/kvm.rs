@@ -11,11 +11,14 @@
 //! | CR0 | PE MP ET NE WP AM PG | protected mode with paging; no FPU emulation |
 //! | CR4 | PAE OSFXSR OSXMMEXCPT FSGSBASE OSXSAVE | SSE and AVX usable; the guest sets its own thread pointer |
 //! | EFER | LME LMA NXE | long mode, no-execute; **no SCE**: `syscall` is an invalid instruction |
-//! | XCR0 | what KVM supports of x87 SSE AVX AVX-512 | full-speed cryptography |
+//! | XCR0 | what the processor has of x87 SSE AVX AVX-512 | full-speed cryptography |
+//! | CPUID | a short list of instruction sets ([`cpuid`]) | what a guest may use, and nothing else |
 //! | CS | 0x33, code, DPL 3, L | CPL 3 |
 //! | SS DS ES FS GS | 0x2b, data, DPL 3 | flat |
 //! | TR | busy TSS, present, limit 0 | VM entry demands one; no I/O bitmap: `in`/`out` fault |
 //! | RFLAGS | reserved bit 1 | IOPL 0, interrupts off |
+
+mod cpuid;
 
 use std::io;
 
@@ -24,8 +27,8 @@ use casemate_abi::{
     SHARED_SIZE, STACK_BOTTOM, STACK_TOP,
 };
 use kvm_bindings::{
-    KVM_MAX_CPUID_ENTRIES, KVM_MEM_READONLY, Msrs, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs,
-    kvm_userspace_memory_region, kvm_xcrs,
+    KVM_MEM_READONLY, Msrs, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs, kvm_userspace_memory_region,
+    kvm_xcrs,
 };
 use kvm_ioctls::{IoEventAddress, Kvm, SyncReg, VcpuExit, VcpuFd, VmFd};
 use vmm_sys_util::eventfd::EventFd;
@@ -39,9 +42,6 @@ const CR4: u64 = 1 << 5 | 1 << 9 | 1 << 10 | 1 << 16 | 1 << 18;
 const EFER: u64 = 1 << 8 | 1 << 10 | 1 << 11;
 const RFLAGS: u64 = 0x2;
 const MSR_IA32_TSC: u32 = 0x10;
-/// x87, SSE, AVX, and the three AVX-512 components (Intel SDM volume 1, 13.3).
-const XCR0_WANTED: u64 = 0xe7;
-
 /// Guest-physical address of the sealed image file.
 pub const IMAGE_PHYSICAL: u64 = IMAGE_BASE;
 
@@ -83,7 +83,7 @@ impl KvmBackend {
         };
         // SAFETY: the caller keeps `shared` alive as long as the VM (`Machine` owns both).
         unsafe { vm.set_user_memory_region(region) }.map_err(self::kvm("map the shared region"))?;
-        let cpu = create_cpu(&kvm, &vm)?;
+        let cpu = create_cpu(&vm)?;
         Ok(Self { cpu, vm, kvm, private, kick: None })
     }
 }
@@ -163,17 +163,11 @@ pub const SCRUB_CODE: [u8; 24] = [
 ];
 
 /// The virtual CPU, in its start state but for the entry point.
-fn create_cpu(kvm: &Kvm, vm: &VmFd) -> Result<VcpuFd, Error> {
+fn create_cpu(vm: &VmFd) -> Result<VcpuFd, Error> {
     let mut cpu = vm.create_vcpu(0).map_err(self::kvm("create a virtual CPU"))?;
-    let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(self::kvm("list CPU features"))?;
-    let supported_xcr0 = cpuid
-        .as_slice()
-        .iter()
-        .find(|entry| entry.function == 0xd && entry.index == 0)
-        .map_or(0, |entry| u64::from(entry.eax) | u64::from(entry.edx) << 32);
-    cpu.set_cpuid2(&cpuid).map_err(self::kvm("set CPU features"))?;
+    cpu.set_cpuid2(&cpuid::of_guests()?).map_err(self::kvm("set CPU features"))?;
     set_start_state(&cpu)?;
-    set_xcr0(&cpu, supported_xcr0)?;
+    set_xcr0(&cpu)?;
     start_kernel_threads(&mut cpu);
     Ok(cpu)
 }
@@ -225,10 +219,10 @@ fn set_start_state(cpu: &VcpuFd) -> Result<(), Error> {
     cpu.set_sregs(&sregs).map_err(kvm("set the start state"))
 }
 
-fn set_xcr0(cpu: &VcpuFd, supported: u64) -> Result<(), Error> {
+fn set_xcr0(cpu: &VcpuFd) -> Result<(), Error> {
     let mut xcrs = kvm_xcrs { nr_xcrs: 1, ..Default::default() };
     if let Some(xcr0) = xcrs.xcrs.first_mut() {
-        xcr0.value = supported & XCR0_WANTED | 1;
+        xcr0.value = cpuid::xcr0();
     }
     cpu.set_xcrs(&xcrs).map_err(kvm("enable vector registers"))
 }
