@@ -18,10 +18,14 @@ pub fn connect(socket: &Path, port: u32) -> Result<UnixStream> {
         .and_then(|()| stream.write_all(format!("CONNECT {port}\n").as_bytes()))
         .map_err(Error::io("ask for a vsock port"))?;
     let mut line = Vec::new();
+    // Nothing follows the line before something was asked.
     while line.last() != Some(&b'\n') {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).map_err(Error::io(format!("reach vsock port {port}")))?;
-        line.extend(byte);
+        let mut part = [0; 32];
+        let length = stream.read(&mut part).map_err(Error::io(format!("reach vsock port {port}")))?;
+        if length == 0 {
+            return Err(Error::answer("the handshake", "end of the connection"));
+        }
+        line.extend_from_slice(part.get(..length).unwrap_or_default());
     }
     if !line.starts_with(b"OK ") {
         return Err(Error::answer("the handshake", String::from_utf8_lossy(&line)));

@@ -74,9 +74,14 @@ impl Workshop {
         self.directory.join(name)
     }
 
-    /// Where the guests are registered.
+    /// Where the guests are registered: in memory if the system has such a folder for everybody, as `/run` and
+    /// `$XDG_RUNTIME_DIR` are.
     pub fn runtime_dir(&self) -> PathBuf {
-        self.file("run")
+        let memory = Path::new("/dev/shm");
+        match self.directory.file_name() {
+            Some(name) if memory.is_dir() => memory.join(name),
+            _ => self.file("run"),
+        }
     }
 
     /// Makes `command` keep its guests and its platform key in our folder.
@@ -87,6 +92,7 @@ impl Workshop {
 
 impl Drop for Workshop {
     fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(self.runtime_dir());
         let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
