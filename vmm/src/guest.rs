@@ -1,10 +1,9 @@
 //! A guest from an image file to its end: puts machine, devices, attestation and jail together.
 //!
 //! ```text
-//! main thread   VM, virtual CPU ──────── load ──┬─ seal ── posture ── jail ── [announce] ── packets ── end
-//! image         copy, seal, headers ──┴──┐      │
-//! attestation   platform key, leaf key ──┴─ measure ──┘
-//! vcpu                                                                            └── the guest runs ──┘
+//! main thread   keys ── VM, virtual CPU ── posture ─┬── load ──┬─ seal ── jail ── [announce] ── packets ── end
+//! beside it     copy, seal image ───────────────────┴ measure ─┘
+//! vcpu                                                                       └──────── the guest runs ──┘
 //! ```
 //!
 //! What does not need each other is done side by side; nothing is sealed before it is measured, and the guest does not run
@@ -14,7 +13,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
@@ -24,6 +23,7 @@ use casemate_attestation::posture::{Posture, PostureError, fact};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::backend;
+use crate::beside;
 use crate::console::Console;
 use crate::image::{self, Image, Measurement};
 use crate::jail;
@@ -144,30 +144,52 @@ impl std::fmt::Display for Ended {
 /// A launch that has begun with what takes longest and needs to know least: its image is being copied.
 pub struct Beginning {
     stop: Stop,
-    image: JoinHandle<Result<Arc<Image>, Error>>,
-    sealed: Receiver<Arc<Image>>,
+    beside: Beside,
 }
 
-/// Begins a launch of the EIF image at `path`. To be called while this process has one thread: signals and memory are
-/// arranged here for all that follow.
-pub fn begin(path: PathBuf) -> Result<Beginning, Error> {
+/// Begins a launch of the EIF image at `path`. `state_dir` is that of the [`Options`] to come. To be called while this
+/// process has one thread: signals and memory are arranged here for all that follow.
+pub fn begin(path: PathBuf, state_dir: PathBuf) -> Result<Beginning, Error> {
     jail::keep_memory_on_brk();
     let stop = Stop::new().map_err(host("watch for the end"))?;
-    let (to_attestation, sealed) = mpsc::channel();
-    let image = std::thread::spawn(move || {
-        let image = Arc::new(Image::open(&path)?);
-        // Whoever does not listen any more has failed, and says so itself.
-        let _ = to_attestation.send(Arc::clone(&image));
-        Ok(image)
-    });
-    Ok(Beginning { stop, image, sealed })
+    let beside = Beside::start(path, state_dir).map_err(host("start a thread"))?;
+    Ok(Beginning { stop, beside })
+}
+
+/// The other thread of a launch. One, and not one for each task: more would keep each other waiting on two processors.
+struct Beside {
+    image: Receiver<Arc<Image>>,
+    certifier: SyncSender<Certifier>,
+    thread: JoinHandle<Result<(Measurement, Certifier), Error>>,
+}
+
+impl Beside {
+    /// Copies and seals the image, then measures it with the certifier that arrives.
+    fn start(path: PathBuf, state_dir: PathBuf) -> std::io::Result<Self> {
+        let (to_main, image) = mpsc::sync_channel(1);
+        let (certifier, from_main) = mpsc::sync_channel::<Certifier>(1);
+        let work = move || {
+            let image = Arc::new(Image::open(&path)?);
+            // Whoever does not listen any more has failed, and says so itself.
+            let _ = to_main.send(Arc::clone(&image));
+            let mut certifier = from_main.recv().map_err(|_| nsm::Error::NoPlatformKey)?;
+            let measurement = image.measure(|eif| certifier.measure(&state_dir, eif))?;
+            Ok((measurement, certifier))
+        };
+        Ok(Self { image, certifier, thread: beside::spawn("launch", work)? })
+    }
+
+    fn join(self) -> Result<(Measurement, Certifier), Error> {
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
 }
 
 /// Makes everything ready for the first instruction.
 pub fn launch(beginning: Beginning, options: Options) -> Result<Ready, Error> {
-    let Beginning { stop, image, sealed } = beginning;
-    let attestation = Attestation::start(&options, sealed);
-
+    let Beginning { stop, beside } = beginning;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    // If nobody takes it, the image cannot be used, and that is reported when it is asked for.
+    let _ = beside.certifier.send(Certifier::new(&options.state_dir, &options.module_id, now)?);
     let machine = Machine::new(options.machine.clone())?;
     timing::reached(Stage::Vm);
     let (kick, wake) = (event()?, event()?);
@@ -179,11 +201,17 @@ pub fn launch(beginning: Beginning, options: Options) -> Result<Ready, Error> {
         wake: waker(wake.try_clone().map_err(host("copy an eventfd"))?),
         stop: stop.descriptor().map_err(host("copy a descriptor"))?,
     })?;
-    let image = join(image)?;
+    let filters = Filters::new(options.machine.backend)?;
+    let mut facts = crate::host::posture_facts()?;
+    facts.set(fact::SECCOMP_SHA384, filters.sha384())?;
+    let Ok(image) = beside.image.recv() else {
+        beside.join()?;
+        return Err(machine::Error::OtherImage.into());
+    };
     let machine = machine.load(&image, &kick)?;
     timing::reached(Stage::Loaded);
-    let Attestation { mut certifier, facts, filters, measurement } = join(attestation)?;
-    let mut machine = machine.measured(&measurement.ok_or(machine::Error::OtherImage)?)?;
+    let (measurement, mut certifier) = beside.join()?;
+    let mut machine = machine.measured(&measurement)?;
     timing::reached(Stage::Measured);
     let (sealing, measurements) = (options.machine.sealing(), *machine.measurements());
     certifier.with_sealing_key(sealing, &measurements, |key| machine.put_sealing_key(key))??;
@@ -216,37 +244,6 @@ pub fn launch(beginning: Beginning, options: Options) -> Result<Ready, Error> {
     let devices = Devices { nsm: Box::new(nsm), wake, stop: Arc::default(), events: Box::new(events) };
     let metadata = image.metadata().cloned();
     Ok(Ready { machine, device, devices, stop, options, posture, root, metadata, console, filters })
-}
-
-/// What a thread of its own does about attestation while the machine is made.
-struct Attestation {
-    certifier: Certifier,
-    facts: Posture,
-    filters: Filters,
-    /// `None` if there was no image to measure; then opening it failed.
-    measurement: Option<Measurement>,
-}
-
-impl Attestation {
-    /// Makes and certifies the guest's key, takes down the posture, then measures the image that arrives.
-    fn start(options: &Options, image: Receiver<Arc<Image>>) -> JoinHandle<Result<Self, Error>> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
-        let (state_dir, module_id) = (options.state_dir.clone(), options.module_id.clone());
-        let backend = options.machine.backend;
-        std::thread::spawn(move || {
-            let mut certifier = Certifier::new(&state_dir, &module_id, now)?;
-            let filters = Filters::new(backend)?;
-            let mut facts = crate::host::posture_facts()?;
-            facts.set(fact::SECCOMP_SHA384, filters.sha384())?;
-            let measure = |image: Arc<Image>| image.measure(|eif| certifier.measure(&state_dir, eif));
-            let measurement = image.recv().ok().map(measure).transpose()?;
-            Ok(Self { certifier, facts, filters, measurement })
-        })
-    }
-}
-
-fn join<T>(thread: JoinHandle<Result<T, Error>>) -> Result<T, Error> {
-    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// The seccomp filters of the two threads.

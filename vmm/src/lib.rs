@@ -1,6 +1,7 @@
 //! The Casemate VMM: launches sealed guests on KVM.
 
 pub mod backend;
+mod beside;
 pub mod build;
 pub mod cli;
 mod console;

@@ -27,6 +27,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use crate::backend::kvm::{IMAGE_PHYSICAL, SCRUB_CODE};
 use crate::backend::{self, Backend, Cpu, SealedRange, SealedView};
+use crate::beside;
 use crate::image::{Image, Measurement};
 use crate::memory::{self, SealedFile, SealedPrivateMemory, SharedMemory, UnsealedFile};
 use crate::page_tables::{self, Access, PageTables};
@@ -320,8 +321,7 @@ impl Machine<Sealed> {
     ) -> Result<Running, Error> {
         let Sealed { cpu, memory, private, .. } = self.stage;
         let vcpu = Vcpu::new(devices)?;
-        let thread =
-            std::thread::Builder::new().name("vcpu".into()).spawn(move || run(cpu, memory, vcpu, prepare))?;
+        let thread = beside::spawn("vcpu", move || run(cpu, memory, vcpu, prepare))?;
         Ok(Running { thread, _private: private })
     }
 }

@@ -143,7 +143,11 @@ impl PageTables {
 
     /// The tables as they are to lie in memory from [`PAGE_TABLES_BASE`].
     pub fn to_bytes(&self) -> Vec<u8> {
-        self.tables.iter().flatten().flat_map(|entry| entry.to_le_bytes()).collect()
+        let mut bytes = Vec::with_capacity(self.tables.len() * PAGE_SIZE as usize);
+        for entry in self.tables.iter().flatten() {
+            bytes.extend_from_slice(&entry.to_le_bytes());
+        }
+        bytes
     }
 }
 

@@ -37,6 +37,12 @@ static WINDOW: AtomicU64 = AtomicU64::new(0);
 /// Whether the idle identity is running.
 static POLLING: AtomicBool = AtomicBool::new(false);
 
+/// The guest accepts connections from now on. Whoever launched it is likely to ask at once, so the first wait polls.
+pub(crate) fn expect_clients() {
+    LAST_ACTIVITY.store(clock::monotonic_ns(), Ordering::Relaxed);
+    WINDOW.store(SPIN_NS, Ordering::Relaxed);
+}
+
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Woken {

@@ -33,7 +33,7 @@ pub struct Announcement<'a> {
 
 /// Launches a guest, announces it, and returns when it has ended.
 pub fn launch(options: &RunOptions, announcement: Announcement<'_>) -> Result<ExitCode, Failure> {
-    let beginning = guest::begin(options.image.clone())?;
+    let beginning = guest::begin(options.image.clone(), state_dir())?;
     let stem = options.image.file_stem().map_or_else(|| "guest".into(), |stem| stem.to_string_lossy());
     let reservation = Registry::open()?.reserve(options.name.as_deref(), &stem, options.cid)?;
     let ready = guest::launch(beginning, guest_options(options, &reservation))?;

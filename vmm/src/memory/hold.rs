@@ -27,26 +27,50 @@ impl std::fmt::Debug for FileReference {
     }
 }
 
-impl FileReference {
-    /// Moves `file` into a ring that allows nothing; keeps the descriptor where io_uring is off.
-    pub fn lock_away(file: OwnedFd) -> Self {
-        match Self::restricted_ring(&file) {
-            Ok(ring) => Self::Locked(Box::new(ring)),
-            Err(error) => {
-                tracing::debug!(%error, "no io_uring, keeping the descriptor of the private memory");
-                Self::Descriptor(file)
-            }
+/// A ring that is ready to take a file, made ahead: that takes longer than the rest.
+pub struct Hold(Option<Box<IoUring>>);
+
+impl Hold {
+    /// Without a ring where io_uring is off.
+    pub fn new() -> Self {
+        let ring = IoUring::builder().setup_r_disabled().build(1);
+        if let Err(error) = &ring {
+            tracing::debug!(%error, "no io_uring, keeping the descriptor of the private memory");
         }
+        Self(ring.ok().map(Box::new))
     }
 
-    fn restricted_ring(file: &OwnedFd) -> std::io::Result<IoUring> {
-        let ring = IoUring::builder().setup_r_disabled().build(1)?;
-        let submitter = ring.submitter();
-        submitter.register_files(&[file.as_raw_fd()])?;
-        submitter.register_restrictions(&mut [])?;
-        submitter.register_enable_rings()?;
-        Ok(ring)
+    /// Moves `file` into the ring, which allows nothing from here on; keeps the descriptor where that cannot be done.
+    pub fn lock_away(self, file: OwnedFd) -> FileReference {
+        match self.0.map(|ring| restrict(ring, &file)) {
+            Some(Ok(ring)) => FileReference::Locked(ring),
+            Some(Err(error)) => {
+                tracing::debug!(%error, "no restricted io_uring, keeping the descriptor of the private memory");
+                FileReference::Descriptor(file)
+            }
+            None => FileReference::Descriptor(file),
+        }
     }
+}
+
+impl Default for Hold {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Hold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "Hold" } else { "Hold(without a ring)" })
+    }
+}
+
+fn restrict(ring: Box<IoUring>, file: &OwnedFd) -> std::io::Result<Box<IoUring>> {
+    let submitter = ring.submitter();
+    submitter.register_files(&[file.as_raw_fd()])?;
+    submitter.register_restrictions(&mut [])?;
+    submitter.register_enable_rings()?;
+    Ok(ring)
 }
 
 #[cfg(test)]
@@ -77,7 +101,7 @@ mod tests {
     #[test]
     fn the_file_lives_and_cannot_be_taken_out() {
         let (mut reader, writer) = pipe();
-        let FileReference::Locked(mut ring) = FileReference::lock_away(writer) else {
+        let FileReference::Locked(mut ring) = Hold::new().lock_away(writer) else {
             panic!("io_uring is not available here: this test covers nothing");
         };
         assert!(take(&mut ring) < 0, "the file came out of the restricted ring");

@@ -15,7 +15,7 @@ mod sealed_file;
 mod secret;
 mod shared;
 
-pub use hold::FileReference;
+pub use hold::{FileReference, Hold};
 pub use mapping::Mapping;
 pub use private::{PrivateMemory, SealedPrivateMemory, SealingMethod};
 pub use sealed_file::{SealedFile, UnsealedFile};

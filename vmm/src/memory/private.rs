@@ -14,7 +14,7 @@ use kvm_bindings::{
 };
 use kvm_ioctls::VmFd;
 
-use super::{Error, FileReference, Mapping};
+use super::{Error, FileReference, Hold, Mapping};
 
 /// `GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED` (linux/kvm.h, since 6.18).
 const GUEST_MEMFD_FLAGS: u64 = 1 | 2;
@@ -39,7 +39,7 @@ pub struct PrivateMemory {
 
 #[derive(Debug)]
 enum Kind {
-    GuestMemfd(OwnedFd),
+    GuestMemfd(OwnedFd, Hold),
     Anonymous(Mapping),
 }
 
@@ -76,7 +76,7 @@ impl PrivateMemory {
             what: "give the guest its private memory",
             source: error.into(),
         })?;
-        Ok(Self { len, kind: Kind::GuestMemfd(fd) })
+        Ok(Self { len, kind: Kind::GuestMemfd(fd, Hold::new()) })
     }
 
     /// Ordinary memory: the fallback, and what tests of the attacks use as their control.
@@ -121,7 +121,7 @@ impl PrivateMemory {
         let end =
             offset.checked_add(bytes.len() as u64).filter(|end| *end <= self.len).ok_or_else(out_of_range)?;
         match &self.kind {
-            Kind::GuestMemfd(fd) => {
+            Kind::GuestMemfd(fd, _) => {
                 // Map just the pages that get data: an untouched page costs nothing.
                 let first = offset - offset % PAGE_SIZE;
                 let window = end.next_multiple_of(PAGE_SIZE) - first;
@@ -135,9 +135,9 @@ impl PrivateMemory {
     /// Takes the memory away from the host. There is no way back and no way to look in from here on.
     pub fn seal(self) -> Result<SealedPrivateMemory, Error> {
         match self.kind {
-            Kind::GuestMemfd(fd) => Ok(SealedPrivateMemory {
+            Kind::GuestMemfd(fd, hold) => Ok(SealedPrivateMemory {
                 method: SealingMethod::GuestMemfd,
-                reference: Some(FileReference::lock_away(fd)),
+                reference: Some(hold.lock_away(fd)),
                 _ordinary: None,
             }),
             Kind::Anonymous(mapping) => Ok(SealedPrivateMemory {

@@ -26,6 +26,8 @@ use super::{Error, MAX_DATA, Memory};
 
 /// How long the thread polls after the last activity before it sleeps.
 pub const SPIN: Duration = Duration::from_micros(50);
+/// How long it polls at most from the start until the guest is ready: clients wait for that, and it takes less.
+const BOOT: Duration = Duration::from_millis(1);
 /// Packets handled in one direction before the other one, and the sockets, get their turn.
 const BATCH: usize = shared::QUEUE_SIZE as usize;
 /// Events taken from the kernel at a time.
@@ -132,7 +134,8 @@ impl<W: Fn()> VsockDevice<W> {
 
     /// Moves packets until the stop descriptor is readable, or until the guest breaks a virtqueue.
     pub fn run(&mut self) -> Result<(), Error> {
-        let mut last_activity = Instant::now();
+        let started = Instant::now();
+        let mut last_activity = started;
         self.silence()?;
         loop {
             let now = Instant::now();
@@ -142,7 +145,8 @@ impl<W: Fn()> VsockDevice<W> {
                 last_activity = now;
             }
             self.tend_listener(now)?;
-            let spinning = now.duration_since(last_activity) < SPIN;
+            let spinning = now.duration_since(last_activity) < SPIN
+                || (!self.accepting && now.duration_since(started) < BOOT);
             let timeout = if spinning { Some(Duration::ZERO) } else { self.prepare_sleep(now)? };
             let events = self.wait(timeout)?;
             if !spinning {

@@ -320,6 +320,7 @@ impl Driver {
         if !self.ready {
             self.ready = true;
             (self.doorbell)(Doorbell::Ready.value(0));
+            crate::idle::expect_clients();
         }
         Ok(())
     }
