@@ -92,6 +92,38 @@ fn the_claimant_gets_a_profile_that_aws_clients_use() {
 }
 
 #[test]
+fn whoever_is_refused_is_in_the_audit_log_and_it_still_verifies() {
+    if !can_seal("the audit log of a claimed signer") {
+        return;
+    }
+    let lab = Lab::new();
+    let owned = lab.serve_claimed(&[]);
+    let aws = |id: &str, secret: &str| {
+        let mut command = lab.as_administrator(&owned, &python_programs().join("aws"));
+        command.env("AWS_ACCESS_KEY_ID", id).env("AWS_SECRET_ACCESS_KEY", secret);
+        Done::new(command.args(["kms", "list-keys"]).output().unwrap())
+    };
+    let (id, secret) = (&owned.access_key_id, &owned.secret_access_key);
+    assert_eq!(aws(id, secret).code, 0);
+    assert!(aws("AKIDOESNOTEXIST00000", secret).stderr.contains("UnrecognizedClient"));
+    assert!(aws(id, "not the secret").stderr.contains("InvalidSignature"));
+    assert!(is_claimed(&lab, &owned.served), "an unsigned request is refused");
+
+    let mut fetch = lab.as_administrator(&owned, casemate());
+    fetch.args(["audit", "fetch", "--guest", owned.served.name(), "--nonce", "now"]);
+    let fetched = Done::new(fetch.output().unwrap());
+    assert_eq!(fetched.code, 0, "{fetched:?}");
+    lab.ok(&["audit", "verify", "--root", "root.pem", "--policy", "policy.json", "--nonce", "now"]);
+    let log = String::from_utf8(lab.read("audit.jsonl")).unwrap();
+    let records = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["record"].take());
+    let refused: Vec<Value> = records.filter(|record| !record["errorCode"].is_null()).collect();
+    let codes: Vec<&Value> = refused.iter().map(|record| &record["errorCode"]).collect();
+    assert_eq!(codes, ["UnrecognizedClient", "InvalidSignature", "MissingAuthenticationToken"], "{log}");
+    assert_eq!(refused[0]["userIdentity"], json!({"type": "Unknown", "accessKeyId": "AKIDOESNOTEXIST00000"}));
+    assert!(!log.contains(secret.as_str()), "a secret is in the log");
+}
+
+#[test]
 fn a_signer_that_is_not_what_it_should_be_is_not_claimed() {
     if !can_seal("refusing to claim") {
         return;

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use zeroize::Zeroizing;
 
 use crate::access::{Call, Caller, Facts};
-use crate::audit::Log;
+use crate::audit::{Log, Strangers};
 use crate::crypto::{RsaStock, SymmetricKey};
 use crate::errors::{ErrorKind, KmsError};
 use crate::identity::Directory;
@@ -65,6 +65,7 @@ pub struct Signer {
     pub(crate) identity: RefCell<Directory>,
     pub(crate) state: State,
     pub(crate) audit: RefCell<Log>,
+    pub(crate) strangers: RefCell<Strangers>,
     pub(crate) platform: Box<dyn Platform>,
     pub(crate) own: Own,
     pub(crate) rsa_keys: RsaStock,
@@ -91,6 +92,7 @@ impl Signer {
             identity: RefCell::default(),
             state: State::new(&*platform),
             audit: RefCell::default(),
+            strangers: RefCell::default(),
             platform,
             own: Own::default(),
             rsa_keys: RsaStock::default(),

@@ -22,7 +22,7 @@ pub(crate) struct Call<'a> {
     pub(crate) caller: &'a Caller,
     /// What is known about the request as such: the conditions that every policy may use.
     pub(crate) facts: &'a Facts,
-    /// What came with the request in headers of our own; its condition keys are among `facts`.
+    /// What came with the request in headers of our own. Its condition keys must be among `facts`.
     pub(crate) evidence: Evidence,
     /// The ARN of the key that it is about, once it was found: for the audit log.
     pub(crate) key: RefCell<Option<String>>,
@@ -55,11 +55,6 @@ impl<'a> Call<'a> {
             patient: false,
             used: RefCell::default(),
         }
-    }
-
-    /// The same, with evidence. `facts` must have its condition keys.
-    pub(crate) fn bearing(self, evidence: Evidence) -> Self {
-        Self { evidence, ..self }
     }
 
     /// The same, for somebody who would rather wait for an RSA key than have it made at once, or not.

@@ -3,6 +3,7 @@
 //! | what | where |
 //! | --- | --- |
 //! | what a line says | [`record`](self) : who, what, which key, the decision, the request's id; never a plaintext, a message or a key |
+//! | strangers' lines | [`strangers`]: so many, and the rest counted |
 //! | the newest lines | in memory, up to [`MEMORY`] bytes of them, and on the volume where there is one, in pieces of [`PIECE`] bytes: `Casemate.ReadAudit` returns them |
 //! | the head | in an attestation document that comes with them: the guest vouches for the whole log |
 //!
@@ -11,17 +12,19 @@
 //! requests follow with the next commit, within a minute, and before any of them is returned to a reader: what was
 //! fetched never turns out to be another log's.
 
-mod record;
-
 mod piece;
+mod record;
+mod strangers;
 
 use std::collections::VecDeque;
 
 use casemate_audit::Head;
+use serde::Serialize;
 use zeroize::Zeroizing;
 
 use piece::Piece;
-pub(crate) use record::{Event, Outcome, read_only};
+pub(crate) use record::{Event, Outcome, Who, read_only};
+pub(crate) use strangers::{Strangers, Summary};
 
 /// Bytes of lines that are kept.
 const MEMORY: usize = 2 << 20;
@@ -55,7 +58,7 @@ impl Log {
     }
 
     /// Writes the next line, and names the records that this changes.
-    pub(crate) fn write(&mut self, event: &Event<'_>) -> Vec<String> {
+    pub(crate) fn write(&mut self, event: &impl Serialize) -> Vec<String> {
         // An event is strings and numbers: it encodes, and a log of 2^64 lines takes longer than anybody has.
         let Ok(json) = serde_json::to_string(event) else { return Vec::new() };
         if self.pieces.back().is_none_or(|last| last.bytes() >= PIECE) {
@@ -119,7 +122,7 @@ mod tests {
         Event {
             service: "kms",
             operation,
-            caller,
+            who: Who::Proved(caller),
             account: "111122223333",
             region: "us-east-1",
             request_id: "r",

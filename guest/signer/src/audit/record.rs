@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use casemate_policy::Principal as Who;
+use casemate_policy::Principal as Identified;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -30,12 +30,21 @@ impl<'a> Outcome<'a> {
     }
 }
 
+/// Who sent a request, as far as that is known.
+#[derive(Clone, Copy)]
+pub(crate) enum Who<'a> {
+    /// Somebody who has proved it.
+    Proved(&'a Caller),
+    /// Nobody knows; with the access key that the request names, if it names one.
+    Stranger(Option<&'a str>),
+}
+
 /// A request, as the log remembers it.
 pub(crate) struct Event<'a> {
     /// `kms`, `sts`, `iam` …
     pub(crate) service: &'a str,
     pub(crate) operation: &'a str,
-    pub(crate) caller: &'a Caller,
+    pub(crate) who: Who<'a>,
     pub(crate) account: &'a str,
     pub(crate) region: &'a str,
     pub(crate) request_id: &'a str,
@@ -124,24 +133,30 @@ impl Parameters {
     }
 }
 
-struct Identity<'a>(&'a Caller, &'a str);
+struct Identity<'a>(Who<'a>, &'a str);
 
 impl Serialize for Identity<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         match self.0 {
-            Caller::LocalOwner => {
+            Who::Stranger(claimed) => {
+                map.serialize_entry("type", "Unknown")?;
+                if let Some(id) = claimed {
+                    map.serialize_entry("accessKeyId", id)?;
+                }
+            }
+            Who::Proved(Caller::LocalOwner) => {
                 map.serialize_entry("type", "Unknown")?;
                 map.serialize_entry("invokedBy", "local owner")?;
             }
-            Caller::Principal(principal) => {
+            Who::Proved(Caller::Principal(principal)) => {
                 let kind = match &principal.who {
-                    Who::Root { .. } => "Root",
-                    Who::User { .. } => "IAMUser",
-                    Who::AssumedRole { .. } => "AssumedRole",
-                    Who::FederatedUser { .. } => "FederatedUser",
-                    Who::Service { .. } => "AWSService",
-                    Who::Anonymous => "Unknown",
+                    Identified::Root { .. } => "Root",
+                    Identified::User { .. } => "IAMUser",
+                    Identified::AssumedRole { .. } => "AssumedRole",
+                    Identified::FederatedUser { .. } => "FederatedUser",
+                    Identified::Service { .. } => "AWSService",
+                    Identified::Anonymous => "Unknown",
                 };
                 map.serialize_entry("type", kind)?;
                 map.serialize_entry("principalId", &principal.who.user_id())?;
@@ -168,7 +183,7 @@ impl Serialize for Event<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("eventVersion", "1.11")?;
-        map.serialize_entry("userIdentity", &Identity(self.caller, self.account))?;
+        map.serialize_entry("userIdentity", &Identity(self.who, self.account))?;
         map.serialize_entry("eventTime", &time(self.now))?;
         map.serialize_entry("eventSource", &format_args!("{}.amazonaws.com", self.service))?;
         map.serialize_entry("eventName", cut(self.operation))?;
@@ -197,7 +212,7 @@ impl Serialize for Event<'_> {
 }
 
 /// `2026-11-24T23:57:05Z`; the end of 9999 where the clock is beyond all calendars.
-fn time(now: SystemTime) -> String {
+pub(super) fn time(now: SystemTime) -> String {
     der::DateTime::from_system_time(now).unwrap_or(der::DateTime::INFINITY).to_string()
 }
 

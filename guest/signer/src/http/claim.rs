@@ -15,17 +15,16 @@ use crate::identity::claim::{self, Claim};
 use crate::signer::Signer;
 
 use super::reply::Reply;
-use super::{Done, Door, body, log};
+use super::{Done, Door, Visit, body};
 
 /// Gives the signer its owner.
 pub(super) async fn claim(
     signer: &Signer,
-    door: Door,
-    id: &str,
+    visit: &Visit,
     request: Request<Incoming>,
 ) -> Result<Reply, Reply> {
-    let (head, body) = body::receive(signer, request).await?;
-    if door != Door::Tls {
+    let (_, body) = body::receive(signer, request).await?;
+    if visit.door != Door::Tls {
         let message = "A claim is made over TLS, by somebody who has verified whose certificate it is.";
         return Err(KmsError::new(ErrorKind::AccessDenied, message).into());
     }
@@ -41,11 +40,13 @@ pub(super) async fn claim(
     let claimed = signer.durably("Claim", || {
         let claimed = claim::claim(signer, &request);
         made = claimed.is_ok();
-        let outcome = Outcome::of(&claimed);
-        let facts = Facts::NONE;
-        let call = Call::new(signer, &Caller::LocalOwner, &facts);
-        let done = Done { service: "casemate", operation: "Claim", request: b"{}", outcome };
-        log(&call, door, id, &head, &done);
+        // Whoever did not become the owner is a stranger, and logged as one.
+        if made {
+            let facts = Facts::NONE;
+            let call = Call::new(signer, &Caller::LocalOwner, &facts);
+            let outcome = Outcome::Answered;
+            visit.log(&call, &Done { service: "casemate", operation: "Claim", request: b"{}", outcome });
+        }
         claimed
     });
     let claimed = match claimed.await {

@@ -22,6 +22,7 @@ mod attestation;
 mod authenticate;
 mod body;
 mod claim;
+mod log;
 mod names;
 mod query;
 mod reply;
@@ -32,8 +33,6 @@ use std::convert::Infallible;
 use std::rc::Rc;
 
 use hyper::body::Incoming;
-use hyper::header::USER_AGENT;
-use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request};
@@ -41,12 +40,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::access::Call;
-use crate::audit::{Event, Outcome};
+use crate::audit::Outcome;
 use crate::errors::{ErrorKind, KmsError};
 use crate::identity::sigv4::Query;
 use crate::recipient::Evidence;
 use crate::signer::Signer;
 
+pub(crate) use log::summarise;
+use log::{Done, Visit};
 use reply::{Reply, Response};
 use stall::Stall;
 
@@ -75,11 +76,12 @@ where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let limits = signer.limits;
+    let asked = Rc::clone(&signer);
     let service = service_fn(move |request| {
-        let signer = Rc::clone(&signer);
+        let signer = Rc::clone(&asked);
         async move { Ok::<_, Infallible>(answer(&signer, door, request).await) }
     });
-    http1::Builder::new()
+    let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
         .max_buf_size(HEAD_BYTES)
@@ -88,18 +90,22 @@ where
         // A client may close its sending half after its last request and still wait for the answer.
         .half_close(true)
         .serve_connection(TokioIo::new(Stall::new(io, limits.body_timeout)), service)
-        .await
+        .await;
+    if served.as_ref().is_err_and(hyper::Error::is_parse) {
+        log::malformed(&signer);
+    }
+    served
 }
 
 /// Routes a request. Every failure becomes a response.
 async fn answer(signer: &Signer, door: Door, request: Request<Incoming>) -> Response {
-    let id = reply::request_id();
+    let visit = Visit::new(door, reply::request_id(), &request);
     let reply = match (request.method(), request.uri().path()) {
         (&Method::POST | &Method::GET, "/") if query::is_query(&request) => {
-            query::operation(signer, door, &id, request).await
+            query::operation(signer, &visit, request).await
         }
-        (&Method::POST, "/claim") => claim::claim(signer, door, &id, request).await,
-        (&Method::POST, "/") => operation(signer, door, &id, request).await,
+        (&Method::POST, "/claim") => claim::claim(signer, &visit, request).await,
+        (&Method::POST, "/") => operation(signer, &visit, request).await,
         (&Method::POST, "/attestation") => attestation::attest(signer, request).await,
         (&Method::POST | &Method::GET, "/attestation/tls") => statements::tls(signer, request).await,
         (&Method::POST, "/attestation/posture") => statements::keep_posture(signer, door, request).await,
@@ -110,7 +116,9 @@ async fn answer(signer: &Signer, door: Door, request: Request<Incoming>) -> Resp
         (&Method::POST, "/selftest") => Ok(selftest()),
         (method, path) => Err(unknown_route(method, path)),
     };
-    reply.unwrap_or_else(Reply::from).into_response(&id)
+    let reply = reply.unwrap_or_else(Reply::from);
+    visit.end(signer, &reply);
+    reply.into_response(&visit.id)
 }
 
 fn unknown_route(method: &Method, path: &str) -> Reply {
@@ -120,12 +128,7 @@ fn unknown_route(method: &Method, path: &str) -> Reply {
 }
 
 /// Answers an operation and logs it.
-async fn operation(
-    signer: &Signer,
-    door: Door,
-    id: &str,
-    request: Request<Incoming>,
-) -> Result<Reply, Reply> {
+async fn operation(signer: &Signer, visit: &Visit, request: Request<Incoming>) -> Result<Reply, Reply> {
     let operation = request
         .headers()
         .get("x-amz-target")
@@ -142,12 +145,15 @@ async fn operation(
     loop {
         let mut lacks = None;
         let answer = signer.durably(&operation, || {
-            let (caller, mut facts) =
-                authenticate::caller(signer, door, &head, &query, &body, "kms").map_err(KmsError::from)?;
-            let evidence = Evidence::of(signer, &head.headers, &operation, &body)?;
-            facts.append(evidence.facts());
-            let call = Call::new(signer, &caller, &facts).bearing(evidence).patient(patient);
-            let answer = signer.answer(&call, &operation, &body);
+            let (caller, mut facts) = authenticate::caller(signer, visit.door, &head, &query, &body, "kms")
+                .map_err(KmsError::from)?;
+            let evidence = Evidence::of(signer, &head.headers, &operation, &body);
+            facts.append(evidence.as_ref().map(Evidence::facts).unwrap_or_default());
+            let mut call = Call::new(signer, &caller, &facts).patient(patient);
+            let answer = evidence.and_then(|evidence| {
+                call.evidence = evidence;
+                signer.answer(&call, &operation, &body)
+            });
             lacks = call.lacks.take();
             if lacks.is_none() {
                 let outcome = Outcome::of(&answer);
@@ -155,7 +161,7 @@ async fn operation(
                     Some(name) => ("kms", name),
                     None => ("casemate", operation.strip_prefix(CASEMATE).unwrap_or(&operation)),
                 };
-                log(&call, door, id, &head, &Done { service, operation: name, request: &body, outcome });
+                visit.log(&call, &Done { service, operation: name, request: &body, outcome });
             }
             answer
         });
@@ -165,38 +171,6 @@ async fn operation(
         };
         // Others are answered meanwhile. If there is no key then, the operation is to say so itself.
         patient = signer.rsa_keys.make(spec).await.is_ok();
-    }
-}
-
-/// What was asked, and how it ended.
-struct Done<'a> {
-    service: &'a str,
-    operation: &'a str,
-    /// The request, JSON.
-    request: &'a [u8],
-    outcome: Outcome<'a>,
-}
-
-/// Writes the request's line in the audit log.
-fn log(call: &Call<'_>, door: Door, id: &str, head: &Parts, done: &Done<'_>) {
-    let identity = call.identity.borrow();
-    let user_agent = head.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let changed = call.audit.borrow_mut().write(&Event {
-        service: done.service,
-        operation: done.operation,
-        caller: call.caller,
-        account: &identity.config.account,
-        region: &identity.config.region,
-        request_id: id,
-        user_agent,
-        tls: door == Door::Tls,
-        request: done.request,
-        key: call.key.borrow().as_deref(),
-        outcome: done.outcome,
-        now: call.now(),
-    });
-    for record in changed {
-        call.state.touch_lazily(record);
     }
 }
 

@@ -16,7 +16,7 @@ use crate::recipient::Evidence;
 use crate::signer::Signer;
 
 use super::reply::Reply;
-use super::{Done, Door, authenticate, body, log};
+use super::{Done, Visit, authenticate, body};
 
 /// Whether a request is in this protocol: those in JSON name their target.
 pub(super) fn is_query(request: &Request<Incoming>) -> bool {
@@ -34,8 +34,7 @@ pub(super) fn is_query(request: &Request<Incoming>) -> bool {
 /// Answers an operation and logs it.
 pub(super) async fn operation(
     signer: &Signer,
-    door: Door,
-    id: &str,
+    visit: &Visit,
     request: Request<Incoming>,
 ) -> Result<Reply, Reply> {
     let (head, body) = body::receive(signer, request).await?;
@@ -43,9 +42,15 @@ pub(super) async fn operation(
     let form = Form { parameters: Parameters::read(&query, &body), query, head, body };
     let action = form.parameters.as_ref().ok().and_then(|parameters| parameters.get("Action"));
     let mut service = None;
-    let answer = signer.durably(action.unwrap_or_default(), || answer(signer, door, id, &form, &mut service));
+    let answer = signer.durably(action.unwrap_or_default(), || answer(signer, visit, &form, &mut service));
     let answer = answer.await;
-    let refused = |fault: Fault| Reply::xml_error(fault.status(), refusal(service, &fault, id));
+    if answer.is_err() {
+        visit.asks(service.map_or("casemate", Service::name), action.unwrap_or("Query"));
+    }
+    let refused = |fault: Fault| {
+        let xml = refusal(service, &fault, &visit.id);
+        Reply::xml_error(fault, xml)
+    };
     answer.map(Reply::xml).map_err(refused)
 }
 
@@ -59,8 +64,7 @@ struct Form {
 
 fn answer(
     signer: &Signer,
-    door: Door,
-    id: &str,
+    visit: &Visit,
     form: &Form,
     service: &mut Option<Service>,
 ) -> Result<Zeroizing<Vec<u8>>, Fault> {
@@ -68,17 +72,20 @@ fn answer(
     let asked = Asked::find(parameters.as_ref().map_err(Clone::clone)?)?;
     *service = Some(asked.service);
     let name = asked.service.name();
-    let (caller, mut facts) = authenticate::caller(signer, door, head, query, body, name)?;
-    let evidence = evidence(signer, head, body)?;
-    facts.append(evidence.facts());
-    let call = Call::new(signer, &caller, &facts).bearing(evidence);
-    let answer = asked.answer(&call, id);
+    let (caller, mut facts) = authenticate::caller(signer, visit.door, head, query, body, name)?;
+    let evidence = evidence(signer, head, body);
+    facts.append(evidence.as_ref().map(Evidence::facts).unwrap_or_default());
+    let mut call = Call::new(signer, &caller, &facts);
+    let answer = evidence.map_err(Fault::from).and_then(|evidence| {
+        call.evidence = evidence;
+        asked.answer(&call, &visit.id)
+    });
     let outcome = match &answer {
         Ok(_) => Outcome::Answered,
         Err(fault) => Outcome::Refused(fault.code.name(), &fault.message),
     };
     let request = asked.loggable();
-    log(&call, door, id, head, &Done { service: name, operation: asked.action, request: &request, outcome });
+    visit.log(&call, &Done { service: name, operation: asked.action, request: &request, outcome });
     answer
 }
 

@@ -7,6 +7,7 @@ use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
 use zeroize::Zeroizing;
 
 use crate::errors::KmsError;
+use crate::identity::Fault;
 use crate::store::KeyId;
 
 pub(super) type Response = hyper::Response<Full<Bytes>>;
@@ -21,25 +22,33 @@ pub(super) struct Reply {
     content_type: HeaderValue,
     body: Bytes,
     close: bool,
+    refusal: Option<Refusal>,
+}
+
+/// Why a request was refused, for the audit log.
+pub(super) struct Refusal {
+    pub(super) code: &'static str,
+    pub(super) message: String,
 }
 
 impl Reply {
     /// The response of a KMS operation. The JSON is erased once hyper has let go of it.
     pub(super) fn kms(json: Zeroizing<Vec<u8>>) -> Self {
         let body = Bytes::from_owner(Erased(json));
-        Self { status: StatusCode::OK, content_type: AWS_JSON, body, close: false }
+        Self { status: StatusCode::OK, content_type: AWS_JSON, body, close: false, refusal: None }
     }
 
     /// The response of an operation of the Query protocol. The XML is erased once hyper has let go of it.
     pub(super) fn xml(xml: Zeroizing<Vec<u8>>) -> Self {
         let body = Bytes::from_owner(Erased(xml));
-        Self { status: StatusCode::OK, content_type: XML, body, close: false }
+        Self { status: StatusCode::OK, content_type: XML, body, close: false, refusal: None }
     }
 
     /// An error of the Query protocol.
-    pub(super) fn xml_error(status: u16, xml: Vec<u8>) -> Self {
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, content_type: XML, body: xml.into(), close: false }
+    pub(super) fn xml_error(fault: Fault, xml: Vec<u8>) -> Self {
+        let status = StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let refusal = Some(Refusal { code: fault.code.name(), message: fault.message });
+        Self { status, content_type: XML, body: xml.into(), close: false, refusal }
     }
 
     /// JSON with a secret in it, which is erased once hyper has let go of it.
@@ -49,19 +58,25 @@ impl Reply {
 
     /// Plain JSON.
     pub(super) fn json(json: Vec<u8>) -> Self {
-        Self { status: StatusCode::OK, content_type: JSON, body: json.into(), close: false }
+        Self { status: StatusCode::OK, content_type: JSON, body: json.into(), close: false, refusal: None }
     }
 
     /// An error with a status of its own.
     pub(super) fn error(status: u16, error: &KmsError) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, content_type: AWS_JSON, body: error.to_json().into(), close: false }
+        let refusal = Some(Refusal { code: error.kind.name(), message: error.message.clone() });
+        Self { status, content_type: AWS_JSON, body: error.to_json().into(), close: false, refusal }
     }
 
     /// The connection ends after this: the rest of the request has not been read.
     pub(super) fn closing(mut self) -> Self {
         self.close = true;
         self
+    }
+
+    /// Why the request was refused, if it was.
+    pub(super) fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.as_ref()
     }
 
     pub(super) fn into_response(self, request_id: &str) -> Response {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::{Call, Facts};
 use crate::errors::{ErrorKind, KmsError};
+use crate::http::summarise;
 use crate::platform::AttestError;
 use crate::types::Blob;
 use crate::validate::Check;
@@ -44,6 +45,7 @@ pub(super) fn read_audit(call: &Call<'_>, request: ReadAuditRequest) -> Result<R
     check.blob("nonce", &request.nonce, 0, 512);
     check.done()?;
     call.allow("cloudtrail:LookupEvents", "*", &Facts::NONE)?;
+    summarise(call, true);
     // What is read here must not be another log's after a restart.
     if let Some(record) = call.audit.borrow().newest() {
         call.state.touch(record);

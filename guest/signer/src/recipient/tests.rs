@@ -92,7 +92,8 @@ impl Scene {
         let evidence = Evidence::of(&self.signer, headers, &target, body.as_bytes());
         let evidence = evidence.map_err(|error| error.kind.name())?;
         let facts = evidence.facts();
-        let call = Call::new(&self.signer, &self.caller, &facts).bearing(evidence);
+        let mut call = Call::new(&self.signer, &self.caller, &facts);
+        call.evidence = evidence;
         match self.signer.answer(&call, operation, body.as_bytes()) {
             Ok(answer) => Ok(serde_json::from_slice(&answer).expect("JSON")),
             Err(error) => Err(error.kind.name()),

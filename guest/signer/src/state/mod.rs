@@ -166,12 +166,17 @@ impl State {
         }
     }
 
+    /// Whether everything is here that there is, and may change now.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.held.get() && !matches!(&*self.phase.borrow(), Phase::Expected(_) | Phase::Loading)
+    }
+
     /// Waits while a volume is expected or read: before that nobody knows whose signer this is.
     pub(crate) async fn open(&self) -> Result<(), KmsError> {
         let opened = timeout(PATIENCE, async {
             loop {
                 let changed = self.changed.notified();
-                if !self.held.get() && !matches!(&*self.phase.borrow(), Phase::Expected(_) | Phase::Loading) {
+                if self.is_open() {
                     return;
                 }
                 changed.await;

@@ -52,6 +52,22 @@ pub(crate) struct Credential<T> {
     pub(crate) owner: T,
 }
 
+/// The access key that a request names as its sender's, proved or not, if it could be one: for the audit log.
+pub(crate) fn claimed(authorization: Option<&str>, query: &str) -> Option<String> {
+    let credential = match authorization {
+        Some(header) => header.split_once("Credential=")?.1.to_owned(),
+        None => {
+            let query = Query::parse(query);
+            std::str::from_utf8(query.all("X-Amz-Credential").next()?).ok()?.to_owned()
+        }
+    };
+    let id = credential.split('/').next().unwrap_or_default();
+    // Access keys have 16 to 128 word characters (IAM API reference, AccessKey).
+    let fits =
+        (16..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    fits.then(|| id.to_owned())
+}
+
 /// The owner of the access key that signed the request for `service`, found by `find` from the key's id and the session
 /// token that came with it.
 pub(crate) fn verify<T>(
