@@ -28,6 +28,7 @@ fn principal(index: usize) -> Principal {
         },
         3 => Principal::FederatedUser {
             user,
+            user_id: "AIDACKCEVSQ6C2EXAMPLE".to_owned(),
             session: arn("arn:aws:sts::111122223333:federated-user/bob"),
             tags,
         },

@@ -111,6 +111,8 @@ pub enum Principal {
     FederatedUser {
         /// The IAM user who asked for it.
         user: Arn,
+        /// Its `AIDA…`.
+        user_id: String,
         /// `arn:aws:sts::ACCOUNT:federated-user/NAME`.
         session: Arn,
         /// The user's tags, overlaid by the session's.
@@ -274,8 +276,9 @@ impl Named {
                 direct(named == session).or((named == base).then_some(Reach::Base))
             }
             (Self::UniqueId(named), Principal::User { id, .. }) => direct(named == id),
-            (Self::UniqueId(named), Principal::AssumedRole { role_id, .. }) => {
-                (named == role_id).then_some(Reach::Base)
+            (Self::UniqueId(named), Principal::AssumedRole { role_id: id, .. })
+            | (Self::UniqueId(named), Principal::FederatedUser { user_id: id, .. }) => {
+                (named == id).then_some(Reach::Base)
             }
             (Self::Service(named), Principal::Service { name }) => direct(named == name),
             (Self::Arn(_) | Self::UniqueId(_) | Self::Service(_), _) => None,

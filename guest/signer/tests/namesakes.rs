@@ -1,4 +1,4 @@
-//! Key policies and grants mean the users and roles that had the name when they were set, not whoever has it later.
+//! Key policies, trust policies and grants mean the users and roles that had the name when they were set, not whoever has it later.
 
 #[path = "common/client.rs"]
 mod client;
@@ -130,5 +130,98 @@ fn names_that_nobody_has_are_refused() {
             let put = json!({"KeyId": key, "Policy": policy(&root, &elsewhere)});
             kms(&admin, "PutKeyPolicy", put).await.expect(&elsewhere);
         }
+    });
+}
+
+/// A trust policy that lets this ARN assume the role, as a form has it.
+fn trust(arn: &str) -> String {
+    let trust = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": arn},
+        "Action": "sts:AssumeRole"}]});
+    encoded(&trust.to_string())
+}
+
+#[test]
+fn whoever_gets_the_name_of_a_deleted_user_or_role_may_not_assume_its_roles() {
+    run(async {
+        let (admin, root) = admin().await;
+        let account = root.split(':').nth(4).expect("an account").to_owned();
+        let (ann, arn) = user(&admin, "ann").await;
+        let create =
+            |name: &str, arn: &str| format!("&RoleName={name}&AssumeRolePolicyDocument={}", trust(arn));
+        iam(&admin, "CreateRole", &create("first", &arn)).await;
+        let first = format!("arn:aws:iam::{account}:role/first");
+        iam(&admin, "CreateRole", &create("second", &first)).await;
+        let policy = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole",
+            "Resource": "*"}]});
+        let policy = encoded(&policy.to_string());
+        let put = format!("&RoleName=first&PolicyName=p&PolicyDocument={policy}");
+        iam(&admin, "PutRolePolicy", &put).await;
+        let assume = async |who: &Client, role: &str| {
+            let parameters = format!("&RoleArn=arn:aws:iam::{account}:role/{role}&RoleSessionName=me");
+            who.sts("AssumeRole", &parameters).await
+        };
+        let (status, answer) = assume(&ann, "first").await;
+        assert_eq!(status, 200, "{answer}");
+        let (status, answer) = assume(&ann.session(&answer), "second").await;
+        assert_eq!(status, 200, "{answer}");
+
+        // Another user of that name, and another role.
+        remove(&admin, "ann", &ann.id).await;
+        let (namesake, _) = user(&admin, "ann").await;
+        let (status, answer) = assume(&namesake, "first").await;
+        assert!(status == 403 && answer.contains("sts:AssumeRole"), "{answer}");
+        let shown = iam(&admin, "GetRole", "&RoleName=first").await;
+        assert!(shown.contains("AIDA") && !shown.contains("user%2Fann"), "whom it meant: {shown}");
+        iam(&admin, "DeleteRolePolicy", "&RoleName=first&PolicyName=p").await;
+        iam(&admin, "DeleteRole", "&RoleName=first").await;
+        iam(&admin, "CreateRole", &create("first", &arn)).await;
+        iam(&admin, "PutRolePolicy", &put).await;
+        let (status, answer) = assume(&namesake, "first").await;
+        assert_eq!(status, 200, "trusted anew: {answer}");
+        let (status, answer) = assume(&namesake.session(&answer), "second").await;
+        assert!(status == 403 && answer.contains("sts:AssumeRole"), "{answer}");
+        let update = format!("&RoleName=second&PolicyDocument={}", trust(&first));
+        iam(&admin, "UpdateAssumeRolePolicy", &update).await;
+        let (_, answer) = assume(&namesake, "first").await;
+        let (status, answer) = assume(&namesake.session(&answer), "second").await;
+        assert_eq!(status, 200, "{answer}");
+    });
+}
+
+#[test]
+fn trust_policies_that_name_nobody_are_refused() {
+    run(async {
+        let (admin, root) = admin().await;
+        let account = root.split(':').nth(4).expect("an account").to_owned();
+        iam(&admin, "CreateRole", &format!("&RoleName=ops&AssumeRolePolicyDocument={}", trust(&root))).await;
+        for nobody in ["user/bob", "role/bob", "user/ops", "role/new"] {
+            let document = trust(&format!("arn:aws:iam::{account}:{nobody}"));
+            for (action, parameters) in [
+                ("CreateRole", format!("&RoleName=new&AssumeRolePolicyDocument={document}")),
+                ("UpdateAssumeRolePolicy", format!("&RoleName=ops&PolicyDocument={document}")),
+            ] {
+                let (status, answer) = admin.iam(action, &parameters).await;
+                assert!(status == 400 && answer.contains("<Code>MalformedPolicyDocument</Code>"), "{answer}");
+                assert!(answer.contains("Invalid principal in policy"), "{answer}");
+            }
+        }
+        let itself = trust(&format!("arn:aws:iam::{account}:role/ops"));
+        iam(&admin, "UpdateAssumeRolePolicy", &format!("&RoleName=ops&PolicyDocument={itself}")).await;
+    });
+}
+
+#[test]
+fn a_users_federated_sessions_are_meant_with_it() {
+    run(async {
+        let (admin, root) = admin().await;
+        let (ann, arn) = user(&admin, "ann").await;
+        let all = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]});
+        let all = encoded(&all.to_string());
+        iam(&admin, "PutUserPolicy", &format!("&UserName=ann&PolicyName=p&PolicyDocument={all}")).await;
+        let made = kms(&admin, "CreateKey", json!({"Policy": policy(&root, &arn)})).await.expect("a key");
+        let (status, answer) = ann.sts("GetFederationToken", &format!("&Name=guest&Policy={all}")).await;
+        assert_eq!(status, 200, "{answer}");
+        let request = json!({"KeyId": made["KeyMetadata"]["KeyId"], "Plaintext": "AA=="});
+        kms(&ann.session(&answer), "Encrypt", request).await.expect("allowed to the user's sessions");
     });
 }

@@ -31,7 +31,7 @@ pub fn principal(short: &str, tags: Tags) -> Principal {
         }
         "federated" => {
             let session = arn("sts", &format!("federated-user/{name}"));
-            Principal::FederatedUser { user: arn("iam", "user/ann"), session, tags }
+            Principal::FederatedUser { user: arn("iam", "user/ann"), user_id: USER_ID.into(), session, tags }
         }
         "service" => Principal::Service { name: name.into() },
         "anonymous" => Principal::Anonymous,

@@ -1,4 +1,4 @@
-//! Whom the names in key policies and grants mean.
+//! Whom the names in key policies, trust policies and grants mean.
 //!
 //! A policy names users and roles by ARN. AWS keeps their unique identifiers, so that whoever is made later under the same
 //! name does not get the rights; and so do we, beside the text of the policy. Names of this account that nobody has
@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use casemate_policy::{Arn, Named, PolicyDocument};
+use casemate_policy::{Arn, Kind as PolicyKind, Named, PolicyDocument};
 
 use crate::identity::{Directory, Kind};
 
@@ -16,9 +16,9 @@ use super::Call;
 /// Unique identifiers of users and roles, by ARN.
 pub(crate) type Bindings = BTreeMap<String, String>;
 
-/// A name that nobody has.
+/// A name that nobody has: this ARN.
 #[derive(Debug)]
-pub(crate) struct Nobody;
+pub(crate) struct Nobody(pub(crate) String);
 
 /// Whom the names in `policy` mean.
 pub(crate) fn principals(call: &Call<'_>, policy: &PolicyDocument) -> Result<Bindings, Nobody> {
@@ -39,7 +39,7 @@ pub(crate) fn principal(call: &Call<'_>, arn: &Arn) -> Result<Option<String>, No
     let ours = directory.claimed() && arn.service() == "iam" && arn.account() == directory.config.account;
     match kind(arn).filter(|_| ours) {
         None => Ok(None),
-        Some(kind) => id(&directory, kind, arn).map(Some).ok_or(Nobody),
+        Some(kind) => id(&directory, kind, arn).map(Some).ok_or_else(|| Nobody(arn.to_string())),
     }
 }
 
@@ -58,9 +58,9 @@ pub(crate) fn bound(policy: PolicyDocument, bindings: &Bindings) -> PolicyDocume
     }
 }
 
-/// The text of a policy, as it was given; but where a name is another's now or nobody's, the identifier that it meant
+/// The text of a policy of that kind, as it was given; but where a name is another's now or nobody's, the identifier that it meant
 /// stands in its place.
-pub(crate) fn shown(call: &Call<'_>, text: String, bindings: &Bindings) -> String {
+pub(crate) fn shown(call: &Call<'_>, policy_kind: PolicyKind, text: String, bindings: &Bindings) -> String {
     let directory = call.identity.borrow();
     let is_stale = |arn: &str, meant: &String| {
         let arn = Arn::parse(arn).ok();
@@ -72,7 +72,7 @@ pub(crate) fn shown(call: &Call<'_>, text: String, bindings: &Bindings) -> Strin
     if stale.is_empty() {
         return text;
     }
-    match PolicyDocument::parse(&text, casemate_policy::Kind::Resource) {
+    match PolicyDocument::parse(&text, policy_kind) {
         Ok(policy) => bound(policy, &stale).to_json(),
         Err(_) => text,
     }

@@ -40,7 +40,7 @@ pub(super) fn on_key_or(
 ) -> Result<(), KmsError> {
     let Caller::Principal(principal) = call.caller else { return Ok(()) };
     let action = format!("kms:{}", asked.operation);
-    let mut context = context(call, asked.facts);
+    let mut context = context(call, &action, asked.facts);
     key_facts(call, key, &mut context);
     let policy = key.policy(&call.identity.borrow().config.account)?;
     let question = Question { principal, action: &action, resource: key.arn(), context: &context };
@@ -60,7 +60,7 @@ pub(crate) fn would_allow(
     facts: &Facts,
 ) -> bool {
     let Caller::Principal(principal) = call.caller else { return true };
-    let mut context = context(call, facts);
+    let mut context = context(call, action, facts);
     if let Some(key) = key {
         key_facts(call, key, &mut context);
     }
@@ -76,7 +76,7 @@ pub(super) fn without_policy(
     facts: &Facts,
 ) -> Result<(), KmsError> {
     let Caller::Principal(principal) = call.caller else { return Ok(()) };
-    let context = context(call, facts);
+    let context = context(call, action, facts);
     let question = Question { principal, action, resource, context: &context };
     Ok(question.judge(ResourcePolicy::None)?)
 }
@@ -90,7 +90,7 @@ pub(super) fn under_policy(
     facts: &Facts,
 ) -> Result<(), KmsError> {
     let Caller::Principal(principal) = call.caller else { return Ok(()) };
-    let context = context(call, facts);
+    let context = context(call, action, facts);
     let question = Question { principal, action, resource, context: &context };
     Ok(question.judge(ResourcePolicy::RootOfTrust(policy))?)
 }
@@ -143,8 +143,12 @@ fn borrowed(policies: &[Rc<PolicyDocument>]) -> Vec<&PolicyDocument> {
 }
 
 /// What is known about the request as such, and what the operation adds.
-fn context(call: &Call<'_>, facts: &Facts) -> Context {
+fn context(call: &Call<'_>, action: &str, facts: &Facts) -> Context {
     let mut context = Context::new();
+    let account = call.principal().and_then(|principal| principal.who.account());
+    if let Some(account) = account.filter(|_| action.starts_with("kms:")) {
+        context.set("kms:CallerAccount", account);
+    }
     call.facts.tell(&mut context);
     facts.tell(&mut context);
     context
@@ -152,8 +156,6 @@ fn context(call: &Call<'_>, facts: &Facts) -> Context {
 
 /// What is known about the key (KMS developer guide, "Condition keys for AWS KMS").
 fn key_facts(call: &Call<'_>, key: &KeyRecord, context: &mut Context) {
-    let account = key.arn().split(':').nth(4).unwrap_or_default();
-    context.set("kms:CallerAccount", account);
     context.set("kms:KeySpec", key.spec.name());
     context.set("kms:KeyUsage", key.usage.name());
     context.set("kms:KeyOrigin", key.origin.name());

@@ -20,7 +20,7 @@ impl Platform for Nowhere {
 
 pub(super) const ACCOUNT: &str = "000000000000";
 
-pub(super) fn signer() -> Rc<Signer> {
+pub(crate) fn signer() -> Rc<Signer> {
     Signer::new(Box::new(Nowhere))
 }
 
@@ -153,4 +153,31 @@ fn two_tags_whose_names_differ_only_in_case_do_not_meet_a_condition_on_one() {
         let caller = session("Signs", &[json!({"Version": "2012-10-17", "Statement": statement})], &[]);
         assert!(ask(&signer, &caller, "Sign", &sign(&id, "ECDSA_SHA_256")).is_err(), "team {team}");
     }
+}
+
+#[test]
+fn conditions_see_the_callers_account() {
+    let signer = signer();
+    let by = |account: &str| {
+        json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "kms:*",
+            "Resource": "*", "Condition": {"StringEquals": {"kms:CallerAccount": account}}}]})
+    };
+    let caller = session("App", &[], &[]);
+    let Caller::Principal(own) = &caller else { panic!("a session") };
+    let mut elsewhere = Principal::clone(own);
+    elsewhere.identity = vec![policy(Kind::Identity, &allow("kms:*"))];
+    elsewhere.who = casemate_policy::Principal::User {
+        arn: Arn::parse("arn:aws:iam::999999999999:user/eve").expect("an ARN"),
+        id: "AIDAEXAMPLE".to_owned(),
+        tags: Tags::default(),
+    };
+    let elsewhere = Caller::Principal(Rc::new(elsewhere));
+    let (ours, theirs) = (key(&signer, Some(&by(ACCOUNT))), key(&signer, Some(&by("999999999999"))));
+    let may = |caller, id: &str| ask(&signer, caller, "Sign", &sign(id, "ECDSA_SHA_256")).is_ok();
+    assert_eq!((may(&caller, &ours), may(&caller, &theirs)), (true, false));
+    assert_eq!((may(&elsewhere, &ours), may(&elsewhere, &theirs)), (false, true));
+    // Without a key it is known too.
+    let listing = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "kms:ListKeys",
+        "Resource": "*", "Condition": {"StringEquals": {"kms:CallerAccount": ACCOUNT}}}]});
+    ask(&signer, &session("App", &[listing], &[]), "ListKeys", &json!({})).expect("allowed");
 }

@@ -131,6 +131,7 @@ impl Directory {
         let entity = &user.entity;
         let who = Who::FederatedUser {
             user: Arn::parse(&Kind::User.arn(&self.config, &entity.path, &entity.name)).ok()?,
+            user_id: entity.id.clone(),
             session: Arn::parse(&self.config.global_arn("sts", &format!("federated-user/{name}"))).ok()?,
             tags: overlaid(entity, session),
         };

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::config::Config;
+use crate::access::bind::Bindings;
 
 /// What users, groups and roles have in common.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -68,6 +69,8 @@ pub(crate) struct Role {
     pub(crate) description: String,
     /// Who may assume it.
     pub(crate) trust: String,
+    /// Whom the names in it meant when it was set.
+    pub(crate) trusted: Bindings,
     /// The longest session, in seconds.
     pub(crate) max_session: u64,
     pub(crate) last_used: Option<Used>,

@@ -177,7 +177,7 @@ fn one_of(
         (Some(principal), None) => {
             let arn = Arn::parse(principal)
                 .map_err(|_| invalid("must be the ARN of an account, user, role or session"))?;
-            let id = bind::principal(call, &arn).map_err(|Nobody| invalid("is nobody's ARN"))?;
+            let id = bind::principal(call, &arn).map_err(|Nobody(_)| invalid("is nobody's ARN"))?;
             Party::new(Who::Principal(principal.to_owned())).known_as(id)
         }
         (None, Some(service)) => Party::new(Who::Service(service.to_owned())),

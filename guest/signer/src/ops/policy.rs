@@ -49,7 +49,7 @@ pub(super) fn acceptable(
             "The new key policy will not allow you to update the key policy in the future.".to_owned(),
         ));
     }
-    bind::principals(call, &document).map_err(|Nobody| {
+    bind::principals(call, &document).map_err(|Nobody(_)| {
         malformed("Policy contains a statement with one or more invalid principals.".to_owned())
     })
 }
@@ -65,7 +65,7 @@ pub(super) fn get_key_policy(
     let key = Ask::new("GetKeyPolicy").find(call, request.key_id.as_deref().unwrap_or_default())?;
     the_only(request.policy_name.as_deref())?;
     let meta = key.meta();
-    let policy = bind::shown(call, meta.policy.clone(), &meta.principals);
+    let policy = bind::shown(call, Kind::Resource, meta.policy.clone(), &meta.principals);
     Ok(GetKeyPolicyResponse { policy, policy_name: NAME })
 }
 

@@ -194,15 +194,13 @@ pub(super) fn distinct(tags: &[(&str, &str)]) -> Result<(), Fault> {
 
 /// Refuses what is not an identity-based policy.
 fn identity_policy(document: &str) -> Result<(), Fault> {
-    policy(document, PolicyKind::Identity)
+    policy(document, PolicyKind::Identity).map(drop)
 }
 
 /// Refuses what is not a policy of that kind.
-pub(super) fn policy(document: &str, kind: PolicyKind) -> Result<(), Fault> {
-    match PolicyDocument::parse(document, kind) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Fault::new(Code::MalformedPolicyDocument, error.to_string())),
-    }
+pub(super) fn policy(document: &str, kind: PolicyKind) -> Result<PolicyDocument, Fault> {
+    PolicyDocument::parse(document, kind)
+        .map_err(|error| Fault::new(Code::MalformedPolicyDocument, error.to_string()))
 }
 
 /// The length of a policy as AWS counts it: without white space. Of that, there may be twice as much again; it is kept

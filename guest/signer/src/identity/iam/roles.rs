@@ -2,11 +2,11 @@
 
 use casemate_policy::Kind as PolicyKind;
 
+use crate::access::bind::{self, Bindings, Nobody};
 use crate::access::{Call, Facts};
 use crate::identity::Edit;
-use crate::identity::config::Config;
 use crate::identity::entity::{Kind, Role};
-use crate::identity::fault::Fault;
+use crate::identity::fault::{Code, Fault};
 use crate::identity::form::Form;
 use crate::identity::id::prefix;
 use crate::identity::xml::Xml;
@@ -24,10 +24,10 @@ pub(super) fn create(call: &Call<'_>, form: &mut Form<'_>, xml: &mut Xml) -> Res
     let max_session = form.number("MaxSessionDuration", 3600, 43_200).unwrap_or(HOUR);
     form.done()?;
     let entity = new.make(call, prefix::ROLE, ROLES_MAX)?;
-    check_trust(trust)?;
+    let trusted = check_trust(call, trust)?;
     let (trust, description) = (trust.to_owned(), description.to_owned());
-    let role = Role { entity, description, trust, max_session, last_used: None };
-    xml.element("Role", |xml| write_whole(xml, &call.identity.borrow().config, &role));
+    let role = Role { entity, description, trust, trusted, max_session, last_used: None };
+    xml.element("Role", |xml| write_whole(xml, call, &role));
     Edit::of(call).put_role(role);
     Ok(())
 }
@@ -38,7 +38,7 @@ pub(super) fn get(call: &Call<'_>, form: &mut Form<'_>, xml: &mut Xml) -> Result
     About { operation: "GetRole", kind: Kind::Role, name }.allowed(call, Facts::NONE)?;
     let directory = call.identity.borrow();
     let role = directory.role(name)?;
-    xml.element("Role", |xml| write_whole(xml, &directory.config, role));
+    xml.element("Role", |xml| write_whole(xml, call, role));
     Ok(())
 }
 
@@ -49,7 +49,7 @@ pub(super) fn list(call: &Call<'_>, form: &mut Form<'_>, xml: &mut Xml) -> Resul
     let directory = call.identity.borrow();
     let roles = directory.roles().values().filter(|role| role.entity.path.starts_with(prefix));
     let (page, next) = paging.page(roles.map(|role| (role.entity.name.clone(), role)));
-    xml.list("Roles", page, |xml, role| write(xml, &directory.config, role));
+    xml.list("Roles", page, |xml, role| write(xml, call, role));
     xml.paged(next);
     Ok(())
 }
@@ -76,7 +76,7 @@ pub(super) fn update_description(call: &Call<'_>, form: &mut Form<'_>, xml: &mut
     description.clone_into(&mut Edit::of(call).role(name)?.description);
     let directory = call.identity.borrow();
     let role = directory.role(name)?;
-    xml.element("Role", |xml| write_whole(xml, &directory.config, role));
+    xml.element("Role", |xml| write_whole(xml, call, role));
     Ok(())
 }
 
@@ -86,8 +86,10 @@ pub(super) fn update_trust(call: &Call<'_>, form: &mut Form<'_>) -> Result<(), F
     form.done()?;
     About { operation: "UpdateAssumeRolePolicy", kind: Kind::Role, name }.allowed(call, Facts::NONE)?;
     call.identity.borrow().role(name)?;
-    check_trust(trust)?;
-    trust.clone_into(&mut Edit::of(call).role(name)?.trust);
+    let trusted = check_trust(call, trust)?;
+    let mut edit = Edit::of(call);
+    let role = edit.role(name)?;
+    (role.trust, role.trusted) = (trust.to_owned(), trusted);
     Ok(())
 }
 
@@ -121,31 +123,36 @@ pub(super) fn instance_profiles(call: &Call<'_>, form: &mut Form<'_>, xml: &mut 
     Ok(())
 }
 
-fn check_trust(trust: &str) -> Result<(), Fault> {
-    policy(trust, PolicyKind::Trust)?;
+/// Refuses what cannot be a trust policy, or names nobody; whom the names in it mean.
+fn check_trust(call: &Call<'_>, trust: &str) -> Result<Bindings, Fault> {
+    let document = policy(trust, PolicyKind::Trust)?;
     if size(trust) > TRUST_MAX {
         return Err(quota("ACLSizePerRole", TRUST_MAX));
     }
-    Ok(())
+    bind::principals(call, &document).map_err(|Nobody(arn)| {
+        let message = format!("Invalid principal in policy: \"AWS\":\"{arn}\"");
+        Fault::new(Code::MalformedPolicyDocument, message)
+    })
 }
 
 /// What listings say about a role.
-fn write(xml: &mut Xml, config: &Config, role: &Role) {
-    let entity = &role.entity;
+fn write(xml: &mut Xml, call: &Call<'_>, role: &Role) {
+    let (entity, config) = (&role.entity, &call.identity.borrow().config);
     xml.text("Path", &entity.path);
     xml.text("RoleName", &entity.name);
     xml.text("RoleId", &entity.id);
     xml.text("Arn", &Kind::Role.arn(config, &entity.path, &entity.name));
     xml.time("CreateDate", entity.created);
-    xml.policy("AssumeRolePolicyDocument", &role.trust);
+    let trust = bind::shown(call, PolicyKind::Trust, role.trust.clone(), &role.trusted);
+    xml.policy("AssumeRolePolicyDocument", &trust);
     if !role.description.is_empty() {
         xml.text("Description", &role.description);
     }
     xml.number("MaxSessionDuration", role.max_session);
 }
 
-fn write_whole(xml: &mut Xml, config: &Config, role: &Role) {
-    write(xml, config, role);
+fn write_whole(xml: &mut Xml, call: &Call<'_>, role: &Role) {
+    write(xml, call, role);
     write_boundary(xml, &role.entity);
     if !role.entity.tags.is_empty() {
         xml.tags(&role.entity.tags);

@@ -1,8 +1,8 @@
 //! AssumeRole: credentials of a role, for whom its trust policy names.
 
-use casemate_policy::{Kind as PolicyKind, PolicyDocument};
+use casemate_policy::{Kind as PolicyKind, PolicyDocument, Principal as Who};
 
-use crate::access::{Call, Facts};
+use crate::access::{Call, Facts, bind};
 use crate::identity::entity::{Kind, Role};
 use crate::identity::fault::{Code, Fault};
 use crate::identity::form::Form;
@@ -73,6 +73,7 @@ impl<'a> Wanted<'a> {
     fn allowed(&self, call: &Call<'_>, role: &Role, source_identity: Option<&str>) -> Result<(), Fault> {
         let trust = PolicyDocument::parse(&role.trust, PolicyKind::Trust)
             .map_err(|_| Fault::new(Code::InternalFailure, "The role's trust policy cannot be read."))?;
+        let trust = bind::bound(trust, &role.trusted);
         let facts = self.facts(role, source_identity);
         call.allow_under(&trust, "sts:AssumeRole", self.arn, &facts)?;
         if !self.passed.tags.is_empty() || !self.transitive.is_empty() {
@@ -87,6 +88,10 @@ impl<'a> Wanted<'a> {
 
 pub(super) fn assume_role(call: &Call<'_>, form: &mut Form<'_>, xml: &mut Xml) -> Result<(), Fault> {
     let wanted = Wanted::read(form)?;
+    // Whatever a trust policy says: naming the account trusts those in it, not the account itself.
+    if call.principal().is_none_or(|principal| matches!(principal.who, Who::Root { .. })) {
+        return Err(Fault::new(Code::AccessDenied, "Roles may not be assumed by root accounts."));
+    }
     let own = call.principal().and_then(|principal| principal.issued.as_deref());
     let source_identity = source_identity(own, wanted.source_identity)?;
     let role = find(call, wanted.arn)?;

@@ -47,10 +47,48 @@ fn access_key_info(call: &Call<'_>, form: &mut Form<'_>, xml: &mut Xml) -> Resul
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
+    use casemate_policy::Principal as Who;
+
     use super::*;
+    use crate::access::{Caller, Principal};
+    use crate::identity::Parameters;
+    use crate::identity::entity::{Entity, Role};
+    use crate::identity::query::Asked;
+    use crate::identity::sigv4::Query;
 
     #[test]
     fn operations_are_sorted_so_that_they_are_found() {
         assert!(OPERATIONS.is_sorted_by(|(low, _), (high, _)| low < high));
+    }
+    #[test]
+    fn roles_are_not_assumed_by_the_account_itself() {
+        let signer = crate::access::tests::signer();
+        let (account, role) = ("000000000000", "arn:aws:iam::000000000000:role/ops");
+        let trust = format!(
+            "{{\"Statement\":[{{\"Effect\":\"Allow\",\"Principal\":{{\"AWS\":\"{account}\"}},\"Action\":\"sts:AssumeRole\"}}]}}"
+        );
+        let entity = Entity { name: "ops".to_owned(), path: "/".to_owned(), ..Entity::default() };
+        let ops = Role { entity, trust, max_session: 3600, ..Role::default() };
+        signer.identity.borrow_mut().roles.insert("ops".to_owned(), ops);
+        let body = format!("Action=AssumeRole&Version={VERSION}&RoleArn={role}&RoleSessionName=me");
+        let parameters = Parameters::read(&Query::parse(""), body.as_bytes()).expect("a form");
+        let root = Caller::Principal(Rc::new(Principal {
+            who: Who::Root { account: account.to_owned() },
+            access_key_id: "AKIAEXAMPLE".to_owned(),
+            identity: Vec::new(),
+            boundary: None,
+            session: Vec::new(),
+            issued: None,
+        }));
+        for caller in [root, Caller::LocalOwner] {
+            let facts = Facts::NONE;
+            let call = Call::new(&signer, &caller, &facts);
+            let asked = Asked::find(&parameters).expect("an operation");
+            let fault = asked.answer(&call, "id").expect_err("the account assumes a role");
+            let words = "Roles may not be assumed by root accounts.";
+            assert_eq!(fault, Fault::new(Code::AccessDenied, words));
+        }
     }
 }
