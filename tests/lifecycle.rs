@@ -291,3 +291,80 @@ fn members_of_the_kvm_group_need_no_root() {
         assert!(guest.ends_with(130).contains("interrupted"));
     }
 }
+
+/// Where each thread of a guest's VMM may run, by name.
+fn affinities(guest: &Running) -> Vec<(String, String)> {
+    let threads = fs::read_dir(format!("/proc/{}/task", guest.pid())).unwrap();
+    let affinity = |task: std::path::PathBuf| {
+        let status = fs::read_to_string(task.join("status")).unwrap();
+        let field =
+            |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+        (field("Name:"), field("Cpus_allowed_list:"))
+    };
+    threads.map(|task| affinity(task.unwrap().path())).collect()
+}
+
+#[test]
+fn a_guest_can_have_a_core_to_itself() {
+    let cores = fs::read_to_string("/sys/devices/system/cpu/cpu1/topology/thread_siblings_list");
+    let online = fs::read_to_string("/sys/devices/system/cpu/online").unwrap();
+    if cores.is_err() || cores.unwrap().trim() != "1" || online.trim() != "0-1" {
+        return not_covered("cores of a guest's own: this test is written for two cores of one thread");
+    }
+    let lab = Lab::new();
+    let everywhere = lab.launch(Image::Secret, &["--name=everywhere"]);
+    let owner = lab.launch(Image::Secret, &["--name=owner", "--cpus=1"]);
+    let vcpu = |guest: &Running| {
+        // A guest is announced before its virtual CPU starts.
+        assert_eq!(guest.ask("PING"), "PONG");
+        affinities(guest).into_iter().find_map(|(name, cpus)| (name == "vcpu").then_some(cpus)).unwrap()
+    };
+    assert_eq!(vcpu(&owner), "1");
+    let on_the_other = |guest: &Running| affinities(guest).iter().all(|(_, cpus)| cpus == "0");
+    assert!(on_the_other(&everywhere), "one that runs already is moved away: {:?}", affinities(&everywhere));
+    let later = lab.launch(Image::Secret, &["--name=later"]);
+    assert!(on_the_other(&later), "one that comes later keeps away: {:?}", affinities(&later));
+    for guest in [&everywhere, &later] {
+        assert_eq!(guest.ask("PING"), "PONG");
+    }
+
+    let image = Image::Secret.path();
+    let backend = format!("--backend={}", backend());
+    let refused = |cpus: &str, why: &str| {
+        lab.fails(&["run", "--eif-path", image.to_str().unwrap(), &backend, cpus], why);
+    };
+    refused("--cpus=1", "processor 1 is on a core that the guest `owner` has to itself");
+    refused("--cpu-ids=1", "processor 1 is on a core that the guest `owner` has to itself");
+    refused("--cpus=0", "everywhere, later would have none");
+    refused("--cpus=7", "there is no processor 7");
+
+    let described = lab.json(&["describe"]);
+    let ids = |name: &str| {
+        let guests = described.as_array().unwrap();
+        guests.iter().find(|guest| guest["EnclaveName"] == name).unwrap()["CPUIDs"].clone()
+    };
+    assert_eq!((ids("owner"), ids("later")), (json!([1]), json!([])));
+    let posture = |guest: &Running| {
+        let encoded = fs::read(guest.folder().join("posture.cbor")).unwrap();
+        casemate_attestation::posture::Posture::parse(&encoded).unwrap()
+    };
+    let own = if has_kvm() { "own" } else { "shared" };
+    assert_eq!(posture(&owner).get("cores").unwrap().to_string(), own);
+    assert_eq!(posture(&later).get("cores").unwrap().to_string(), "shared");
+    for fact in [
+        "core_scheduling",
+        "mitigation.store_bypass",
+        "mitigation.indirect_branch",
+        "mitigation.l1d_flush",
+        "memory_merge",
+        "memory_locked",
+        "scrub_on_exit",
+    ] {
+        assert!(posture(&owner).get(fact).is_some(), "{fact}");
+    }
+
+    assert_eq!(owner.ends_by_terminate(), 143);
+    // The core is free again.
+    let next = lab.launch(Image::Secret, &["--name=next", "--cpus=1"]);
+    assert_eq!(vcpu(&next), "1");
+}

@@ -62,8 +62,24 @@ pub mod fact {
     pub const KSM: &str = "ksm";
     /// Whether simultaneous multithreading is active: flag.
     pub const SMT: &str = "smt";
-    /// Whether the vCPU has a core-scheduling cookie of its own: flag.
+    /// Whether the virtual CPU has cores that no other guest runs on: `shared`, `own`, or `isolated` where the kernel keeps
+    /// all other processes off as well.
+    pub const CORES: &str = "cores";
+    /// Whether only the VMM's own threads run on a core while it or its guest does (a core-scheduling cookie): `on`,
+    /// `not_needed` with one thread per core, `unsupported`.
     pub const CORE_SCHEDULING: &str = "core_scheduling";
+    /// Whether loads may not overtake stores speculatively: `on`, `not_needed`, `unsupported`.
+    pub const MITIGATION_STORE_BYPASS: &str = "mitigation.store_bypass";
+    /// Whether others cannot train the predictions of indirect branches: `on`, `not_needed`, `unsupported`.
+    pub const MITIGATION_INDIRECT_BRANCH: &str = "mitigation.indirect_branch";
+    /// Whether the first-level data cache is emptied before another process runs: `on`, `not_needed`, `unsupported`.
+    pub const MITIGATION_L1D_FLUSH: &str = "mitigation.l1d_flush";
+    /// Whether the VMM's pages can be merged with others': `off`, or `unsupported` by this kernel.
+    pub const MEMORY_MERGE: &str = "memory_merge";
+    /// Whether what holds secrets (private memory, the attestation key) can never be swapped: flag.
+    pub const MEMORY_LOCKED: &str = "memory_locked";
+    /// Whether the VMM zeroes private memory when its guest ends: flag.
+    pub const SCRUB_ON_EXIT: &str = "scrub_on_exit";
     /// Whether the host can hibernate (and write its memory to disk): flag.
     pub const HIBERNATION: &str = "hibernation";
     /// Prefix of one fact per entry of `/sys/devices/system/cpu/vulnerabilities`: text, as the kernel reports it.

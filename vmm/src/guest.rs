@@ -26,6 +26,8 @@ use crate::backend;
 use crate::beside;
 use crate::console::Console;
 use crate::image::{self, Image, Measurement};
+use crate::isolation::controls::{Controls, Linux};
+use crate::isolation::cores::{self, Placement};
 use crate::jail;
 use crate::jail::seccomp::{Filter, Thread};
 use crate::machine::{self, Config, Machine, Sealed};
@@ -47,8 +49,8 @@ pub struct Options {
     pub directory: PathBuf,
     /// Memory, mode, context identifier.
     pub machine: Config,
-    /// Processors that the virtual CPU may run on; empty: any.
-    pub cpu_ids: Vec<u32>,
+    /// Which processors the virtual CPU runs on.
+    pub placement: Placement,
     /// In debug mode, copy the guest's log to stdout too.
     pub console_on_stdout: bool,
 }
@@ -219,7 +221,15 @@ pub fn launch(beginning: Beginning, options: Options) -> Result<Ready, Error> {
     timing::reached(Stage::Sealed);
 
     let key = certifier.finish();
-    let posture = posture(facts, &machine, &key)?;
+    let mut posture = posture(facts, &machine, &key)?;
+    // For this thread and the virtual CPU's, which it will make. Not before: speculation makes a launch faster.
+    Controls::enter(&Linux).state(&mut posture)?;
+    let cores = match options.machine.backend {
+        backend::Kind::Kvm => options.placement.describe(&cores::Machine),
+        // The guest is another process than the one that is placed.
+        backend::Kind::Process => "shared",
+    };
+    posture.set(fact::CORES, cores)?;
     timing::reached(Stage::Attestable);
     let launch = Launch {
         image: *machine.measurements(),
@@ -291,6 +301,9 @@ fn posture(mut posture: Posture, machine: &Machine<Sealed>, key: &LeafKey) -> Re
     posture.set(fact::FILE_REFERENCE, reference)?;
     posture.set(fact::IMAGE_SEALED, "write_sealed")?;
     posture.set(fact::LEAF_KEY, leaf_key)?;
+    // The attestation key always is; without that there is no launch.
+    posture.set(fact::MEMORY_LOCKED, machine.private().is_locked())?;
+    posture.set(fact::SCRUB_ON_EXIT, machine.config().backend == backend::Kind::Kvm)?;
     posture.set(fact::LANDLOCK, jail::landlock_abi())?;
     posture.set(fact::ROOT_OF_TRUST, "file")?;
     Ok(posture)
@@ -354,11 +367,11 @@ impl Ready {
             console.serve(listener, filters.io.clone()).map_err(host("start the console"))?;
         }
         let Filters { cpu: cpu_filter, io: io_filter } = filters;
-        let cpus = options.cpu_ids;
+        let cpus = options.placement.own;
         let stop_guest = devices.stop.clone();
         let running = machine
             .start(devices, move || {
-                pin(&cpus)?;
+                cpus.pin()?;
                 cpu_filter.enter()?;
                 timing::reached(Stage::Started);
                 Ok(())
@@ -398,21 +411,6 @@ fn listen(path: &Path) -> Result<UnixListener, Error> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
         .map_err(host("protect the guest's socket"))?;
     Ok(listener)
-}
-
-fn pin(cpus: &[u32]) -> std::io::Result<()> {
-    if cpus.is_empty() {
-        return Ok(());
-    }
-    let mut set = rustix::thread::CpuSet::new();
-    for cpu in cpus {
-        let cpu = *cpu as usize;
-        if cpu >= rustix::thread::CpuSet::MAX_CPU {
-            return Err(std::io::Error::other(format!("there is no CPU {cpu}")));
-        }
-        set.set(cpu);
-    }
-    Ok(rustix::thread::sched_setaffinity(None, &set)?)
 }
 
 /// What the running VMM does about the guest's doings.

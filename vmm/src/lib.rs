@@ -9,6 +9,7 @@ pub mod gateway;
 pub mod guest;
 pub mod host;
 pub mod image;
+pub mod isolation;
 pub mod jail;
 pub mod machine;
 pub mod memory;

@@ -12,6 +12,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use casemate::cli::registry::{GuestRecord, Registry, Reservation};
+use casemate::isolation::cores::CpuList;
 use cli_support::{Scratch, json};
 use serde_json::Value;
 
@@ -26,7 +27,10 @@ struct FakeGuest {
 impl FakeGuest {
     /// A guest of this name that answers each connection with `answer(target)`: a status and a body.
     fn start(scratch: &Scratch, name: &str, pid: u32, answer: fn(&str) -> (u16, String)) -> Self {
-        let reservation = Registry::at(&scratch.runtime()).unwrap().reserve(Some(name), "x", None).unwrap();
+        let reservation = Registry::at(&scratch.runtime())
+            .unwrap()
+            .reserve(Some(name), "x", None, &CpuList::default())
+            .unwrap();
         let record = GuestRecord {
             name: reservation.name().to_owned(),
             id: reservation.id().to_owned(),

@@ -192,7 +192,7 @@ impl From<super::registry::RegistryError> for Failure {
             R::Io { .. } | R::NotPrivate { .. } => Code::ReadFromDiskFailure,
             R::Record { .. } => Code::SerdeError,
             R::BadName(_) => Code::EnclaveNamingError,
-            R::BadCid(_) | R::CidTaken { .. } => Code::InvalidArgument,
+            R::BadCid(_) | R::CidTaken { .. } | R::Cores(_) => Code::InvalidArgument,
             R::NotFound { .. } | R::NoneRuns | R::Ambiguous { .. } => Code::EnclaveProcessConnectionFailure,
         };
         Self::new(code, error)

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::error::{Code, Failure};
 use super::output::print_line;
-use super::registry::{GuestRecord, Registry, Reservation, now_ms, state_dir};
+use super::registry::{GuestRecord, Registry, RegistryError, Reservation, now_ms, state_dir};
 use super::run::RunOptions;
 use super::volume;
 use crate::guest::{self, Ended, Options};
@@ -35,7 +35,9 @@ pub struct Announcement<'a> {
 pub fn launch(options: &RunOptions, announcement: Announcement<'_>) -> Result<ExitCode, Failure> {
     let beginning = guest::begin(options.image.clone(), state_dir())?;
     let stem = options.image.file_stem().map_or_else(|| "guest".into(), |stem| stem.to_string_lossy());
-    let reservation = Registry::open()?.reserve(options.name.as_deref(), &stem, options.cid)?;
+    let registry = Registry::open()?;
+    let reservation = registry.reserve(options.name.as_deref(), &stem, options.cid, &options.cpus)?;
+    reservation.placement().keep_off().map_err(RegistryError::from)?;
     let ready = guest::launch(beginning, guest_options(options, &reservation))?;
     let root = casemate_attestation::platform::encode_root(ready.root())
         .map_err(|error| Failure::new(Code::EnclaveBootFailure, error))?;
@@ -51,6 +53,7 @@ pub fn launch(options: &RunOptions, announcement: Announcement<'_>) -> Result<Ex
             "casemate: the process backend seals nothing: this user and root can read the guest's memory, and its PCRs are zero"
         );
     }
+    registry.move_away(&reservation)?;
     let ended = ready.run(|| {
         let text = (announcement.text)(&record)?;
         match volume {
@@ -84,7 +87,7 @@ fn guest_options(options: &RunOptions, reservation: &Reservation) -> Options {
             anonymous_memory: false,
             volume: options.state.is_some(),
         },
-        cpu_ids: options.cpu_ids.clone(),
+        placement: reservation.placement().clone(),
         console_on_stdout: options.console_on_stdout,
     }
 }
@@ -105,7 +108,7 @@ fn record(options: &RunOptions, reservation: &Reservation, ready: &guest::Ready)
         module_id: reservation.id().to_owned(),
         pid: std::process::id(),
         cid: reservation.cid(),
-        cpu_ids: options.cpu_ids.clone(),
+        cpu_ids: options.cpus.numbers().collect(),
         memory_mib: options.memory_mib,
         debug: options.debug,
         backend: options.backend.name().into(),

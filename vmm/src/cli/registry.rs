@@ -27,6 +27,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use casemate_attestation::pcr::Pcr;
 
 use crate::guest::{CONSOLE_SOCKET, VSOCK_SOCKET};
+use crate::isolation::cores::{self, CpuList, Machine, Neighbour, Placement};
 use serde::{Deserialize, Serialize};
 
 /// Why the registry could not do what was asked.
@@ -77,6 +78,9 @@ pub enum RegistryError {
         /// Who has it.
         name: String,
     },
+    /// The processors cannot be had.
+    #[error(transparent)]
+    Cores(#[from] cores::Error),
     /// No guest matches.
     #[error("no running guest {wanted}; running: {list}")]
     NotFound {
@@ -111,7 +115,7 @@ pub struct GuestRecord {
     pub pid: u32,
     /// The vsock context identifier.
     pub cid: u64,
-    /// The processors the vCPU may run on; empty: any.
+    /// The processors that the virtual CPU has to itself, with their cores; empty: it shares.
     pub cpu_ids: Vec<u32>,
     /// Private memory in MiB.
     pub memory_mib: u64,
@@ -168,6 +172,7 @@ pub struct Reservation {
     id: String,
     name: String,
     cid: u64,
+    placement: Placement,
     /// Held for its lock alone: the kernel lets go of it when the process ends, however it ends.
     _lock: File,
 }
@@ -261,18 +266,21 @@ impl Registry {
     }
 
     /// Makes and locks a folder for a new guest. The name is `wanted`, or `image` made unique as nitro-cli does it
-    /// (`app`, `app_1`, …).
+    /// (`app`, `app_1`, …). The cores of `cpus` are the guest's own from now on: whoever is on them is moved away.
     pub fn reserve(
         &self,
         wanted: Option<&str>,
         image: &str,
         cid: Option<u64>,
+        cpus: &CpuList,
     ) -> Result<Reservation, RegistryError> {
         let _guard = self.guard()?;
         let running = self.sweep()?;
         let base = wanted.unwrap_or(image);
         let name = unique_name(base, &running)?;
         let cid = choose_cid(cid, &running)?;
+        let neighbours: Vec<Neighbour> = running.into_iter().map(Neighbour::from).collect();
+        let placement = Placement::find(cpus, &neighbours, &Machine)?;
         let id = new_enclave_id()?;
         let dir = self.dir.join(&id);
         DirBuilder::new().mode(0o700).create(&dir).map_err(io_error("make", &dir))?;
@@ -284,10 +292,31 @@ impl Registry {
             .open(&path)
             .map_err(io_error("make", &path))?;
         lock.try_lock().map_err(|error| io_error("lock", &path)(error.into()))?;
-        let reservation = Reservation { dir, id, name, cid, _lock: lock };
-        // The name and the context identifier are taken from now on, not from the moment the guest runs.
-        reservation.write("reserved.json", format!("{{\"name\":{:?},\"cid\":{cid}}}", reservation.name))?;
+        let reservation = Reservation { dir, id, name, cid, placement, _lock: lock };
+        // The name, the context identifier and the processors are taken from now on, not from the moment the guest runs.
+        let pid = std::process::id();
+        let cpu_ids: Vec<u32> = reservation.placement.own.numbers().collect();
+        reservation.write(
+            "reserved.json",
+            format!(
+                "{{\"name\":{:?},\"cid\":{cid},\"pid\":{pid},\"cpu_ids\":{cpu_ids:?}}}",
+                reservation.name
+            ),
+        )?;
+        reservation.placement.move_away(&neighbours)?;
         Ok(reservation)
+    }
+
+    /// Once more moves away who runs on this guest's own cores: one that was being launched when they were reserved may have
+    /// made threads meanwhile.
+    pub fn move_away(&self, reservation: &Reservation) -> Result<(), RegistryError> {
+        if reservation.placement.own.is_empty() {
+            return Ok(());
+        }
+        let _guard = self.guard()?;
+        let others = self.sweep()?.into_iter().map(Neighbour::from);
+        let others: Vec<Neighbour> = others.filter(|other| other.pid != std::process::id()).collect();
+        Ok(reservation.placement.move_away(&others)?)
     }
 
     /// The running guests, oldest first. Folders of guests that are gone are removed.
@@ -363,23 +392,35 @@ impl Registry {
 struct Taken {
     name: String,
     cid: u64,
+    pid: u32,
+    cpus: CpuList,
     guest: Option<Guest>,
+}
+
+impl From<Taken> for Neighbour {
+    fn from(taken: Taken) -> Self {
+        Self { name: taken.name, pid: taken.pid, cpus: taken.cpus }
+    }
 }
 
 impl Taken {
     fn read(dir: PathBuf) -> Result<Self, RegistryError> {
-        #[derive(Deserialize)]
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
         struct Reserved {
             name: String,
             cid: u64,
+            pid: u32,
+            cpu_ids: Vec<u32>,
         }
         if let Some(record) = read_json::<GuestRecord>(&dir.join("guest.json"))? {
-            let (name, cid) = (record.name.clone(), record.cid);
-            return Ok(Self { name, cid, guest: Some(Guest { record, dir }) });
+            let (name, cid, pid) = (record.name.clone(), record.cid, record.pid);
+            let cpus = record.cpu_ids.iter().copied().collect();
+            return Ok(Self { name, cid, pid, cpus, guest: Some(Guest { record, dir }) });
         }
         let reserved = read_json::<Reserved>(&dir.join("reserved.json"))?;
-        let (name, cid) = reserved.map(|r| (r.name, r.cid)).unwrap_or_default();
-        Ok(Self { name, cid, guest: None })
+        let Reserved { name, cid, pid, cpu_ids } = reserved.unwrap_or_default();
+        Ok(Self { name, cid, pid, cpus: cpu_ids.into_iter().collect(), guest: None })
     }
 }
 
@@ -488,6 +529,11 @@ impl Reservation {
     /// The guest's vsock context identifier.
     pub fn cid(&self) -> u64 {
         self.cid
+    }
+
+    /// Where the guest runs.
+    pub fn placement(&self) -> &Placement {
+        &self.placement
     }
 
     /// Where the VMM listens for clients of the guest.

@@ -45,7 +45,7 @@ fn record(reservation: &Reservation) -> GuestRecord {
 fn a_published_guest_is_listed_until_it_is_dropped() {
     let scratch = Scratch::new("listed");
     let registry = Registry::at(&scratch.0).unwrap();
-    let reservation = registry.reserve(None, "app", None).unwrap();
+    let reservation = registry.reserve(None, "app", None, &CpuList::default()).unwrap();
     assert!(registry.guests().unwrap().is_empty(), "a guest that does not run yet is not listed");
     reservation.publish(&record(&reservation)).unwrap();
     let guest = registry.find(&Selector::Only).unwrap();
@@ -64,14 +64,26 @@ fn a_published_guest_is_listed_until_it_is_dropped() {
 fn names_and_cids_belong_to_one_guest_at_a_time() {
     let scratch = Scratch::new("names");
     let registry = Registry::at(&scratch.0).unwrap();
-    let first = registry.reserve(None, "app", Some(40)).unwrap();
-    let second = registry.reserve(None, "app", None).unwrap();
+    let first = registry.reserve(None, "app", Some(40), &CpuList::default()).unwrap();
+    let second = registry.reserve(None, "app", None, &CpuList::default()).unwrap();
     assert_eq!((first.name(), second.name()), ("app", "app_1"));
     assert_ne!(first.cid(), second.cid());
-    assert!(matches!(registry.reserve(None, "app", Some(40)), Err(RegistryError::CidTaken { cid: 40, .. })));
-    assert!(matches!(registry.reserve(None, "app", Some(3)), Err(RegistryError::BadCid(3))));
+    assert!(matches!(
+        registry.reserve(None, "app", Some(40), &CpuList::default()),
+        Err(RegistryError::CidTaken { cid: 40, .. })
+    ));
+    assert!(matches!(
+        registry.reserve(None, "app", Some(3), &CpuList::default()),
+        Err(RegistryError::BadCid(3))
+    ));
     for bad in ["", "../up", "a b", &"x".repeat(65)] {
-        assert!(matches!(registry.reserve(Some(bad), "app", None), Err(RegistryError::BadName(_))), "{bad}");
+        assert!(
+            matches!(
+                registry.reserve(Some(bad), "app", None, &CpuList::default()),
+                Err(RegistryError::BadName(_))
+            ),
+            "{bad}"
+        );
     }
     first.publish(&record(&first)).unwrap();
     second.publish(&record(&second)).unwrap();
@@ -83,7 +95,7 @@ fn names_and_cids_belong_to_one_guest_at_a_time() {
 fn a_folder_whose_lock_is_free_is_removed() {
     let scratch = Scratch::new("stale");
     let registry = Registry::at(&scratch.0).unwrap();
-    let live = registry.reserve(None, "live", None).unwrap();
+    let live = registry.reserve(None, "live", None, &CpuList::default()).unwrap();
     live.publish(&record(&live)).unwrap();
     let dead = scratch.0.join("i-00000000000000000-enc0000000000000000");
     fs::create_dir(&dead).unwrap();
@@ -117,7 +129,7 @@ fn a_directory_that_others_can_enter_is_refused() {
 fn a_spoilt_record_is_named() {
     let scratch = Scratch::new("spoilt");
     let registry = Registry::at(&scratch.0).unwrap();
-    let reservation = registry.reserve(None, "app", None).unwrap();
+    let reservation = registry.reserve(None, "app", None, &CpuList::default()).unwrap();
     fs::write(reservation.dir().join("guest.json"), b"{\"name\":").unwrap();
     let error = registry.guests().unwrap_err();
     assert!(matches!(&error, RegistryError::Record { .. }));

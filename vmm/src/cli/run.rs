@@ -14,6 +14,7 @@ use super::launch::{Announcement, launch};
 use super::output::{RunInfo, print_json};
 use super::registry::{GuestRecord, Registry};
 use super::text;
+use crate::isolation::cores::CpuList;
 
 /// What `run` does, in a line.
 pub const ABOUT: &str = "Launch a guest and stay with it until it ends (the signer, if no image is named)";
@@ -30,8 +31,8 @@ pub struct RunOptions {
     pub name: Option<String>,
     /// The wanted vsock context identifier; else the first free one.
     pub cid: Option<u64>,
-    /// Processors that the vCPU may run on; empty: any.
-    pub cpu_ids: Vec<u32>,
+    /// Processors that the virtual one has to itself, with their cores; empty: it shares.
+    pub cpus: CpuList,
     /// Private memory in MiB.
     pub memory_mib: u64,
     /// Debug mode: zero PCRs and a console.
@@ -64,7 +65,10 @@ pub struct LaunchArgs {
     /// Number of virtual processors: a sealed guest has one
     #[arg(long, value_name = "N", conflicts_with = "cpu_ids")]
     cpu_count: Option<u32>,
-    /// Processors that the virtual one may run on
+    /// Processors for this guest alone, as in 2 or 2-3,6: no other guest runs on their cores
+    #[arg(long, value_name = "LIST", conflicts_with_all = ["cpu_count", "cpu_ids"])]
+    cpus: Option<CpuList>,
+    /// The same, one by one, as nitro-cli has it
     #[arg(long, value_name = "ID", num_args = 1..)]
     cpu_ids: Vec<u32>,
     /// Debug mode: the guest has a console, and its PCRs are zero
@@ -81,7 +85,7 @@ pub struct LaunchArgs {
     state: Option<PathBuf>,
     /// Read these settings from a JSON file, as nitro-cli does
     #[arg(long, value_name = "FILE", conflicts_with_all = ["eif_path", "memory", "enclave_name", "enclave_cid",
-        "cpu_count", "cpu_ids", "debug_mode"])]
+        "cpu_count", "cpus", "cpu_ids", "debug_mode"])]
     config: Option<PathBuf>,
 }
 
@@ -147,6 +151,7 @@ impl LaunchArgs {
             enclave_name: None,
             enclave_cid: None,
             cpu_count: None,
+            cpus: None,
             cpu_ids: Vec::new(),
             debug_mode: false,
             attach_console: false,
@@ -195,13 +200,25 @@ impl LaunchArgs {
             image,
             name: self.enclave_name.clone(),
             cid: self.enclave_cid,
-            cpu_ids: self.cpu_ids.clone(),
+            cpus: self.own_cpus()?,
             memory_mib: self.memory.unwrap_or(DEFAULT_MEMORY_MIB),
             debug: self.debug_mode || self.attach_console,
             console_on_stdout: self.attach_console,
             backend: self.backend,
             state,
         })
+    }
+
+    /// The processors that are to be the guest's own.
+    fn own_cpus(&self) -> Result<CpuList, Failure> {
+        if let Some(cpus) = &self.cpus {
+            return Ok(cpus.clone());
+        }
+        let cpus: CpuList = self.cpu_ids.iter().copied().collect();
+        match self.cpu_ids.iter().find(|cpu| cpus.numbers().all(|known| known != **cpu)) {
+            Some(cpu) => Err(Failure::new(Code::InvalidArgument, format!("there is no processor {cpu}"))),
+            None => Ok(cpus),
+        }
     }
 
     /// Whether a volume is named.
@@ -227,7 +244,7 @@ impl LaunchArgs {
         ];
         arguments.extend(options.name.iter().map(|name| format!("--enclave-name={name}")));
         arguments.extend(options.cid.iter().map(|cid| format!("--enclave-cid={cid}")));
-        arguments.extend(options.cpu_ids.iter().map(|cpu| format!("--cpu-ids={cpu}")));
+        arguments.extend((!options.cpus.is_empty()).then(|| format!("--cpus={}", options.cpus)));
         arguments.extend(options.debug.then(|| "--debug-mode".to_owned()));
         arguments.extend((options.backend == Backend::Process).then(|| "--backend=process".to_owned()));
         arguments.extend(options.state.iter().map(|file| format!("--state={}", file.display())));

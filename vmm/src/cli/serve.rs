@@ -34,7 +34,7 @@ pub struct Args {
     host: Vec<String>,
     /// Serve this running guest, by name or identifier
     #[arg(long, value_name = "NAME", conflicts_with_all = ["eif_path", "memory", "enclave_name", "enclave_cid",
-        "cpu_count", "cpu_ids", "debug_mode", "attach_console", "config"])]
+        "cpu_count", "cpus", "cpu_ids", "debug_mode", "attach_console", "config"])]
     guest: Option<String>,
     /// Print JSON in place of the summary
     #[arg(long)]

@@ -175,7 +175,7 @@ fn leaks() -> Vec<Finding> {
             swap == Some(false),
             Grade::Weak,
             on_off(swap),
-            "sealed memory is never swapped; the VMM's own is locked where limits allow",
+            "what is sealed is never swapped, nor is the attestation key; `memory_locked` in the posture says so",
             "swapoff -a",
         ),
         finding(

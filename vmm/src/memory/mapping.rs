@@ -110,6 +110,15 @@ impl Mapping {
             .map_err(Error::system("lock memory"))
     }
 
+    /// The same for what is not there yet, page by page as it comes.
+    pub fn lock_on_fault(&self) -> Result<(), Error> {
+        // SAFETY: the range is this mapping's own, and locking changes no contents.
+        unsafe {
+            rustix::mm::mlock_with(self.start.as_ptr().cast(), self.len, rustix::mm::MlockFlags::ONFAULT)
+        }
+        .map_err(Error::system("lock memory"))
+    }
+
     /// The mapped bytes.
     ///
     /// # Safety

@@ -40,7 +40,8 @@ pub struct PrivateMemory {
 #[derive(Debug)]
 enum Kind {
     GuestMemfd(OwnedFd, Hold),
-    Anonymous(Mapping),
+    /// And whether it is locked.
+    Anonymous(Mapping, bool),
 }
 
 impl PrivateMemory {
@@ -85,6 +86,10 @@ impl PrivateMemory {
             usize::try_from(len).map_err(|_| Error::OutOfRange { offset: 0, len: usize::MAX, size: 0 })?;
         let mapping = Mapping::anonymous(size)?;
         mapping.advise(rustix::mm::Advice::LinuxDontDump)?;
+        let locked = mapping.lock_on_fault();
+        if let Err(error) = &locked {
+            tracing::debug!(%error, "the guest's memory can be swapped");
+        }
         let region = kvm_userspace_memory_region {
             slot,
             flags: 0,
@@ -97,7 +102,7 @@ impl PrivateMemory {
             what: "give the guest its private memory",
             source: error.into(),
         })?;
-        Ok(Self { len, kind: Kind::Anonymous(mapping) })
+        Ok(Self { len, kind: Kind::Anonymous(mapping, locked.is_ok()) })
     }
 
     /// Length in bytes.
@@ -128,7 +133,7 @@ impl PrivateMemory {
                 let mapping = Mapping::writable(fd.as_fd(), first, window as usize)?;
                 mapping.write((offset - first) as usize, bytes)
             }
-            Kind::Anonymous(mapping) => mapping.write(offset as usize, bytes),
+            Kind::Anonymous(mapping, _) => mapping.write(offset as usize, bytes),
         }
     }
 
@@ -138,11 +143,14 @@ impl PrivateMemory {
             Kind::GuestMemfd(fd, hold) => Ok(SealedPrivateMemory {
                 method: SealingMethod::GuestMemfd,
                 reference: Some(hold.lock_away(fd)),
+                // The kernel never swaps a guest_memfd.
+                locked: true,
                 _ordinary: None,
             }),
-            Kind::Anonymous(mapping) => Ok(SealedPrivateMemory {
+            Kind::Anonymous(mapping, locked) => Ok(SealedPrivateMemory {
                 method: SealingMethod::Anonymous,
                 reference: None,
+                locked,
                 _ordinary: Some(mapping),
             }),
         }
@@ -154,18 +162,24 @@ impl PrivateMemory {
 pub struct SealedPrivateMemory {
     method: SealingMethod,
     reference: Option<FileReference>,
+    locked: bool,
     _ordinary: Option<Mapping>,
 }
 
 impl SealedPrivateMemory {
     /// What stands in its place where nothing is sealed: the process backend.
     pub fn unsealed() -> Self {
-        Self { method: SealingMethod::None, reference: None, _ordinary: None }
+        Self { method: SealingMethod::None, reference: None, locked: false, _ordinary: None }
     }
 
     /// How it is kept from the host.
     pub fn method(&self) -> SealingMethod {
         self.method
+    }
+
+    /// Whether it stays out of swap.
+    pub fn is_locked(&self) -> bool {
+        self.locked
     }
 
     /// How the reference to the file is held; `None` for ordinary memory, which has no file.

@@ -6,6 +6,7 @@ use std::path::Path;
 use landlock::{AccessFs, PathFd, Scope};
 use rustix::process::Resource;
 
+use crate::isolation::controls::{Kernel as _, Linux};
 use crate::jail::steps;
 
 /// A step that failed.
@@ -22,6 +23,9 @@ fn failed<E: Into<std::io::Error>>(step: &'static str) -> impl FnOnce(E) -> Erro
 
 /// Gives up everything but the guest's folder, of which it needs the socket and the lock, and the anchors.
 pub(super) fn enter(folder: &Path, anchors: &Path) -> Result<(), Error> {
+    // The VMM that started this has a cookie for its guest: this is not to share a core with it. Where there are no cookies,
+    // none was inherited.
+    let _ = Linux.create_cookie();
     steps::limit(Resource::Core, 0).map_err(failed("forbid core dumps"))?;
     steps::deny_inspection().map_err(failed("forbid core dumps"))?;
     rustix::thread::set_no_new_privs(true).map_err(failed("give up new privileges"))?;
