@@ -9,7 +9,7 @@
 //! | Ed25519, the key of most vectors | Verify; its private half was published with an earlier edition |
 //! | ML-DSA, keys given as seeds | Sign (µ), Verify |
 //! | ML-KEM, one in eight | Decapsulate |
-//! | ECDSA | the vectors have public keys alone, which KMS cannot import: the keys and signatures of RFC 6979 instead |
+//! | ECDSA | the vectors have public keys alone, which KMS cannot import: the keys and signatures of RFC 6979 instead, and what Wycheproof makes of good signatures made of these |
 //!
 //! What KMS's limits keep out is counted: messages that are empty or longer than 4096 bytes, HMAC keys of other lengths.
 //! All vectors of these and of ECDSA, AES-GCM (whose ciphertexts have no form that Decrypt would take), AES-KWP and the
@@ -511,23 +511,111 @@ const RFC6979: [(&str, &str, &str, [[&str; 2]; 2]); 3] = [
     ),
 ];
 
+/// The order of each curve's group.
+const ORDERS: [&str; 3] = [
+    "FFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551",
+    "FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973",
+    "01FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFA51868783BF2F966B7FCC0148F709A5D03BB5C9B8899C47AEBB6FB71E91386409",
+];
+
+/// Big-endian numbers of the same length: `a + b`, or `a - b` where that is not negative.
+fn add(a: &[u8], b: &[u8]) -> Vec<u8> {
+    let mut sum = vec![0];
+    let mut carry = 0;
+    for (a, b) in a.iter().zip(b).rev() {
+        carry += u16::from(*a) + u16::from(*b);
+        sum.insert(1, carry.to_le_bytes()[0]);
+        carry >>= 8;
+    }
+    sum[0] = carry.to_le_bytes()[0];
+    sum
+}
+
+fn subtract(a: &[u8], b: &[u8]) -> Vec<u8> {
+    let inverted: Vec<u8> = b.iter().map(|byte| !byte).collect();
+    let mut one = vec![0; a.len()];
+    *one.last_mut().expect("digits") = 1;
+    let negative = &add(&inverted, &one)[1..];
+    add(a, negative)[1..].to_vec()
+}
+
 /// DER of an unsigned number.
 fn integer(digits: &[u8]) -> Vec<u8> {
     let digits = &digits[digits.iter().take_while(|byte| **byte == 0).count()..];
-    let sign: &[u8] = if digits.first().is_some_and(|first| *first >= 0x80) { &[0] } else { &[] };
+    let sign: &[u8] = if digits.first().is_none_or(|first| *first >= 0x80) { &[0] } else { &[] };
     der(0x02, &[sign, digits].concat())
+}
+
+/// What Wycheproof makes of a good signature: wrong numbers, and right numbers in other encodings.
+fn spoiled(r: &[u8], s: &[u8], order: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let pair = |r: Vec<u8>, s: Vec<u8>| der(0x30, &[r, s].concat());
+    let (zero, one) = (vec![0; order.len()], [vec![0; order.len() - 1], vec![1]].concat());
+    let (good_r, good_s) = (integer(r), integer(s));
+    let content = [&good_r[..], &good_s].concat();
+    let good = der(0x30, &content);
+    let long = |element: &[u8]| {
+        // The length in one byte more than it needs.
+        let header = if element[1] < 0x80 {
+            vec![element[0], 0x81, element[1]]
+        } else {
+            vec![element[0], 0x82, 0, element[2]]
+        };
+        [&header[..], &element[if element[1] < 0x80 { 2 } else { 3 }..]].concat()
+    };
+    vec![
+        ("r and s exchanged", pair(good_s.clone(), good_r.clone())),
+        ("r is zero", pair(integer(&zero), good_s.clone())),
+        ("s is zero", pair(good_r.clone(), integer(&zero))),
+        ("both are zero", pair(integer(&zero), integer(&zero))),
+        ("both are one", pair(integer(&one), integer(&one))),
+        ("r is the order", pair(integer(order), good_s.clone())),
+        ("s is the order", pair(good_r.clone(), integer(order))),
+        ("r + order", pair(integer(&add(r, order)), good_s.clone())),
+        ("s + order", pair(good_r.clone(), integer(&add(s, order)))),
+        ("order - r", pair(integer(&subtract(order, r)), good_s.clone())),
+        ("r is negative", pair(der(0x02, &[&[0xff][..], &subtract(&zero, r)].concat()), good_s.clone())),
+        ("a zero before r", pair(der(0x02, &[&[0, 0][..], r].concat()), good_s.clone())),
+        ("r is empty", pair(der(0x02, &[]), good_s.clone())),
+        ("r is a bit string", pair(der(0x03, &good_r[2..]), good_s.clone())),
+        ("r is missing", der(0x30, &good_s)),
+        ("a third number", der(0x30, &[&content[..], &integer(&one)].concat())),
+        ("a set", der(0x31, &content)),
+        ("a longer length", long(&good)),
+        ("a longer length of r", pair(long(&good_r), good_s.clone())),
+        ("an indefinite length", [&[0x30, 0x80][..], &content, &[0, 0]].concat()),
+        ("a byte behind", [&good[..], &[0]].concat()),
+        ("a byte missing", good[..good.len() - 1].to_vec()),
+        ("the numbers alone", [r, s].concat()),
+    ]
 }
 
 #[test]
 fn ecdsa() {
     let mut keys = Imported::new();
-    for (spec, algorithm, scalar, signatures) in RFC6979 {
+    let mut refused = 0;
+    for ((spec, algorithm, scalar, signatures), order) in RFC6979.into_iter().zip(ORDERS) {
         let id = keys.key(spec, "SIGN_VERIFY", &ec_pkcs8(spec, &unhex(scalar)));
+        let order = unhex(order);
         for (message, [r, s]) in [&b"sample"[..], b"test"].into_iter().zip(signatures) {
-            let signature = der(0x30, &[integer(&unhex(r)), integer(&unhex(s))].concat());
+            // P-521 is printed with half a byte less than the order has.
+            let number = |digits: &str| unhex(&format!("{digits:0>width$}", width = 2 * order.len()));
+            let (r, s) = (number(r), number(s));
+            let signature = der(0x30, &[integer(&r), integer(&s)].concat());
             let answer = verify(&keys.signer, &id, algorithm, message, &signature);
             assert_eq!(answer.unwrap_or_else(|error| panic!("{spec}: {error}"))["SignatureValid"], true);
             assert!(verify(&keys.signer, &id, algorithm, b"other", &signature).is_err(), "{spec}");
+            // The other s: as good, and Wycheproof wants it accepted.
+            let other = der(0x30, &[integer(&r), integer(&subtract(&order, &s))].concat());
+            verify(&keys.signer, &id, algorithm, message, &other)
+                .unwrap_or_else(|error| panic!("{spec}: {error}"));
+            for (what, bad) in spoiled(&r, &s, &order) {
+                assert_ne!(bad, signature, "{what}");
+                let answer = verify(&keys.signer, &id, algorithm, message, &bad);
+                let error = answer.expect_err(what);
+                assert_eq!(error.kind.name(), "KMSInvalidSignatureException", "{spec}: {what}");
+                refused += 1;
+            }
         }
     }
+    assert!(refused > 100, "only {refused}");
 }

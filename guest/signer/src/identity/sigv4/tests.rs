@@ -265,7 +265,7 @@ fn a_plus_sign_in_a_query_is_not_a_space() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whatever byte of the head or the body of a signed request is changed, it is refused, or it means the same.
     #[test]
