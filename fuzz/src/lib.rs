@@ -1,8 +1,11 @@
 //! What the fuzz targets share: things to aim at, made ready.
 
-pub mod policies;
 #[path = "../../guest/signer/tests/common/client.rs"]
 pub mod client;
+pub mod policies;
+pub mod recipient;
+#[path = "../../guest/signer/tests/common/sealed.rs"]
+mod sealed;
 pub mod seeds;
 pub mod signer;
 pub mod volume;

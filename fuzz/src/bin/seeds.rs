@@ -68,6 +68,10 @@ fn main() -> std::io::Result<()> {
         "chunked",
         b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     )?;
+    for bearer in 0..3 {
+        let key = casemate_fuzz::recipient::spki();
+        put("recipient", &bearer.to_string(), &[&[bearer, 0, 0, 0][..], &key].concat())?;
+    }
     put("volume_host", "seed", &casemate_fuzz::volume::requests())?;
     put("volume_guest", "seed", &casemate_fuzz::volume::responses())?;
     put("vsock_handshake", "seed", b"CONNECT 17\nabcCONNECT 1\n")
