@@ -80,6 +80,12 @@ fn nonsense_on_the_command_line_is_refused() {
         &["verify", "doc.cbor"],
         &["verify", "doc.cbor", "--key", "x", "--signature", "y"],
         &["key", "frobnicate"],
+        &["doctor", "--yes"],
+        &["doctor", "--output", "x"],
+        &["doctor", "--fix", "--json"],
+        &["doctor", "--fix", "--dry-run", "--yes"],
+        &["run", "--cpus", "1", "--cpu-ids", "1"],
+        &["run", "--cpus", "3-1"],
     ] {
         let run = scratch.casemate(arguments);
         assert_eq!(run.code, 2, "{arguments:?}: {}", run.stderr);
@@ -277,6 +283,28 @@ fn doctor_reports_as_json() {
         );
     }
     assert_eq!(run.code == 0, report["usable"] == true);
+}
+
+#[test]
+fn doctor_changes_nothing_unasked() {
+    let scratch = Scratch::new();
+    let listed = scratch.casemate(&["doctor", "--json"]);
+    let report: Value = serde_json::from_str(&listed.stdout).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    // The test's stdin says nothing, and that is a no.
+    for arguments in [&["doctor", "--fix", "--dry-run"][..], &["doctor", "--fix", "--output", "out"]] {
+        let mut command = scratch.command(arguments);
+        command.stdin(std::process::Stdio::null());
+        let run = scratch.run(command);
+        run.succeeds();
+        let run = run.stdout;
+        for finding in findings.iter().filter(|finding| finding["grade"] == "weak") {
+            let reason = finding["meaning"].as_str().unwrap();
+            assert!(run.contains(reason), "{reason} is not in\n{run}");
+        }
+        assert!(run.contains("Nothing was changed.") || run.contains("nothing to change"), "{run}");
+        assert!(!scratch.path("out").exists());
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `doctor`: what this host offers to sealed guests.
+//! `doctor`: what this host offers to sealed guests, and with `--fix`, what would make it stronger.
 
 use serde_json::json;
 
@@ -12,10 +12,15 @@ pub struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    fix: super::doctor_fix::FixArgs,
 }
 
 /// Prints the findings. Fails only if sealed guests do not run here at all.
 pub fn run(args: &Args) -> Result<(), Failure> {
+    if args.fix.fix {
+        return super::doctor_fix::run(&args.fix);
+    }
     let findings = examine();
     let worst = findings.iter().map(|finding| finding.grade).max().unwrap_or(Grade::Good);
     if args.json {

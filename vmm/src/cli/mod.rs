@@ -16,6 +16,7 @@ mod crypto;
 mod describe;
 mod describe_eif;
 mod doctor;
+mod doctor_fix;
 mod endpoint;
 pub mod error;
 mod explain;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::probe;
+use crate::isolation::controls::{Controls, Linux};
 
 /// How good a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -226,6 +227,11 @@ fn processor() -> Vec<Finding> {
             "core scheduling",
             yes_no(scheduling),
             "keeps others off a guest's core while it runs; needed only with several threads per core",
+        ),
+        note(
+            "speculation controls",
+            Controls::offered(&Linux).map(|(name, state)| format!("{name} {}", state.name())).join(", "),
+            "what the VMM gives up before its guest runs; the L1D flush needs l1d_flush=on at boot and one thread per core",
         ),
         finding(
             "vulnerabilities",

@@ -8,6 +8,7 @@
 //! what a posture can show; that is what lockdown and measured boot are for.
 
 pub mod doctor;
+pub mod fix;
 pub mod probe;
 
 use casemate_attestation::posture::{Posture, PostureError, TEXT_MAX, fact};
