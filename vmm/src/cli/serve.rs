@@ -72,7 +72,13 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
                 port: casemate_abi::port::SIGNER_TLS,
                 process: served.process.try_clone().map_err(failed)?,
             };
-            gateway.run(&target, &stop).map_err(Failure::plain)
+            gateway.run(&target, &stop).or_else(|error| {
+                // A guest that ends before the gateway is in jail takes its folder with it.
+                match terminate::wait(&served.process, GRACE) {
+                    Ok(true) => Ok(Ended::Guest),
+                    Ok(false) | Err(_) => Err(Failure::plain(error)),
+                }
+            })
         }
         Err(failure) => Err(failure),
     };
