@@ -9,11 +9,15 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use casemate_attacks::process::{self, Haul};
+use casemate_attacks::{descriptors, keys, memory};
 use casemate_attestation::platform::PlatformKey;
 use casemate_attestation::sealing::{self, Sealing};
-use casemate_tests::attack::{self, Haul, descriptors, keys, memory};
-use casemate_tests::{Image, Lab, Running, can_attack, casemate, not_covered, wait_until};
+use casemate_tests::{Image, Lab, Running, can_attack, casemate, not_covered, secret, wait_until};
 use rustix::process::Signal;
+
+/// A way to look for a secret in a process.
+type Look = fn(&[u8], i32) -> std::io::Result<Haul>;
 
 /// An ordinary process with the secret, and the public half of a key that it holds.
 struct Holder {
@@ -70,14 +74,13 @@ fn memory_of_the_vmm_holds_no_byte_of_the_secret() {
     }
     let (lab, holder) = (Lab::new(), Holder::start());
     let guest = guarded(&lab);
-    for (what, look) in [
-        ("/proc/PID/mem", memory::proc_mem as fn(i32) -> Haul),
-        ("process_vm_readv", memory::process_vm_readv),
-    ] {
-        assert_nothing(what, &guest, &look(guest.pid()));
-        assert_found(what, &look(holder.pid()));
+    for (what, look) in
+        [("/proc/PID/mem", memory::proc_mem as Look), ("process_vm_readv", memory::process_vm_readv)]
+    {
+        assert_nothing(what, &guest, &look(&secret(), guest.pid()).unwrap());
+        assert_found(what, &look(&secret(), holder.pid()).unwrap());
     }
-    let maps = memory::map_files(guest.pid());
+    let maps = memory::map_files(&secret(), guest.pid()).unwrap();
     assert_nothing("/proc/PID/map_files", &guest, &maps);
     assert_eq!(guest.ends_by_terminate(), 143);
 }
@@ -104,12 +107,11 @@ fn a_guest_on_the_process_backend_is_readable() {
     let guest = lab.launch(Image::Secret, &["--backend=process"]);
     assert_eq!(guest.ask("CHECK"), "3");
     let pids = children(guest.pid());
-    for (what, look) in [
-        ("/proc/PID/mem", memory::proc_mem as fn(i32) -> Haul),
-        ("process_vm_readv", memory::process_vm_readv),
-    ] {
+    for (what, look) in
+        [("/proc/PID/mem", memory::proc_mem as Look), ("process_vm_readv", memory::process_vm_readv)]
+    {
         let mut haul = Haul::default();
-        pids.iter().for_each(|pid| haul.add(look(*pid)));
+        pids.iter().for_each(|pid| haul.add(look(&secret(), *pid).unwrap()));
         assert_found(what, &haul);
         // The same three copies as in a sealed guest, in the guest's own memory.
     }
@@ -122,9 +124,9 @@ fn a_core_dump_made_by_gdb_holds_no_byte_of_the_secret() {
     }
     let (lab, holder) = (Lab::new(), Holder::start());
     let guest = guarded(&lab);
-    let sealed = memory::gcore(guest.pid(), &lab.path("core-of-the-vmm"));
+    let sealed = memory::gcore(&secret(), guest.pid(), &lab.path("core-of-the-vmm")).unwrap();
     assert_nothing("gcore", &guest, &sealed);
-    assert_found("gcore", &memory::gcore(holder.pid(), &lab.path("core-of-the-holder")));
+    assert_found("gcore", &memory::gcore(&secret(), holder.pid(), &lab.path("core-of-the-holder")).unwrap());
 }
 
 #[test]
@@ -134,8 +136,8 @@ fn stolen_descriptors_give_no_byte_of_the_secret() {
     }
     let (lab, holder) = (Lab::new(), Holder::start());
     let guest = guarded(&lab);
-    assert_nothing("pidfd_getfd", &guest, &descriptors::all(guest.pid()));
-    let control = descriptors::all(holder.pid());
+    assert_nothing("pidfd_getfd", &guest, &descriptors::all(&secret(), guest.pid()).unwrap());
+    let control = descriptors::all(&secret(), holder.pid()).unwrap();
     for way in ["mapped", "read", "reopened"] {
         assert!(
             control.found.iter().any(|place| place.contains("held") && place.ends_with(way)),
@@ -147,7 +149,7 @@ fn stolen_descriptors_give_no_byte_of_the_secret() {
 
 /// The descriptor of a process whose target contains `name`, stolen.
 fn steal(pid: i32, name: &str) -> OwnedFd {
-    let all = attack::descriptors(pid);
+    let all = process::descriptors(pid).unwrap();
     let found = all.iter().find(|(_, target)| target.to_string_lossy().contains(name));
     let (number, _) = found.unwrap_or_else(|| panic!("no {name} in {all:?}"));
     descriptors::steal(pid, *number).unwrap()
@@ -170,7 +172,7 @@ fn a_stolen_ring_does_not_give_the_memory_back() {
     assert_eq!(guest.ask("CHECK"), "3", "the memory is still there");
     // The same steps on a ring without restrictions hand out a file with the secret.
     let file = descriptors::take_from_ring(&steal(holder.pid(), "io_uring")).expect("the control");
-    assert_found("a file from a ring", &descriptors::mapped(&file, "registered file"));
+    assert_found("a file from a ring", &descriptors::mapped(&secret(), &file, "registered file"));
 }
 
 #[test]
@@ -205,7 +207,7 @@ fn code_and_page_tables_cannot_be_written() {
     }
     let (lab, holder) = (Lab::new(), Holder::start());
     let guest = guarded(&lab);
-    let maps = attack::maps(guest.pid());
+    let maps = process::maps(guest.pid()).unwrap();
     for name in ["casemate-image", "casemate-tables"] {
         let sealed: Vec<_> = maps.iter().filter(|map| map.name.contains(name)).collect();
         assert!(!sealed.is_empty(), "{name} is not mapped: {maps:#?}");
@@ -223,7 +225,7 @@ fn code_and_page_tables_cannot_be_written() {
     }
     assert_eq!(guest.ask("CHECK"), "3");
     // The control: root may write an ordinary process's code this way, though the process itself may not.
-    let maps = attack::maps(holder.pid());
+    let maps = process::maps(holder.pid()).unwrap();
     let text = maps.iter().find(|map| map.permissions == "r-xp" && map.name.ends_with("holder")).unwrap();
     memory::write(holder.pid(), text).expect("the control: writing an ordinary process's code");
 }
@@ -242,17 +244,17 @@ fn the_attestation_key_is_not_in_readable_memory() {
     let public =
         certificate.tbs_certificate().subject_public_key_info().subject_public_key.raw_bytes().to_vec();
     assert!(
-        keys::find(holder.pid(), &holder.public).1 >= 1,
+        keys::find(holder.pid(), &holder.public).unwrap().1 >= 1,
         "the control: the same scan finds a key that lies open"
     );
-    let (tried, found) = keys::find(guest.pid(), &public);
+    let (tried, found) = keys::find(guest.pid(), &public).unwrap();
     assert_eq!(found, 0, "the leaf key lies in readable memory");
     assert!(tried > 0);
-    let maps = attack::maps(guest.pid());
+    let maps = process::maps(guest.pid()).unwrap();
     let secret = maps.iter().find(|map| map.name.contains("secretmem")).expect("memfd_secret is mapped");
     let error = memory::write(guest.pid(), secret).expect_err("secret memory was read");
     assert!(matches!(error.raw_os_error(), Some(libc::EIO | libc::EFAULT)), "{error}");
-    let held = attack::descriptors(guest.pid());
+    let held = process::descriptors(guest.pid()).unwrap();
     assert!(!held.iter().any(|(_, target)| target.to_string_lossy().contains("secretmem")), "{held:?}");
 }
 
@@ -272,13 +274,13 @@ fn the_sealing_key_is_not_in_readable_memory() {
     let image = casemate_attestation::eif::Eif::parse(&file).unwrap().measure().unwrap();
     let children = children(open.pid());
     let control = sealing::key(&platform, Sealing::Process, &image);
-    let found: Vec<_> = children.iter().flat_map(|pid| keys::places(*pid, &control).1).collect();
+    let found: Vec<_> = children.iter().flat_map(|pid| keys::places(*pid, &control).unwrap().1).collect();
     assert!(
         !found.is_empty(),
         "the control: the same scan finds a sealing key in a guest that is not sealed"
     );
     let key = sealing::key(&platform, Sealing::Production, &image);
-    let (read, found) = keys::places(sealed.pid(), &key);
+    let (read, found) = keys::places(sealed.pid(), &key).unwrap();
     assert!(read > 1 << 20, "{read} bytes were read: that proves nothing");
     assert_eq!(found, Vec::<String>::new(), "the sealing key lies in readable memory");
     assert_eq!(sealed.ask("SEALING KEY"), hex::encode(*key), "the guest has that key");
@@ -306,7 +308,7 @@ fn the_vmm_is_in_jail() {
         if is_kernels_own(&thread) {
             continue;
         }
-        let status = |field| attack::status(&thread, field);
+        let status = |field| process::status(&thread, field).unwrap();
         assert_eq!(status("Seccomp"), "2", "{thread}");
         assert_eq!(status("NoNewPrivs"), "1", "{thread}");
         for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
@@ -325,7 +327,7 @@ fn the_vmm_is_in_jail() {
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
 
-    for (number, target) in attack::descriptors(pid) {
+    for (number, target) in process::descriptors(pid).unwrap() {
         let target = target.to_string_lossy().into_owned();
         for forbidden in ["/dev/kvm", "kvm-vm", "kvm-gmem", "guest_memfd", "secretmem", "/etc/passwd"] {
             assert!(!target.contains(forbidden), "descriptor {number} is {target}");
@@ -349,7 +351,8 @@ fn is_kernels_own(task: &str) -> bool {
 fn network_sockets(pid: i32) -> Vec<String> {
     let unix = std::fs::read_to_string(format!("/proc/{pid}/net/unix")).unwrap();
     let is_unix = |inode: &str| unix.lines().any(|line| line.split_whitespace().nth(6) == Some(inode));
-    let sockets: Vec<String> = attack::descriptors(pid)
+    let sockets: Vec<String> = process::descriptors(pid)
+        .unwrap()
         .into_iter()
         .filter_map(|(_, target)| {
             Some(target.to_str()?.strip_prefix("socket:[")?.trim_end_matches(']').to_owned())
@@ -378,7 +381,8 @@ fn nothing_is_swapped_or_merged() {
         smaps.lines().filter(|line| line.starts_with("VmFlags:")).any(|line| line.contains(" mg"));
     assert!(!mergeable, "same-page merging was allowed");
     // The guest has 64 MiB of memory, and none of it is in the VMM's address space.
-    let total: u64 = attack::maps(guest.pid())
+    let total: u64 = process::maps(guest.pid())
+        .unwrap()
         .iter()
         .filter(|map| map.permissions.starts_with("rw"))
         .map(|map| map.end - map.start)
@@ -424,7 +428,7 @@ fn a_crash_dumps_no_core() {
     let mut holder = lab.command(Path::new(env!("CARGO_BIN_EXE_holder")));
     let mut holder = allow_core(&mut holder).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let pid = i32::try_from(holder.id()).unwrap();
-    wait_until("the holder holds", || !memory::proc_mem(pid).found.is_empty());
+    wait_until("the holder holds", || !memory::proc_mem(&secret(), pid).unwrap_or_default().found.is_empty());
     if !dumps_core(&mut holder, pid) {
         not_covered("that an ordinary process does dump core (core_pattern allows none here)");
     }
@@ -441,10 +445,10 @@ fn a_guest_that_crashes_ends_alone_and_leaves_nothing() {
     let said = guest.ends_with(70);
     assert!(said.contains("exception"), "{said}");
     assert_eq!(other.ask("CHECK"), "3");
-    let secret = casemate_tests::secret();
+    let secret = secret();
     for entry in std::fs::read_dir(lab.path(".")).unwrap().chain(std::fs::read_dir(lab.runtime()).unwrap()) {
         let path = entry.unwrap().path();
         let bytes = std::fs::read(&path).unwrap_or_default();
-        assert!(!secret.chunks_exact(16).any(|piece| attack::contains(&bytes, piece)), "{}", path.display());
+        assert!(!secret.chunks_exact(16).any(|piece| process::contains(&bytes, piece)), "{}", path.display());
     }
 }

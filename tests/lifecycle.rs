@@ -283,7 +283,7 @@ fn members_of_the_kvm_group_need_no_root() {
         }
         let guest = Running::launched_by(&mut command, lab.runtime());
         assert_eq!(guest.ask("CHECK"), "3");
-        let status = |field| casemate_tests::attack::status(&guest.pid().to_string(), field);
+        let status = |field| casemate_attacks::process::status(&guest.pid().to_string(), field).unwrap();
         assert!(status("Uid").starts_with(&uid.to_string()), "{}", status("Uid"));
         assert_eq!((status("Seccomp"), status("NoNewPrivs")), ("2".to_owned(), "1".to_owned()));
         assert_eq!(status("CapEff"), "0000000000000000");

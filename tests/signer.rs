@@ -120,7 +120,7 @@ fn openssl_makes_ciphertexts_that_the_guest_decrypts() {
     }
     let symmetric = lab.ok(&["key", "create"]);
     lab.ok(&["encrypt", "--key", &symmetric, "--context", "a=b", "--in", "plain", "--out", "sealed"]);
-    assert!(!casemate_tests::attack::contains(&lab.read("sealed"), b"for the guest"));
+    assert!(!casemate_attacks::process::contains(&lab.read("sealed"), b"for the guest"));
     lab.ok(&["decrypt", "--context", "a=b", "--in", "sealed", "--out", "back"]);
     assert_eq!(lab.read("back"), b"for the guest only");
     lab.fails(

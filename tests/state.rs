@@ -282,7 +282,7 @@ fn the_file_holds_only_ciphertext() {
     service_ends(&lab);
     let bytes = lab.read("volume");
     for known in ["a telling description", &key, "ECC_NIST", "arn:aws", "BEGIN"] {
-        assert!(!casemate_tests::attack::contains(&bytes, known.as_bytes()), "{known} is in the file");
+        assert!(!casemate_attacks::process::contains(&bytes, known.as_bytes()), "{known} is in the file");
     }
     let guest = launch(&lab, &file);
     let described = lab.ok(&["key", "describe", &key]);

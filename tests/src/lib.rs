@@ -6,19 +6,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
 
 pub mod api;
-pub mod attack;
 mod images;
 mod lab;
 mod owned;
+mod relay;
 mod running;
 
 use std::io::Write as _;
 use std::path::Path;
 
-pub use attack::relaying_attacker;
 pub use images::{Image, casemate, checkout, python_programs};
 pub use lab::{Done, Lab};
 pub use owned::Owned;
+pub use relay::relaying_attacker;
 pub use running::{Running, connect, wait_until};
 
 /// Bytes of the secret.

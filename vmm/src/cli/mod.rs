@@ -7,10 +7,10 @@ mod access;
 mod attest;
 mod attested;
 mod audit;
-mod bench;
 mod build;
 mod claim;
 pub mod client;
+mod companion;
 mod console;
 mod crypto;
 mod describe;
@@ -121,7 +121,9 @@ enum Command {
     /// Show what this host offers to sealed guests, and what to change
     Doctor(doctor::Args),
     /// Measure launch, operations and memory on this machine, beside ordinary processes
-    Bench(bench::Args),
+    Bench(companion::Args),
+    /// Attack a signer on this machine as root, in every known way, and say what came of it
+    Selftest(companion::Args),
     /// Explain an error code
     Explain(explain::Args),
 }
@@ -169,7 +171,8 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Pcr(args) => done(pcr::run(&args)),
         Command::SignEif(args) => done(sign_eif::run(&args)),
         Command::Doctor(args) => done(doctor::run(&args)),
-        Command::Bench(args) => done(bench::run(&args)),
+        Command::Bench(args) => done(companion::bench(&args)),
+        Command::Selftest(args) => done(companion::selftest(&args)),
         Command::Explain(args) => done(explain::run(&args)),
     }
 }

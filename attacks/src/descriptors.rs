@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 
-use super::{Haul, descriptors};
+use crate::process::{Haul, descriptors};
 
 /// Where a file may have something to map: at its beginning, and the three rings of an io_uring.
 const OFFSETS: [i64; 4] = [0, 0x800_0000, 0x1000_0000, 0x8000_0000];
@@ -20,46 +20,46 @@ pub fn steal(pid: i32, fd: i32) -> io::Result<OwnedFd> {
         if process < 0 {
             return Err(io::Error::last_os_error());
         }
-        let process = OwnedFd::from_raw_fd(i32::try_from(process).unwrap());
+        let process = OwnedFd::from_raw_fd(process as i32);
         let copy = libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0);
         if copy < 0 {
             return Err(io::Error::last_os_error());
         }
-        Ok(OwnedFd::from_raw_fd(i32::try_from(copy).unwrap()))
+        Ok(OwnedFd::from_raw_fd(copy as i32))
     }
 }
 
 /// Maps, reads and reopens every descriptor.
-pub fn all(pid: i32) -> Haul {
+pub fn all(secret: &[u8], pid: i32) -> io::Result<Haul> {
     let mut haul = Haul::default();
-    for (number, target) in descriptors(pid) {
+    for (number, target) in descriptors(pid)? {
         let place = format!("descriptor {number} ({})", target.display());
         let stolen = match steal(pid, number) {
             Ok(stolen) => stolen,
             // A client's connection that has ended since the list was made.
             Err(error) if error.raw_os_error() == Some(libc::EBADF) => continue,
-            Err(error) => panic!("{place}: {error}"),
+            Err(error) => return Err(io::Error::new(error.kind(), format!("{place}: {error}"))),
         };
-        haul.add(mapped(&stolen, &format!("{place}, mapped")));
+        haul.add(mapped(secret, &stolen, &format!("{place}, mapped")));
         // An eventfd or signalfd holds a number, no memory; reading it would take a wake-up from the VMM.
         let name = target.to_string_lossy();
         if name.contains("eventfd") || name.contains("signalfd") {
             continue;
         }
-        haul.add(read(&File::from(stolen), &format!("{place}, read")));
+        haul.add(read(secret, &File::from(stolen), &format!("{place}, read")));
         let reopened = File::options()
             .read(true)
             .custom_flags(libc::O_NONBLOCK)
             .open(format!("/proc/{pid}/fd/{number}"));
         if let Ok(file) = reopened {
-            haul.add(read(&file, &format!("{place}, reopened")));
-            haul.add(mapped(&file.into(), &format!("{place}, reopened and mapped")));
+            haul.add(read(secret, &file, &format!("{place}, reopened")));
+            haul.add(mapped(secret, &file.into(), &format!("{place}, reopened and mapped")));
         }
     }
-    haul
+    Ok(haul)
 }
 
-fn read(file: &File, place: &str) -> Haul {
+fn read(secret: &[u8], file: &File, place: &str) -> Haul {
     let mut haul = Haul::default();
     let mut buffer = vec![0; 1 << 20];
     let mut at = 0;
@@ -67,7 +67,7 @@ fn read(file: &File, place: &str) -> Haul {
     while at < 256 << 20 {
         match file.read_at(&mut buffer, at) {
             Ok(got) if got > 0 => {
-                haul.look(place, &buffer[..got]);
+                haul.look(secret, place, &buffer[..got]);
                 at += got as u64;
             }
             _ => break,
@@ -77,16 +77,16 @@ fn read(file: &File, place: &str) -> Haul {
 }
 
 /// What can be read through a mapping of `fd`.
-pub fn mapped(fd: &OwnedFd, place: &str) -> Haul {
+pub fn mapped(secret: &[u8], fd: &OwnedFd, place: &str) -> Haul {
     let mut haul = Haul::default();
-    let size = File::from(fd.try_clone().unwrap()).metadata().map_or(0, |metadata| metadata.len());
-    let size = usize::try_from(size).unwrap();
+    let size = rustix::fs::fstat(fd).map_or(0, |status| status.st_size);
+    let size = usize::try_from(size).unwrap_or(0);
     for offset in OFFSETS {
         for length in std::iter::once(size).chain(LENGTHS).filter(|length| *length > 0) {
             let Some(bytes) = read_mapping(fd, length, offset) else {
                 continue;
             };
-            haul.look(place, &bytes);
+            haul.look(secret, place, &bytes);
             break;
         }
     }
@@ -122,9 +122,9 @@ fn read_mapping(fd: &OwnedFd, length: usize, offset: i64) -> Option<Vec<u8>> {
         return None;
     }
     // Through the kernel: a page that is not there is an error then, not a signal.
-    let memory = File::open("/proc/self/mem").unwrap();
     let mut bytes = vec![0; length];
-    let got = memory.read_at(&mut bytes, address as u64).unwrap_or(0);
+    let memory = File::open("/proc/self/mem");
+    let got = memory.and_then(|memory| memory.read_at(&mut bytes, address as u64)).unwrap_or(0);
     bytes.truncate(got);
     // SAFETY: the mapping made above, of which no reference exists.
     unsafe { libc::munmap(address, length) };

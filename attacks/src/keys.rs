@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::io::Result;
 use std::os::unix::fs::FileExt as _;
 
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair};
 
-use super::{contains, maps};
+use crate::process::{contains, maps};
 
 /// Bytes of a P-384 scalar.
 const LEN: usize = 48;
@@ -15,11 +16,11 @@ const DISTINCT: usize = 33;
 
 /// How many places were tried, and in how many of them the private key of `public` (uncompressed point) lies: any 48
 /// bytes at a multiple of 4 in writable memory, in either byte order.
-pub fn find(pid: i32, public: &[u8]) -> (usize, usize) {
-    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
+pub fn find(pid: i32, public: &[u8]) -> Result<(usize, usize)> {
+    let memory = File::open(format!("/proc/{pid}/mem"))?;
     let (mut tried, mut found) = (HashSet::new(), 0);
-    for map in maps(pid).iter().filter(|map| map.permissions.starts_with("rw")) {
-        let mut bytes = vec![0; usize::try_from(map.end - map.start).unwrap()];
+    for map in maps(pid)?.iter().filter(|map| map.permissions.starts_with("rw")) {
+        let mut bytes = vec![0; usize::try_from(map.end - map.start).unwrap_or(0)];
         let got = memory.read_at(&mut bytes, map.start).unwrap_or(0);
         bytes.truncate(got);
         let places = bytes.windows(LEN).step_by(4).filter(|window| is_random(window));
@@ -32,22 +33,22 @@ pub fn find(pid: i32, public: &[u8]) -> (usize, usize) {
             found += usize::from(is_key(window, public) || is_key(&reversed, public));
         }
     }
-    (tried.len(), found)
+    Ok((tried.len(), found))
 }
 
 /// How many bytes could be read, and in which maps a half of `key` lies.
-pub fn places(pid: i32, key: &[u8; 32]) -> (u64, Vec<String>) {
-    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
+pub fn places(pid: i32, key: &[u8; 32]) -> Result<(u64, Vec<String>)> {
+    let memory = File::open(format!("/proc/{pid}/mem"))?;
     let (mut read, mut found) = (0, Vec::new());
-    for map in maps(pid).iter().filter(|map| map.start < 1 << 63) {
-        let mut bytes = vec![0; usize::try_from(map.end - map.start).unwrap()];
+    for map in maps(pid)?.iter().filter(|map| map.start < 1 << 63) {
+        let mut bytes = vec![0; usize::try_from(map.end - map.start).unwrap_or(0)];
         let got = memory.read_at(&mut bytes, map.start).unwrap_or(0);
         read += got as u64;
         if key.chunks(16).any(|half| contains(&bytes[..got], half)) {
             found.push(format!("{map:?}"));
         }
     }
-    (read, found)
+    Ok((read, found))
 }
 
 fn is_random(window: &[u8]) -> bool {
