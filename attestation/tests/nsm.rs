@@ -212,6 +212,52 @@ fn each_attestation_field_has_its_limit() {
     }
 }
 
+/// Nitro's own programs encode with `serde_cbor`.
+#[test]
+fn messages_are_the_bytes_that_nsm_api_makes() {
+    let bytes = |length: usize| Some(ByteBuf::from(vec![0x5a; length]));
+    let requests = [
+        Request::DescribeNSM,
+        Request::GetRandom,
+        Request::DescribePCR { index: 31 },
+        Request::ExtendPCR { index: 16, data: (0..=255).collect() },
+        Request::LockPCR { index: 300 },
+        Request::LockPCRs { range: 24 },
+        Request::Attestation { user_data: None, nonce: bytes(0), public_key: None },
+        Request::Attestation { user_data: bytes(23), nonce: bytes(24), public_key: bytes(1024) },
+    ];
+    for request in requests {
+        let encoded = api::encode_request(&request);
+        assert_eq!(encoded, serde_cbor::to_vec(&request).unwrap(), "{request:?}");
+        let decoded = api::decode_request(&encoded).unwrap();
+        assert_eq!(format!("{decoded:?}"), format!("{request:?}"));
+        assert!(api::decode_request(&[&encoded[..], &[0xf6]].concat()).is_err(), "something follows");
+        assert!(api::decode_request(&encoded[..encoded.len() - 1]).is_err(), "something is missing");
+    }
+    let responses = [
+        Response::LockPCR,
+        Response::Error(ErrorCode::InputTooLarge),
+        Response::DescribePCR { lock: true, data: vec![0xff; 48] },
+        Response::Attestation { document: vec![7; 5000] },
+        Response::GetRandom { random: (0..=255).collect() },
+        Response::DescribeNSM {
+            version_major: 1,
+            version_minor: 0,
+            version_patch: 0x100,
+            module_id: "i-0-enc0".to_owned(),
+            max_pcrs: 32,
+            locked_pcrs: [0, 1, 31].into(),
+            digest: Digest::SHA384,
+        },
+    ];
+    for response in responses {
+        let encoded = api::encode_response(&response);
+        assert_eq!(encoded, serde_cbor::to_vec(&response).unwrap(), "{response:?}");
+        let decoded = api::decode_response(&encoded).unwrap();
+        assert_eq!(format!("{decoded:?}"), format!("{response:?}"));
+    }
+}
+
 #[test]
 fn what_is_no_request_is_an_invalid_operation() {
     let mut nsm = new(Mode::Production);

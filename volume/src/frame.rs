@@ -1,5 +1,6 @@
 //! Frames: four bytes of length, big-endian, then that many bytes of CBOR, one message, and nothing behind it.
 
+use ciborium::Value;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -18,13 +19,13 @@ pub enum FrameError {
     TooLong(usize),
     /// The bytes are not the message.
     #[error("not a message of the volume protocol: {0}")]
-    Malformed(serde_cbor::Error),
+    Malformed(String),
 }
 
 /// The frame of `message`.
 pub fn encode(message: &impl Serialize) -> Result<Vec<u8>, FrameError> {
     let mut frame = vec![0; PREFIX];
-    serde_cbor::to_writer(&mut frame, message).map_err(FrameError::Malformed)?;
+    ciborium::into_writer(message, &mut frame).map_err(|error| FrameError::Malformed(error.to_string()))?;
     let body = frame.len().saturating_sub(PREFIX);
     let length = u32::try_from(body).ok().filter(|_| body <= BODY_MAX).ok_or(FrameError::TooLong(body))?;
     for (to, from) in frame.iter_mut().zip(length.to_be_bytes()) {
@@ -42,6 +43,60 @@ pub fn body_len(prefix: [u8; PREFIX]) -> Result<usize, FrameError> {
 /// The message in a frame's body.
 pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, FrameError> {
     // By way of a value: a parser for each type in a message would make the guest's image a quarter of a megabyte larger.
-    let value: serde_cbor::Value = serde_cbor::from_slice(body).map_err(FrameError::Malformed)?;
-    serde_cbor::value::from_value(value).map_err(FrameError::Malformed)
+    value(body)?.deserialized().map_err(|error| FrameError::Malformed(error.to_string()))
+}
+
+/// The value that these bytes are, all of them.
+pub(crate) fn value(mut bytes: &[u8]) -> Result<Value, FrameError> {
+    let value =
+        ciborium::from_reader(&mut bytes).map_err(|error| FrameError::Malformed(error.to_string()))?;
+    if bytes.is_empty() {
+        Ok(value)
+    } else {
+        Err(FrameError::Malformed(format!("{} bytes follow it", bytes.len())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_bytes::{ByteArray, ByteBuf};
+
+    use super::*;
+    use crate::layout::{Header, Sealed, VolumeId};
+    use crate::message::{Changes, Record, Request, Response};
+    use crate::{FORMAT, layout::Name};
+
+    fn same<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(message: &T) {
+        let frame = encode(message).expect("a frame");
+        let body = serde_cbor::to_vec(message).expect("CBOR");
+        assert_eq!(frame.get(PREFIX..), Some(body.as_slice()), "{message:?}");
+        assert_eq!(&decode::<T>(&body).expect("the message"), message);
+        assert!(decode::<T>(&[&body[..], &[0xf6]].concat()).is_err(), "something follows");
+        assert!(decode::<T>(body.get(1..).unwrap_or_default()).is_err(), "something is missing");
+    }
+
+    /// Volumes outlive programs: the bytes are those that another library makes, and made before.
+    #[test]
+    fn messages_and_headers_are_plain_cbor() {
+        let record = Record { name: Name(ByteArray::new([7; 32])), value: ByteBuf::from(vec![1; 70_000]) };
+        let changes = Changes { puts: vec![record.clone()], deletes: vec![Name(ByteArray::new([0xff; 32]))] };
+        same(&Request::Hello { format: FORMAT });
+        same(&Request::Page { after: None });
+        same(&Request::Stage(Changes::default()));
+        let root = ByteBuf::from(vec![3; 300]);
+        same(&Request::Commit { expected: None, root: root.clone(), header: Some(root), changes });
+        same(&Request::Attached { records: 1 << 20, counter: u64::MAX });
+        same(&Request::Refused { reason: "the volume is damaged: \u{e9}".to_owned() });
+        same(&Response::Staged);
+        same(&Response::Records { records: vec![record], more: true });
+        let sealed = Sealed {
+            measurement: ByteArray::new([1; 48]),
+            key_id: ByteArray::new([2; 16]),
+            key: ByteBuf::from(vec![3; 60]),
+        };
+        let header =
+            Header { format: FORMAT, volume: VolumeId(ByteArray::new([4; 16])), sealed, grant: None };
+        assert_eq!(header.to_bytes(), serde_cbor::to_vec(&header).expect("CBOR"));
+        assert_eq!(Header::parse(&header.to_bytes()).as_ref(), Ok(&header));
+    }
 }

@@ -237,7 +237,8 @@ impl Header {
     /// As bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         // Plain structures of numbers and bytes can be encoded, and a vector takes them.
-        serde_cbor::to_vec(self).unwrap_or_default()
+        let mut bytes = Vec::new();
+        if ciborium::into_writer(self, &mut bytes).is_ok() { bytes } else { Vec::new() }
     }
 
     /// From bytes.
@@ -247,13 +248,12 @@ impl Header {
         struct Versioned {
             format: u8,
         }
-        let value: serde_cbor::Value = serde_cbor::from_slice(bytes).map_err(|_| LayoutError::Damaged)?;
-        let damaged = |_| LayoutError::Damaged;
-        let Versioned { format } = serde_cbor::value::from_value(value.clone()).map_err(damaged)?;
+        let value = crate::frame::value(bytes).map_err(|_| LayoutError::Damaged)?;
+        let Versioned { format } = value.deserialized().map_err(|_| LayoutError::Damaged)?;
         if format != FORMAT {
             return Err(LayoutError::Format(format));
         }
-        serde_cbor::value::from_value(value).map_err(damaged)
+        value.deserialized().map_err(|_| LayoutError::Damaged)
     }
 }
 

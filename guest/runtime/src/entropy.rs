@@ -7,7 +7,7 @@
 use core::arch::x86_64::{__cpuid, __cpuid_count, _rdrand64_step, _rdseed64_step};
 use std::sync::Mutex;
 
-use aws_nitro_enclaves_nsm_api::api::{Request, Response};
+use casemate_attestation::nsm::api::{Request, Response};
 use zeroize::Zeroizing;
 
 use crate::drbg::HmacDrbg;

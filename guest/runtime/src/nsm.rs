@@ -7,8 +7,9 @@
 
 use std::sync::Mutex;
 
-pub use aws_nitro_enclaves_nsm_api::api::{Digest, ErrorCode, Request, Response};
 use casemate_abi::{Doorbell, shared};
+use casemate_attestation::nsm::api;
+pub use casemate_attestation::nsm::api::{Digest, ErrorCode, Malformed, Request, Response};
 
 /// Why the NSM gave no answer, or none that fits the request.
 #[derive(Debug, thiserror::Error)]
@@ -16,15 +17,12 @@ pub enum NsmError {
     /// The request is longer than the mailbox.
     #[error("NSM request of {0} bytes, longest is {max}: send less user data", max = shared::NSM_REQUEST_MAX)]
     RequestTooLong(usize),
-    /// The request could not be put into CBOR.
-    #[error("NSM request does not encode: {0}")]
-    Encode(serde_cbor::Error),
     /// The VMM claims a response that is empty or longer than the mailbox.
     #[error("NSM response of {0} bytes, longest is {max}: the VMM misbehaves", max = shared::NSM_RESPONSE_MAX)]
     ResponseLength(u64),
     /// The response is not what nsm-api describes.
     #[error("NSM response does not decode: {0}")]
-    Decode(serde_cbor::Error),
+    Decode(#[from] Malformed),
     /// The NSM refused the request.
     #[error("the NSM refuses: {0:?}")]
     Refused(ErrorCode),
@@ -41,10 +39,7 @@ static MAILBOX: Mutex<()> = Mutex::new(());
 
 /// Sends `request` and returns what the NSM answers, an error response included.
 pub fn request(request: &Request) -> Result<Response, NsmError> {
-    let bytes = serde_cbor::to_vec(request).map_err(NsmError::Encode)?;
-    // By way of a value: a parser for each type in a response would make the image a hundred kilobytes larger.
-    let value: serde_cbor::Value = serde_cbor::from_slice(&exchange(&bytes)?).map_err(NsmError::Decode)?;
-    serde_cbor::value::from_value(value).map_err(NsmError::Decode)
+    Ok(api::decode_response(&exchange(&api::encode_request(request))?)?)
 }
 
 /// Puts `request` into the mailbox, rings, and copies the response out.
