@@ -162,7 +162,7 @@ impl Link {
     }
 
     pub(crate) fn subject(&self) -> String {
-        self.certificate.tbs_certificate().subject().to_string()
+        title(self.subject_name())
     }
 
     pub(crate) fn subject_name(&self) -> &x509_cert::name::Name {
@@ -178,8 +178,7 @@ impl Link {
     }
 
     fn common_name(&self) -> String {
-        let name = self.subject_name().common_name().ok().flatten();
-        name.map(|name| name.value().into_owned()).unwrap_or_default()
+        common_name(self.subject_name()).unwrap_or_default()
     }
 
     fn allows(&self, usage: KeyUsages) -> bool {
@@ -225,7 +224,7 @@ impl Link {
     pub(crate) fn check_signed_by(&self, above: &Self) -> Result<(), ChainFault> {
         let issuer = self.certificate.tbs_certificate().issuer();
         if issuer != above.subject_name() {
-            return Err(ChainFault::Issuer { issuer: issuer.to_string(), above: above.subject() });
+            return Err(ChainFault::Issuer { issuer: title(issuer), above: above.subject() });
         }
         let signature = self.certificate.signature().as_bytes().ok_or(ChainFault::Signature)?;
         if es384::verify_der(&above.public, &self.to_be_signed, signature) {
@@ -236,6 +235,16 @@ impl Link {
 }
 
 /// The public key, if the certificate is a P-384 key signed with ECDSA and SHA-384.
+fn common_name(name: &x509_cert::name::Name) -> Option<String> {
+    Some(name.common_name().ok().flatten()?.value().into_owned())
+}
+
+/// What messages call the owner of a name. All of it would bring in the names of all object identifiers that there are, a
+/// hundred kilobytes of a guest's image.
+fn title(name: &x509_cert::name::Name) -> String {
+    common_name(name).unwrap_or_else(|| "no common name".to_owned())
+}
+
 fn p384_point(certificate: &Certificate) -> Option<Vec<u8>> {
     let tbs = certificate.tbs_certificate();
     for algorithm in [tbs.signature(), certificate.signature_algorithm()] {

@@ -10,7 +10,6 @@
 //! | valid | [`DAYS`] | trust comes from the attestation, not from the date |
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::str::FromStr as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest;
@@ -19,10 +18,12 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{EcdsaKeyPair, KeyPair as _};
 use signature::{Keypair, Signer};
 use x509_cert::TbsCertificate;
+use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::builder::profile::BuilderProfile;
 use x509_cert::builder::{Builder as _, CertificateBuilder, Error};
 use x509_cert::certificate::Certificate;
-use x509_cert::der::asn1::{BitString, Ia5String, OctetString};
+use x509_cert::der::asn1::{Any, BitString, Ia5String, OctetString, Utf8StringRef};
+use x509_cert::der::oid::db::rfc4519::COMMON_NAME;
 use x509_cert::der::oid::db::rfc5280::ID_KP_SERVER_AUTH;
 use x509_cert::der::oid::db::rfc5912::ECDSA_WITH_SHA_256;
 use x509_cert::der::{self, Decode as _, Document, Encode as _};
@@ -32,7 +33,7 @@ use x509_cert::ext::pkix::{
     SubjectKeyIdentifier,
 };
 use x509_cert::ext::{Extension, ToExtension as _};
-use x509_cert::name::Name;
+use x509_cert::name::{Name, RdnSequence, RelativeDistinguishedName};
 use x509_cert::serial_number::SerialNumber;
 use x509_cert::spki::{
     self, AlgorithmIdentifierOwned, DynSignatureAlgorithmIdentifier, EncodePublicKey,
@@ -53,7 +54,7 @@ pub(super) fn self_signed(key: &EcdsaKeyPair, names: &[String], now: SystemTime)
     let public = key.verifying_key();
     let spki = SubjectPublicKeyInfoOwned::from_der(&public.0)?;
     let identifier = base16ct::lower::encode_string(key_identifier(&public.0).get(..8).unwrap_or_default());
-    let subject = Name::from_str(&format!("CN=Casemate signer {identifier}"))?;
+    let subject = common_name(&format!("Casemate signer {identifier}"))?;
     let mut all = local_names()?.to_vec();
     for name in names {
         all.push(general_name(name)?);
@@ -62,6 +63,16 @@ pub(super) fn self_signed(key: &EcdsaKeyPair, names: &[String], now: SystemTime)
     let certificate = CertificateBuilder::new(server, serial_number()?, validity(now)?, spki)?
         .build::<_, EcdsaSignature>(&key)?;
     Ok(Certificate::to_der(&certificate)?)
+}
+
+/// The name that consists of this common name. Not parsed from `CN=…`: parsing brings in the names of all object identifiers
+/// that there are, a hundred kilobytes.
+fn common_name(text: &str) -> der::Result<Name> {
+    let value = Any::from(Utf8StringRef::new(text)?);
+    let attribute = AttributeTypeAndValue { oid: COMMON_NAME, value };
+    let mut name = RdnSequence::default();
+    name.push(RelativeDistinguishedName::try_from(vec![attribute])?);
+    Name::from_der(&name.to_der()?)
 }
 
 /// What a server's certificate says about its key.
