@@ -15,6 +15,7 @@ mod import;
 mod keys;
 mod lifecycle;
 mod mac;
+mod object;
 mod page;
 mod policy;
 mod random;
@@ -135,7 +136,7 @@ fn typed<I: DeserializeOwned, O: Serialize>(
             "The request is malformed: it is not a JSON object.",
         ));
     }
-    let request = serde_json::from_slice(body).map_err(|error| {
+    let request = object::from_slice(body).map_err(|error| {
         KmsError::new(ErrorKind::Serialization, format!("The request is malformed: {error}"))
     })?;
     let response = operation(call, request)?;
