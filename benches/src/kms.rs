@@ -115,7 +115,9 @@ pub const WORK: &[Work] = &[
     Work { name: "Sign ML-DSA-44", prepare: |c| sign(c, "ML_DSA_44", "ML_DSA_SHAKE_256") },
     Work { name: "Sign ML-DSA-65", prepare: |c| sign(c, "ML_DSA_65", "ML_DSA_SHAKE_256") },
     Work { name: "Sign ML-DSA-87", prepare: |c| sign(c, "ML_DSA_87", "ML_DSA_SHAKE_256") },
-    Work { name: "Verify P-256", prepare: verify },
+    Work { name: "Verify RSA-2048", prepare: |c| verify(c, "RSA_2048", "RSASSA_PKCS1_V1_5_SHA_256") },
+    Work { name: "Verify RSA-4096", prepare: |c| verify(c, "RSA_4096", "RSASSA_PKCS1_V1_5_SHA_256") },
+    Work { name: "Verify P-256", prepare: |c| verify(c, "ECC_NIST_P256", "ECDSA_SHA_256") },
     Work { name: "GenerateMac HMAC-256", prepare: mac },
     Work { name: "Encrypt AES-256-GCM, 4 KiB", prepare: encrypt },
     Work {
@@ -135,9 +137,9 @@ pub fn find(name: &str) -> Option<&'static Work> {
     WORK.iter().find(|work| work.name == name)
 }
 
-fn verify(client: &mut dyn Kms) -> Result<Request> {
-    let key = create_key(client, "ECC_NIST_P256", "SIGN_VERIFY")?;
-    let mut body = sign_body(&key, "ECDSA_SHA_256");
+fn verify(client: &mut dyn Kms, spec: &str, algorithm: &str) -> Result<Request> {
+    let key = create_key(client, spec, "SIGN_VERIFY")?;
+    let mut body = sign_body(&key, algorithm);
     let signature = text(&client.call("Sign", &body)?, "/Signature")?;
     if let Some(body) = body.as_object_mut() {
         body.insert("Signature".into(), signature.into());

@@ -1,6 +1,9 @@
 //! Public keys that verify signatures.
 
-use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 
 use super::{CryptoError, Digested, KeySpec, NotGenuine, SigningAlgorithm, lc, secp256k1};
 
@@ -8,6 +11,8 @@ use super::{CryptoError, Digested, KeySpec, NotGenuine, SigningAlgorithm, lc, se
 pub struct VerifyingKey {
     spec: KeySpec,
     spki: Vec<u8>,
+    /// The key ready for use, by each algorithm that was asked for. Making it takes as long as verifying an RSA signature.
+    ready: RefCell<Vec<(SigningAlgorithm, Rc<ParsedPublicKey>)>>,
 }
 
 impl VerifyingKey {
@@ -16,7 +21,7 @@ impl VerifyingKey {
         if spec.signing_algorithms().is_empty() {
             return Err(CryptoError::Mismatch("verifying", spec.name()));
         }
-        Ok(Self { spec, spki })
+        Ok(Self { spec, spki, ready: RefCell::default() })
     }
 
     /// The SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7).
@@ -42,18 +47,26 @@ impl VerifyingKey {
                 lc::ed25519ph_verify(&self.spki, message, signature)
             }
             (_, SigningAlgorithm::MlDsa, Digested::Mu(mu)) => lc::ml_dsa_verify_mu(&self.spki, mu, signature),
-            (spec, algorithm, Digested::Digest(digest)) => {
-                let key =
-                    UnparsedPublicKey::new(verification(spec, algorithm).ok_or(NotGenuine)?, &self.spki);
-                key.verify_digest(digest, signature).map_err(|_| NotGenuine)
+            (_, algorithm, Digested::Digest(digest)) => {
+                self.ready(algorithm)?.verify_digest_sig(digest, signature).map_err(|_| NotGenuine)
             }
-            (spec, algorithm, Digested::Whole(message)) => {
-                let key =
-                    UnparsedPublicKey::new(verification(spec, algorithm).ok_or(NotGenuine)?, &self.spki);
-                key.verify(message, signature).map_err(|_| NotGenuine)
+            (_, algorithm, Digested::Whole(message)) => {
+                self.ready(algorithm)?.verify_sig(message, signature).map_err(|_| NotGenuine)
             }
             (_, _, Digested::Mu(_)) => Err(NotGenuine),
         }
+    }
+
+    /// The key for this algorithm, which is one of the spec's: so there are few of them.
+    fn ready(&self, algorithm: SigningAlgorithm) -> Result<Rc<ParsedPublicKey>, NotGenuine> {
+        let mut ready = self.ready.borrow_mut();
+        if let Some((_, key)) = ready.iter().find(|(known, _)| *known == algorithm) {
+            return Ok(Rc::clone(key));
+        }
+        let method = verification(self.spec, algorithm).ok_or(NotGenuine)?;
+        let key = Rc::new(ParsedPublicKey::new(method, &self.spki).map_err(|_| NotGenuine)?);
+        ready.push((algorithm, Rc::clone(&key)));
+        Ok(key)
     }
 }
 
