@@ -234,7 +234,6 @@ impl Link {
     }
 }
 
-/// The public key, if the certificate is a P-384 key signed with ECDSA and SHA-384.
 fn common_name(name: &x509_cert::name::Name) -> Option<String> {
     Some(name.common_name().ok().flatten()?.value().into_owned())
 }
@@ -245,6 +244,7 @@ fn title(name: &x509_cert::name::Name) -> String {
     common_name(name).unwrap_or_else(|| "no common name".to_owned())
 }
 
+/// The public key, if the certificate is a P-384 key signed with ECDSA and SHA-384.
 fn p384_point(certificate: &Certificate) -> Option<Vec<u8>> {
     let tbs = certificate.tbs_certificate();
     for algorithm in [tbs.signature(), certificate.signature_algorithm()] {
