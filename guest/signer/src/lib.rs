@@ -21,6 +21,8 @@ mod names;
 mod access;
 mod audit;
 mod ciphertext;
+#[cfg(test)]
+mod constant_time;
 pub mod crypto;
 mod errors;
 mod http;
