@@ -368,15 +368,21 @@ impl Ready {
         }
         let Filters { cpu: cpu_filter, io: io_filter } = filters;
         let cpus = options.placement.own;
+        let (is_made, made) = mpsc::sync_channel::<()>(1);
         let stop_guest = devices.stop.clone();
         let running = machine
             .start(devices, move || {
-                cpus.pin()?;
+                if !cpus.is_empty() {
+                    // Whoever makes a thread sends it somewhere first, and is to be done with that.
+                    let _ = made.recv();
+                    cpus.pin()?;
+                }
                 cpu_filter.enter()?;
                 timing::reached(Stage::Started);
                 Ok(())
             })
             .map_err(Error::from)?;
+        let _ = is_made.send(());
         jail::let_go_of_code();
         io_filter.enter().map_err(host("enter seccomp"))?;
         let served = device.run();

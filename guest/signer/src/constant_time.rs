@@ -12,6 +12,7 @@
 
 use std::arch::x86_64::{__rdtscp, _mm_lfence};
 use std::hint::black_box;
+use std::io::{self, Write as _};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use hyper::HeaderMap;
@@ -185,7 +186,8 @@ fn can_see() -> bool {
         },
     );
     if !seen {
-        println!("not covered here: constant time (this machine is too noisy to see the control)");
+        // To the process's stderr, where the test command looks for it, and not to what the harness keeps to itself.
+        let _ = writeln!(io::stderr(), "\nNOT COVERED HERE: constant time: this machine is too noisy now");
     }
     seen
 }

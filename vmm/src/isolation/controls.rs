@@ -176,10 +176,10 @@ fn give_up(kernel: &impl Kernel, what: Speculation) -> State {
 /// Has the first-level cache emptied whenever another process follows. Where a core runs several threads, the kernel ends
 /// whoever asked for that, so it is not asked there.
 fn flush_l1d(kernel: &impl Kernel) -> State {
-    if kernel.threads_share_cores() != Some(false) {
-        return State::Unsupported;
-    }
     if kernel.speculation(Speculation::L1dFlush).is_ok_and(|answers| answers & answer::PRCTL != 0) {
+        if kernel.threads_share_cores() != Some(false) {
+            return State::Unsupported;
+        }
         let _ = kernel.set_speculation(Speculation::L1dFlush, answer::ENABLE);
     }
     state_of(kernel.speculation(Speculation::L1dFlush), answer::ENABLE)
