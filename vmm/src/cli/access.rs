@@ -12,14 +12,14 @@
 
 use std::path::{Path, PathBuf};
 
+use casemate_client::Client;
+use casemate_client::endpoint::{Endpoint, Trust};
+use casemate_client::sigv4::Credentials;
 use zeroize::Zeroizing;
 
-use super::client::Client;
-use super::endpoint::{Endpoint, Trust};
 use super::error::{Code, Failure};
 use super::profile::{Files, Profile, USUAL};
 use super::registry::{Guest, Registry, Selector};
-use super::sigv4::Credentials;
 use super::text;
 
 /// The region if nothing names one, as the signer has it.

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use casemate_client::{Client, field};
 use serde_json::{Map, Value};
 
 use super::access::GuestArgs;
-use super::client::{Client, field};
 use super::error::Failure;
 use super::output::print_line;
 use super::text;

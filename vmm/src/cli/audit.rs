@@ -5,11 +5,11 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 
 use casemate_audit::{Head, LINE_MAX, STATEMENT, Verifier};
+use casemate_client::field;
 use serde_json::{Value, json};
 
 use super::access::SignerArgs;
 use super::attest::posture_path;
-use super::client::field;
 use super::error::{Code, Failure};
 use super::output::{print_json, print_line};
 use super::text;

@@ -7,12 +7,13 @@
 use std::path::PathBuf;
 
 use casemate_attestation::statement::fingerprint;
+use casemate_client::attested::{Attested, Place};
+use casemate_client::endpoint::Endpoint;
+use casemate_client::field;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use super::attested::{self, Attested, Place, Refusal};
-use super::client::field;
-use super::endpoint::Endpoint;
+use super::attested::{self, Refusal};
 use super::error::{Code, Failure};
 use super::output::{print_json, print_line};
 use super::owner::OwnerKey;
@@ -108,7 +109,7 @@ impl Args {
             Some(url) => Ok(Place::Endpoint(Endpoint::parse(url)?)),
             None => {
                 let selector = self.guest.clone().map_or(Selector::Only, Selector::Either);
-                Ok(Place::Guest(Box::new(Registry::open()?.find(&selector)?)))
+                Ok(Registry::open()?.find(&selector)?.place())
             }
         }
     }
@@ -145,10 +146,10 @@ fn keep(
     claimed: &Claimed,
 ) -> Result<PathBuf, Failure> {
     let ca_bundle = std::path::absolute(files.ca_bundle(&args.profile)).map_err(Failure::plain)?;
-    text::write(&ca_bundle, attested.ca_file()?.as_bytes())?;
+    text::write(&ca_bundle, attested::ca_file(attested)?.as_bytes())?;
     let endpoint = match place {
         Place::Endpoint(_) => Some(place.to_string()),
-        Place::Guest(_) => None,
+        Place::Guest { .. } => None,
     };
     let entry = Entry {
         access_key_id: &claimed.access_key_id,
@@ -184,7 +185,7 @@ fn tell(
         Place::Endpoint(_) => {
             format!("  export AWS_PROFILE={0}\n  aws sts get-caller-identity", args.profile)
         }
-        Place::Guest(_) => format!(
+        Place::Guest { .. } => format!(
             "  casemate key list --profile {0} --guest {place}\nand for AWS's clients, once it is served (casemate serve --guest {place}):\n  export AWS_PROFILE={0} AWS_ENDPOINT_URL=https://127.0.0.1:8443",
             args.profile
         ),

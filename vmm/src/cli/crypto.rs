@@ -6,10 +6,10 @@
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
+use casemate_client::{Client, field};
 use serde_json::{Map, Value, json};
 
 use super::access::SignerArgs;
-use super::client::{Client, field};
 use super::error::{Code, Failure};
 use super::output::print_line;
 use super::text;
@@ -212,7 +212,7 @@ pub fn verify(
     match client.kms(operation, &Value::Object(request)) {
         Ok(answer) => Ok(answer.get(valid) == Some(&Value::Bool(true))),
         // AWS answers with an error, not with `false`.
-        Err(super::client::ClientError::Service { kind, .. })
+        Err(casemate_client::ClientError::Service { kind, .. })
             if matches!(kind.as_str(), "KMSInvalidSignatureException" | "KMSInvalidMacException") =>
         {
             Ok(false)

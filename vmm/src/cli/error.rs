@@ -199,13 +199,19 @@ impl From<super::registry::RegistryError> for Failure {
     }
 }
 
-impl From<super::client::ClientError> for Failure {
-    fn from(error: super::client::ClientError) -> Self {
-        use super::client::ClientError as C;
+impl From<casemate_client::ClientError> for Failure {
+    fn from(error: casemate_client::ClientError) -> Self {
+        use casemate_client::ClientError as C;
         let code = match &error {
             C::Service { .. } => Code::EnclaveProcessCommandNotExecuted,
             _ => Code::SocketError,
         };
         Self::new(code, error)
+    }
+}
+
+impl From<casemate_client::endpoint::EndpointError> for Failure {
+    fn from(error: casemate_client::endpoint::EndpointError) -> Self {
+        Self::new(Code::InvalidArgument, error)
     }
 }

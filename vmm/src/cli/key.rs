@@ -1,9 +1,9 @@
 //! `key`: the keys of the signer. Thin: what the guest answers is what is shown.
 
+use casemate_client::field;
 use serde_json::{Map, Value, json};
 
 use super::access::SignerArgs;
-use super::client::field;
 use super::error::Failure;
 use super::output::{print_json, print_line};
 

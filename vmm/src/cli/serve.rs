@@ -3,11 +3,11 @@
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::process::{Child, ExitCode};
 
+use casemate_client::Client;
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::{Value, json};
 
-use super::client::Client;
 use super::error::{Code, Failure};
 use super::output::{print_json, print_line};
 use super::registry::{Guest, Registry, Selector};

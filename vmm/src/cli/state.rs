@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use casemate_attestation::eif::Eif;
 use casemate_attestation::pcr::Pcr;
+use casemate_client::{Client, field};
 use serde_json::json;
 
 use super::access::SignerArgs;
-use super::client::{Client, field};
 use super::error::{Code, Failure};
 use super::output::{print_json, print_line};
 use super::registry::{Guest, Registry, Selector};

@@ -6,17 +6,17 @@ use std::process::ExitCode;
 use casemate_attestation::platform;
 use casemate_attestation::policy::Policy;
 use casemate_attestation::statement::fingerprint;
-use casemate_attestation::verify::{Established, Evidence, Expectations, VerifyError, verify};
+use casemate_attestation::verify::{Established, VerifyError};
+use casemate_client::attested::{Demands, Place};
+use casemate_client::endpoint::Endpoint;
 use serde_json::json;
 
 use super::access::SignerArgs;
 use super::attest::posture_path;
-use super::attested::{self, Place, Refusal};
+use super::attested::{self, Refusal};
 use super::crypto::MessageArgs;
-use super::endpoint::Endpoint;
 use super::error::{Code, Failure};
 use super::output::{print_json, print_line};
-use super::registry::now_ms;
 use super::text;
 
 /// What a verifier knows and demands.
@@ -46,27 +46,6 @@ pub struct TrustArgs {
     nonce: Option<String>,
 }
 
-/// [`DemandArgs`], read.
-pub struct Demands {
-    roots: Vec<Vec<u8>>,
-    policy: Policy,
-    /// Milliseconds since 1970; `None`: now.
-    at: Option<u64>,
-}
-
-impl Demands {
-    /// What a document establishes under these demands.
-    pub fn verify(
-        &self,
-        document: &[u8],
-        posture: Option<&[u8]>,
-        nonce: Option<&[u8]>,
-    ) -> Result<Established, VerifyError> {
-        let (roots, policy, now) = (self.roots.as_slice(), &self.policy, self.at.unwrap_or_else(now_ms));
-        verify(Evidence { document, posture }, Expectations { roots, policy, nonce, now })
-    }
-}
-
 impl DemandArgs {
     /// Reads what the files say.
     pub fn demands(&self) -> Result<Demands, Failure> {
@@ -74,17 +53,13 @@ impl DemandArgs {
             roots: self.root.iter().map(|path| read_root(path)).collect::<Result<_, _>>()?,
             policy: self.policy.as_deref().map(read_policy).transpose()?.unwrap_or_default(),
             at: self.at.map(|seconds| seconds.saturating_mul(1000)),
+            posture: self.posture.as_deref().map(text::read).transpose()?,
         })
     }
 
     /// Whether something is demanded.
     pub fn has_policy(&self) -> bool {
         self.policy.is_some()
-    }
-
-    /// The posture that was named.
-    pub fn posture(&self) -> Result<Option<Vec<u8>>, Failure> {
-        self.posture.as_deref().map(text::read).transpose()
     }
 
     /// Says on stderr if nothing was demanded of the image.
@@ -103,8 +78,8 @@ impl TrustArgs {
         let document = text::read(path)?;
         let demands = self.demands.demands()?;
         let nonce = self.nonce.as_deref().map(text::value).transpose()?;
-        let posture = match self.demands.posture()? {
-            Some(posture) => Some(posture),
+        let posture = match &demands.posture {
+            Some(posture) => Some(posture.clone()),
             None => beside(path)?,
         };
         Ok(demands.verify(&document, posture.as_deref(), nonce.as_deref()))
@@ -214,7 +189,7 @@ fn verify_endpoint(args: &Args, url: &str) -> Result<ExitCode, Failure> {
         }
     };
     if let Some(path) = &args.out {
-        text::write(path, attested.ca_file()?.as_bytes())?;
+        text::write(path, attested::ca_file(&attested)?.as_bytes())?;
     }
     let fingerprint = fingerprint(&attested.certificate);
     let established = attested.established;

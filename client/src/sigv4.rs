@@ -10,7 +10,7 @@ use x509_cert::der::DateTime;
 use zeroize::Zeroizing;
 
 /// The signing name of every operation here: the signer's own are KMS's neighbours.
-pub(super) const SERVICE: &str = "kms";
+const SERVICE: &str = "kms";
 
 /// What an identity of the signer signs its requests with.
 pub struct Credentials {
@@ -25,10 +25,10 @@ pub struct Credentials {
 }
 
 /// A header with its value.
-pub(super) type Header = (&'static str, Zeroizing<String>);
+pub(crate) type Header = (&'static str, Zeroizing<String>);
 
 /// Signs a request with these headers (names in lower case, `host` among them) and returns those to add.
-pub(super) fn sign(
+pub(crate) fn sign(
     credentials: &Credentials,
     headers: &[(&'static str, &str)],
     body: &[u8],

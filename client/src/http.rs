@@ -19,13 +19,13 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::endpoint::{self, Endpoint, Trust};
-use super::sigv4::{self, Credentials};
+use crate::endpoint::{self, Endpoint, Trust};
+use crate::sigv4::{self, Credentials};
 
 /// Longest answer that is read. The longest in the protocol is a page of a list.
 const ANSWER_MAX: usize = 4 << 20;
 /// Longest wait for the guest to accept a connection: a guest accepts once it is ready.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for an answer: making an RSA-4096 key may take many seconds on a slow machine.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -98,6 +98,14 @@ pub enum ClientError {
         operation: String,
         /// What is missing.
         field: &'static str,
+    },
+    /// A field of the answer is not base64.
+    #[error("the guest's `{field}` is not base64: {source}")]
+    Base64 {
+        /// The field.
+        field: &'static str,
+        /// Where it stops being base64.
+        source: base64::DecodeError,
     },
     /// The guest refused.
     #[error("{kind}: {message}")]

@@ -16,7 +16,24 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
 
-use super::error::{Code, Failure};
+/// Why an endpoint or the certificates to expect there cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointError {
+    /// The URL is not one of an endpoint.
+    #[error("`{url}` is no endpoint: {what}; an example is https://127.0.0.1:8443")]
+    Url {
+        /// What was given.
+        url: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// The CA file has no certificate in it.
+    #[error("the CA file holds no certificate")]
+    NoCertificate,
+    /// The CA file is not PEM.
+    #[error("the CA file: {0}")]
+    Pem(String),
+}
 
 /// Which certificate will do.
 #[derive(Clone, Debug)]
@@ -37,12 +54,12 @@ impl Trust {
     }
 
     /// The certificates of a CA file as `verify --tls` and `claim` write it.
-    pub fn from_pem(pem: &[u8]) -> Result<Self, Failure> {
+    pub fn from_pem(pem: &[u8]) -> Result<Self, EndpointError> {
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
         match certificates {
             Ok(certificates) if !certificates.is_empty() => Ok(Self::Pinned(certificates)),
-            Ok(_) => Err(Failure::new(Code::InvalidArgument, "the CA file holds no certificate")),
-            Err(error) => Err(Failure::new(Code::InvalidArgument, format!("the CA file: {error}"))),
+            Ok(_) => Err(EndpointError::NoCertificate),
+            Err(error) => Err(EndpointError::Pem(error.to_string())),
         }
     }
 }
@@ -58,13 +75,8 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// An endpoint as `https://HOST[:PORT][/]`.
-    pub fn parse(url: &str) -> Result<Self, Failure> {
-        let bad = |what: &str| {
-            Failure::new(
-                Code::InvalidArgument,
-                format!("`{url}` is no endpoint: {what}; an example is https://127.0.0.1:8443"),
-            )
-        };
+    pub fn parse(url: &str) -> Result<Self, EndpointError> {
+        let bad = |what| EndpointError::Url { url: url.to_owned(), what };
         let uri: Uri = url.parse().map_err(|_| bad("it is not a URL"))?;
         if uri.scheme_str() != Some("https") {
             return Err(bad("it must begin with https://"));
@@ -81,7 +93,7 @@ impl Endpoint {
     pub fn connect(&self) -> io::Result<std::net::TcpStream> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in (self.host.as_str(), self.port).to_socket_addrs()? {
-            match std::net::TcpStream::connect_timeout(&address, super::client::CONNECT_TIMEOUT) {
+            match std::net::TcpStream::connect_timeout(&address, crate::http::CONNECT_TIMEOUT) {
                 Ok(stream) => {
                     stream.set_nodelay(true)?;
                     return Ok(stream);
@@ -94,7 +106,7 @@ impl Endpoint {
 }
 
 /// A client's side of TLS with this trust.
-pub(super) fn config(trust: Trust) -> Result<Arc<ClientConfig>, rustls::Error> {
+pub(crate) fn config(trust: Trust) -> Result<Arc<ClientConfig>, rustls::Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = Verifier { trust, provider: Arc::clone(&provider) };
     let mut config = ClientConfig::builder_with_provider(provider)
@@ -109,7 +121,7 @@ pub(super) fn config(trust: Trust) -> Result<Arc<ClientConfig>, rustls::Error> {
 }
 
 /// A name for the handshake; the certificate is not compared with it.
-pub(super) fn any_name() -> Result<ServerName<'static>, rustls::pki_types::InvalidDnsNameError> {
+pub(crate) fn any_name() -> Result<ServerName<'static>, rustls::pki_types::InvalidDnsNameError> {
     ServerName::try_from("localhost")
 }
 
