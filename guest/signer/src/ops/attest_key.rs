@@ -1,11 +1,11 @@
 //! AttestPublicKey, our own operation: a public key, and the guest's word for whose it is and what guards it.
 
 use aws_lc_rs::digest::{SHA256, digest};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::access::{Ask, Call};
 use crate::errors::KmsError;
-use crate::types::Blob;
+use crate::types::{Blob, request};
 use crate::validate::Check;
 
 use super::keys;
@@ -15,13 +15,14 @@ const STATEMENT: &str = "casemate:key:";
 /// The longest public key that a document has room for.
 const PUBLIC_KEY_MAX: usize = 1024;
 
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-pub(super) struct AttestPublicKeyRequest {
-    key_id: Option<String>,
-    grant_tokens: Option<Vec<String>>,
-    /// The caller's nonce for the document, at most 512 bytes.
-    nonce: Option<Blob>,
+request! {
+    /// AttestPublicKey.
+    AttestPublicKeyRequest {
+        key_id: String,
+        grant_tokens: Vec<String>,
+        /// The caller's nonce for the document, at most 512 bytes.
+        nonce: Blob,
+    }
 }
 
 #[derive(Serialize)]

@@ -1,26 +1,27 @@
 //! ReadAudit, our own operation: a part of the audit log, and the guest's word for where it ends.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::access::{Call, Facts};
 use crate::errors::{ErrorKind, KmsError};
 use crate::http::summarise;
 use crate::platform::AttestError;
-use crate::types::Blob;
+use crate::types::{Blob, request};
 use crate::validate::Check;
 
 /// Most lines in one answer.
 const LINES_MAX: i64 = 1000;
 
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-pub(super) struct ReadAuditRequest {
-    /// The sequence of the last line that the caller has; 0 for none.
-    after: Option<i64>,
-    /// Most lines to return, 1 to 1000; 1000 if nothing is said.
-    limit: Option<i64>,
-    /// The caller's nonce for the document, at most 512 bytes.
-    nonce: Option<Blob>,
+request! {
+    /// ReadAudit.
+    ReadAuditRequest {
+        /// The sequence of the last line that the caller has; 0 for none.
+        after: i64,
+        /// Most lines to return, 1 to 1000; 1000 if nothing is said.
+        limit: i64,
+        /// The caller's nonce for the document, at most 512 bytes.
+        nonce: Blob,
+    }
 }
 
 #[derive(Serialize)]

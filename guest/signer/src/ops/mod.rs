@@ -15,7 +15,6 @@ mod import;
 mod keys;
 mod lifecycle;
 mod mac;
-mod object;
 mod page;
 mod policy;
 mod random;
@@ -28,11 +27,11 @@ mod tags;
 mod upgrade;
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use crate::access::Call;
 use crate::errors::{ErrorKind, KmsError};
+use crate::types::{self, Request};
 
 /// An operation from JSON to JSON.
 type Run = fn(&Call<'_>, &[u8]) -> Result<Zeroizing<Vec<u8>>, KmsError>;
@@ -122,28 +121,26 @@ pub(crate) fn find(name: &str) -> Option<Run> {
     table.get(index).map(|(_, run)| *run)
 }
 
-fn typed<I: DeserializeOwned, O: Serialize>(
+fn typed<I: Request + Default, O: Serialize>(
     call: &Call<'_>,
     body: &[u8],
     operation: fn(&Call<'_>, I) -> Result<O, KmsError>,
 ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
-    // An empty body stands for an empty object; some clients send it for operations without input.
-    let body = if body.is_empty() { b"{}" } else { body };
-    // serde would take an array for a structure, member by member.
-    if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(KmsError::new(
-            ErrorKind::Serialization,
-            "The request is malformed: it is not a JSON object.",
-        ));
-    }
-    let request = object::from_slice(body).map_err(|error| {
-        KmsError::new(ErrorKind::Serialization, format!("The request is malformed: {error}"))
-    })?;
+    let mut request = I::default();
+    parse(body, &mut request)?;
     let response = operation(call, request)?;
     // A reserve for the largest response, so that no half-written plaintext is left behind by a reallocation.
     let mut json = Zeroizing::new(Vec::with_capacity(16 * 1024));
     serde_json::to_writer(&mut *json, &response).map_err(|_| KmsError::internal("Encoding the response"))?;
     Ok(json)
+}
+
+/// Reads a request's body. An empty one stands for an empty object: some clients send it for operations without input.
+fn parse(body: &[u8], request: &mut dyn Request) -> Result<(), KmsError> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    types::read(body, request).map_err(|error| {
+        KmsError::new(ErrorKind::Serialization, format!("The request is malformed: {error}"))
+    })
 }
 
 /// The end of a dry run, once everything has been checked.

@@ -1,13 +1,13 @@
 //! GetGrantNonce and GrantUpgrade, our own operations: let another image open this signer's volume.
 
 use casemate_attestation::pcr::Pcr;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::access::{Call, Facts};
 use crate::errors::KmsError;
 use crate::recipient;
 use crate::state::grant;
-use crate::types::Blob;
+use crate::types::{Blob, request};
 use crate::validate::Check;
 
 /// The action that policies allow or deny.
@@ -15,9 +15,11 @@ const ACTION: &str = "casemate:GrantUpgrade";
 /// The longest document there is.
 const DOCUMENT_MAX: usize = 16 * 1024;
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
-pub(super) struct GetGrantNonceRequest {}
+request! {
+    /// GetGrantNonce.
+    GetGrantNonceRequest {
+    }
+}
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -34,13 +36,14 @@ pub(super) fn get_grant_nonce(
     Ok(GetGrantNonceResponse { nonce: Blob(call.state.challenge(call.now())?.to_vec()) })
 }
 
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-pub(super) struct GrantUpgradeRequest {
-    /// What `POST /attestation/volume` of the new guest gave.
-    document: Option<Blob>,
-    /// PCR0 of the new image, as its owner knows it: 96 hexadecimal digits.
-    image_sha384: Option<String>,
+request! {
+    /// GrantUpgrade.
+    GrantUpgradeRequest {
+        /// What `POST /attestation/volume` of the new guest gave.
+        document: Blob,
+        /// PCR0 of the new image, as its owner knows it: 96 hexadecimal digits.
+        image_sha384: String,
+    }
 }
 
 #[derive(Serialize)]

@@ -2,20 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::{Blob, EncryptionContext, KeyMetadata, Timestamp};
+use super::{Blob, EncryptionContext, KeyMetadata, Timestamp, request};
 use crate::store::{GrantId, GrantOperation, MaterialId, RotationType};
-
-/// Defines a request: every member is optional here, as the [module](super) says.
-macro_rules! request {
-    ($(#[$doc:meta])* $name:ident { $($member:ident: $ty:ty,)* }) => {
-        $(#[$doc])*
-        #[derive(Deserialize, Default)]
-        #[serde(rename_all = "PascalCase", default)]
-        pub(crate) struct $name { $(pub(crate) $member: Option<$ty>,)* }
-    };
-}
 
 /// Defines a response; members that are `None` are left out.
 macro_rules! response {
@@ -27,12 +17,11 @@ macro_rules! response {
     };
 }
 
-/// A tag.
-#[derive(Clone, Default, Deserialize, Serialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct Tag {
-    pub(crate) tag_key: Option<String>,
-    pub(crate) tag_value: Option<String>,
+request! {
+    /// A tag.
+    #[derive(Clone, Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    Tag { tag_key: String, tag_value: String, }
 }
 
 request! {
@@ -112,16 +101,18 @@ response! {
     }
 }
 
-/// The constraints of a grant.
-#[derive(Clone, Default, Deserialize, Serialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct GrantConstraints {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) encryption_context_subset: Option<EncryptionContext>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) encryption_context_equals: Option<EncryptionContext>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) source_arn: Option<String>,
+request! {
+    /// The constraints of a grant.
+    #[derive(Clone, Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    GrantConstraints {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        encryption_context_subset: EncryptionContext,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        encryption_context_equals: EncryptionContext,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        source_arn: String,
+    }
 }
 request! {
     /// CreateGrant.
@@ -339,12 +330,9 @@ response! {
     }
 }
 
-/// How external key stores would be signed for.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct XksProxyCredential {
-    pub(crate) access_key_id: Option<String>,
-    pub(crate) raw_secret_access_key: Option<String>,
+request! {
+    /// How external key stores would be signed for.
+    XksProxyCredential { access_key_id: String, raw_secret_access_key: String, }
 }
 request! {
     /// CreateCustomKeyStore and UpdateCustomKeyStore.

@@ -5,12 +5,14 @@
 
 mod blob;
 mod manage;
+mod request;
 mod requests;
 mod responses;
 mod timestamp;
 
 pub(crate) use blob::{Blob, SecretBlob};
 pub(crate) use manage::*;
+pub(crate) use request::{Member, Request, Slot, read, request, wire_name};
 pub(crate) use requests::*;
 pub(crate) use responses::*;
 pub use timestamp::Timestamp;

@@ -2,233 +2,231 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-
-use super::{Blob, SecretBlob, Tag};
+use super::{Blob, SecretBlob, Tag, request};
 
 /// Additional authenticated data, sorted by key.
 pub(crate) type EncryptionContext = BTreeMap<String, String>;
 
-/// Who gets the secret that an operation returns, in place of the caller.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct RecipientInfo {
-    pub(crate) key_encryption_algorithm: Option<String>,
-    pub(crate) attestation_document: Option<Blob>,
+request! {
+    /// Who gets the secret that an operation returns, in place of the caller.
+    RecipientInfo {
+        key_encryption_algorithm: String,
+        attestation_document: Blob,
+    }
 }
 
-/// CreateKey.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct CreateKeyRequest {
-    pub(crate) policy: Option<String>,
-    pub(crate) description: Option<String>,
-    pub(crate) key_usage: Option<String>,
-    pub(crate) customer_master_key_spec: Option<String>,
-    pub(crate) key_spec: Option<String>,
-    pub(crate) origin: Option<String>,
-    pub(crate) custom_key_store_id: Option<String>,
-    pub(crate) bypass_policy_lockout_safety_check: Option<bool>,
-    pub(crate) tags: Option<Vec<Tag>>,
-    pub(crate) multi_region: Option<bool>,
-    pub(crate) xks_key_id: Option<String>,
+request! {
+    /// CreateKey.
+    CreateKeyRequest {
+        policy: String,
+        description: String,
+        key_usage: String,
+        customer_master_key_spec: String,
+        key_spec: String,
+        origin: String,
+        custom_key_store_id: String,
+        bypass_policy_lockout_safety_check: bool,
+        tags: Vec<Tag>,
+        multi_region: bool,
+        xks_key_id: String,
+    }
 }
 
-/// EnableKey, DisableKey and CancelKeyDeletion.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct KeyIdRequest {
-    pub(crate) key_id: Option<String>,
+request! {
+    /// EnableKey, DisableKey and CancelKeyDeletion.
+    KeyIdRequest {
+        key_id: String,
+    }
 }
 
-/// DescribeKey.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct DescribeKeyRequest {
-    pub(crate) key_id: Option<String>,
-    pub(crate) grant_tokens: Option<Vec<String>>,
+request! {
+    /// DescribeKey.
+    DescribeKeyRequest {
+        key_id: String,
+        grant_tokens: Vec<String>,
+    }
 }
 
-/// ListKeys.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct ListKeysRequest {
-    pub(crate) limit: Option<i64>,
-    pub(crate) marker: Option<String>,
-    pub(crate) resource_owners: Option<Vec<String>>,
+request! {
+    /// ListKeys.
+    ListKeysRequest {
+        limit: i64,
+        marker: String,
+        resource_owners: Vec<String>,
+    }
 }
 
-/// ScheduleKeyDeletion.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct ScheduleKeyDeletionRequest {
-    pub(crate) key_id: Option<String>,
-    pub(crate) pending_window_in_days: Option<i64>,
+request! {
+    /// ScheduleKeyDeletion.
+    ScheduleKeyDeletionRequest {
+        key_id: String,
+        pending_window_in_days: i64,
+    }
 }
 
-/// GetPublicKey.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct GetPublicKeyRequest {
-    pub(crate) key_id: Option<String>,
-    pub(crate) grant_tokens: Option<Vec<String>>,
+request! {
+    /// GetPublicKey.
+    GetPublicKeyRequest {
+        key_id: String,
+        grant_tokens: Vec<String>,
+    }
 }
 
-/// Sign.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct SignRequest {
-    pub(crate) key_id: Option<String>,
-    pub(crate) message: Option<SecretBlob>,
-    pub(crate) message_type: Option<String>,
-    pub(crate) grant_tokens: Option<Vec<String>>,
-    pub(crate) signing_algorithm: Option<String>,
-    pub(crate) dry_run: Option<bool>,
+request! {
+    /// Sign.
+    SignRequest {
+        key_id: String,
+        message: SecretBlob,
+        message_type: String,
+        grant_tokens: Vec<String>,
+        signing_algorithm: String,
+        dry_run: bool,
+    }
 }
 
-/// Verify.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct VerifyRequest {
-    pub(crate) key_id: Option<String>,
-    pub(crate) message: Option<SecretBlob>,
-    pub(crate) message_type: Option<String>,
-    pub(crate) signature: Option<Blob>,
-    pub(crate) grant_tokens: Option<Vec<String>>,
-    pub(crate) signing_algorithm: Option<String>,
-    pub(crate) dry_run: Option<bool>,
+request! {
+    /// Verify.
+    VerifyRequest {
+        key_id: String,
+        message: SecretBlob,
+        message_type: String,
+        signature: Blob,
+        grant_tokens: Vec<String>,
+        signing_algorithm: String,
+        dry_run: bool,
+    }
 }
 
-/// Encrypt.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct EncryptRequest {
-    pub(crate) key_id: Option<String>,
-    pub(crate) plaintext: Option<SecretBlob>,
-    pub(crate) encryption_context: Option<EncryptionContext>,
-    pub(crate) grant_tokens: Option<Vec<String>>,
-    pub(crate) encryption_algorithm: Option<String>,
-    pub(crate) dry_run: Option<bool>,
+request! {
+    /// Encrypt.
+    EncryptRequest {
+        key_id: String,
+        plaintext: SecretBlob,
+        encryption_context: EncryptionContext,
+        grant_tokens: Vec<String>,
+        encryption_algorithm: String,
+        dry_run: bool,
+    }
 }
 
-/// Decrypt.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct DecryptRequest {
-    pub(crate) ciphertext_blob: Option<Blob>,
-    pub(crate) encryption_context: Option<EncryptionContext>,
-    pub(crate) grant_tokens: Option<Vec<String>>,
-    pub(crate) key_id: Option<String>,
-    pub(crate) encryption_algorithm: Option<String>,
-    pub(crate) recipient: Option<RecipientInfo>,
-    pub(crate) dry_run: Option<bool>,
-    pub(crate) dry_run_modifiers: Option<Vec<String>>,
+request! {
+    /// Decrypt.
+    DecryptRequest {
+        ciphertext_blob: Blob,
+        encryption_context: EncryptionContext,
+        grant_tokens: Vec<String>,
+        key_id: String,
+        encryption_algorithm: String,
+        recipient: RecipientInfo,
+        dry_run: bool,
+        dry_run_modifiers: Vec<String>,
+    }
 }
 
-/// ReEncrypt.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct ReEncryptRequest {
-    pub(crate) ciphertext_blob: Option<Blob>,
-    pub(crate) source_encryption_context: Option<EncryptionContext>,
-    pub(crate) source_key_id: Option<String>,
-    pub(crate) destination_key_id: Option<String>,
-    pub(crate) destination_encryption_context: Option<EncryptionContext>,
-    pub(crate) source_encryption_algorithm: Option<String>,
-    pub(crate) destination_encryption_algorithm: Option<String>,
-    pub(crate) grant_tokens: Option<Vec<String>>,
-    pub(crate) dry_run: Option<bool>,
-    pub(crate) dry_run_modifiers: Option<Vec<String>>,
+request! {
+    /// ReEncrypt.
+    ReEncryptRequest {
+        ciphertext_blob: Blob,
+        source_encryption_context: EncryptionContext,
+        source_key_id: String,
+        destination_key_id: String,
+        destination_encryption_context: EncryptionContext,
+        source_encryption_algorithm: String,
+        destination_encryption_algorithm: String,
+        grant_tokens: Vec<String>,
+        dry_run: bool,
+        dry_run_modifiers: Vec<String>,
+    }
 }
 
-/// GenerateDataKey and GenerateDataKeyWithoutPlaintext.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct GenerateDataKeyRequest {
-    pub(crate) key_id: Option<String>,
-    pub(crate) encryption_context: Option<EncryptionContext>,
-    pub(crate) number_of_bytes: Option<i64>,
-    pub(crate) key_spec: Option<String>,
-    pub(crate) grant_tokens: Option<Vec<String>>,
-    pub(crate) recipient: Option<RecipientInfo>,
-    pub(crate) dry_run: Option<bool>,
+request! {
+    /// GenerateDataKey and GenerateDataKeyWithoutPlaintext.
+    GenerateDataKeyRequest {
+        key_id: String,
+        encryption_context: EncryptionContext,
+        number_of_bytes: i64,
+        key_spec: String,
+        grant_tokens: Vec<String>,
+        recipient: RecipientInfo,
+        dry_run: bool,
+    }
 }
 
-/// GenerateDataKeyPair and GenerateDataKeyPairWithoutPlaintext.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct GenerateDataKeyPairRequest {
-    pub(crate) encryption_context: Option<EncryptionContext>,
-    pub(crate) key_id: Option<String>,
-    pub(crate) key_pair_spec: Option<String>,
-    pub(crate) grant_tokens: Option<Vec<String>>,
-    pub(crate) recipient: Option<RecipientInfo>,
-    pub(crate) dry_run: Option<bool>,
+request! {
+    /// GenerateDataKeyPair and GenerateDataKeyPairWithoutPlaintext.
+    GenerateDataKeyPairRequest {
+        encryption_context: EncryptionContext,
+        key_id: String,
+        key_pair_spec: String,
+        grant_tokens: Vec<String>,
+        recipient: RecipientInfo,
+        dry_run: bool,
+    }
 }
 
-/// DeriveSharedSecret.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct DeriveSharedSecretRequest {
-    pub(crate) key_id: Option<String>,
-    pub(crate) key_agreement_algorithm: Option<String>,
-    pub(crate) public_key: Option<Blob>,
-    pub(crate) grant_tokens: Option<Vec<String>>,
-    pub(crate) dry_run: Option<bool>,
-    pub(crate) recipient: Option<RecipientInfo>,
+request! {
+    /// DeriveSharedSecret.
+    DeriveSharedSecretRequest {
+        key_id: String,
+        key_agreement_algorithm: String,
+        public_key: Blob,
+        grant_tokens: Vec<String>,
+        dry_run: bool,
+        recipient: RecipientInfo,
+    }
 }
 
-/// Encapsulate. The model has no `Recipient` here; this signer honours one.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct EncapsulateRequest {
-    pub(crate) key_id: Option<String>,
-    pub(crate) encapsulation_algorithm: Option<String>,
-    pub(crate) grant_tokens: Option<Vec<String>>,
-    pub(crate) dry_run: Option<bool>,
-    pub(crate) recipient: Option<RecipientInfo>,
+request! {
+    /// Encapsulate. The model has no `Recipient` here; this signer honours one.
+    EncapsulateRequest {
+        key_id: String,
+        encapsulation_algorithm: String,
+        grant_tokens: Vec<String>,
+        dry_run: bool,
+        recipient: RecipientInfo,
+    }
 }
 
-/// Decapsulate. The model has no `Recipient` here; this signer honours one.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct DecapsulateRequest {
-    pub(crate) key_id: Option<String>,
-    pub(crate) shared_secret_ciphertext_blob: Option<Blob>,
-    pub(crate) encapsulation_algorithm: Option<String>,
-    pub(crate) grant_tokens: Option<Vec<String>>,
-    pub(crate) dry_run: Option<bool>,
-    pub(crate) recipient: Option<RecipientInfo>,
+request! {
+    /// Decapsulate. The model has no `Recipient` here; this signer honours one.
+    DecapsulateRequest {
+        key_id: String,
+        shared_secret_ciphertext_blob: Blob,
+        encapsulation_algorithm: String,
+        grant_tokens: Vec<String>,
+        dry_run: bool,
+        recipient: RecipientInfo,
+    }
 }
 
-/// GenerateRandom.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct GenerateRandomRequest {
-    pub(crate) number_of_bytes: Option<i64>,
-    pub(crate) custom_key_store_id: Option<String>,
-    pub(crate) recipient: Option<RecipientInfo>,
+request! {
+    /// GenerateRandom.
+    GenerateRandomRequest {
+        number_of_bytes: i64,
+        custom_key_store_id: String,
+        recipient: RecipientInfo,
+    }
 }
 
-/// GenerateMac.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct GenerateMacRequest {
-    pub(crate) message: Option<SecretBlob>,
-    pub(crate) key_id: Option<String>,
-    pub(crate) mac_algorithm: Option<String>,
-    pub(crate) grant_tokens: Option<Vec<String>>,
-    pub(crate) dry_run: Option<bool>,
+request! {
+    /// GenerateMac.
+    GenerateMacRequest {
+        message: SecretBlob,
+        key_id: String,
+        mac_algorithm: String,
+        grant_tokens: Vec<String>,
+        dry_run: bool,
+    }
 }
 
-/// VerifyMac.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct VerifyMacRequest {
-    pub(crate) message: Option<SecretBlob>,
-    pub(crate) key_id: Option<String>,
-    pub(crate) mac_algorithm: Option<String>,
-    pub(crate) mac: Option<Blob>,
-    pub(crate) grant_tokens: Option<Vec<String>>,
-    pub(crate) dry_run: Option<bool>,
+request! {
+    /// VerifyMac.
+    VerifyMacRequest {
+        message: SecretBlob,
+        key_id: String,
+        mac_algorithm: String,
+        mac: Blob,
+        grant_tokens: Vec<String>,
+        dry_run: bool,
+    }
 }
