@@ -1,6 +1,6 @@
 //! The signer: its keys, its clock, and the way in.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +16,7 @@ use crate::platform::Platform;
 use crate::recipient::Own;
 use crate::state::State;
 use crate::store::Store;
-use crate::tls::Tls;
+use crate::tls::{self, Tls};
 use crate::types::Timestamp;
 
 /// How much the signer takes on. All clients together share these.
@@ -74,12 +74,54 @@ pub struct Signer {
     /// What the host says about itself, for verifiers: not believed here.
     pub(crate) posture: RefCell<Option<Vec<u8>>>,
     /// What import tokens are encrypted under, once there is one.
-    import_secret: OnceCell<SymmetricKey>,
+    import_secret: RefCell<Option<Rc<SymmetricKey>>>,
     /// Bytes of request bodies held at this moment.
     pub(crate) in_flight: Cell<usize>,
 }
 
+/// Everything that a signer holds for its owner: what is on its volume, if it has one, and what goes with that.
+#[derive(Default)]
+pub(crate) struct Holdings {
+    store: Store,
+    identity: Directory,
+    audit: Log,
+    certificate: Option<Rc<tls::Identity>>,
+    import_secret: Option<Rc<SymmetricKey>>,
+}
+
 impl Signer {
+    /// Puts these holdings in the place of the present ones: [`Holdings::default`] makes the signer as good as new.
+    ///
+    /// Every field of the signer is named here, so that one that is added does not compile before somebody has decided
+    /// whether it is the owner's, and then belongs in [`Holdings`], or the guest's own.
+    pub(crate) fn exchange(&self, new: Holdings) -> Holdings {
+        let Self {
+            store,
+            identity,
+            audit,
+            tls,
+            import_secret,
+            // It knows by itself when its volume comes and goes.
+            state: _,
+            // Counts of requests.
+            strangers: _,
+            in_flight: _,
+            // The guest, its host, and keys that are nobody's yet.
+            platform: _,
+            own: _,
+            posture: _,
+            limits: _,
+            rsa_keys: _,
+        } = self;
+        Holdings {
+            store: store.replace(new.store),
+            identity: identity.replace(new.identity),
+            audit: audit.replace(new.audit),
+            certificate: tls.replace(new.certificate),
+            import_secret: import_secret.replace(new.import_secret),
+        }
+    }
+
     /// A signer without keys.
     pub fn new(platform: Box<dyn Platform>) -> Rc<Self> {
         Self::with_limits(platform, Limits::default())
@@ -99,7 +141,7 @@ impl Signer {
             limits,
             tls: Tls::default(),
             posture: RefCell::default(),
-            import_secret: OnceCell::new(),
+            import_secret: RefCell::default(),
             in_flight: Cell::new(0),
         })
     }
@@ -141,12 +183,12 @@ impl Signer {
     }
 
     /// What import tokens are encrypted under: made when it is first needed, and never written.
-    pub(crate) fn import_secret(&self) -> Result<&SymmetricKey, KmsError> {
-        if let Some(secret) = self.import_secret.get() {
-            return Ok(secret);
+    pub(crate) fn import_secret(&self) -> Result<Rc<SymmetricKey>, KmsError> {
+        let mut secret = self.import_secret.borrow_mut();
+        if let Some(secret) = &*secret {
+            return Ok(Rc::clone(secret));
         }
-        let secret = SymmetricKey::generate()?;
-        Ok(self.import_secret.get_or_init(|| secret))
+        Ok(Rc::clone(secret.insert(Rc::new(SymmetricKey::generate()?))))
     }
 
     /// Does what is due by date: erases keys and imported material, rotates.

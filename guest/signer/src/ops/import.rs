@@ -63,7 +63,7 @@ pub(super) fn get_parameters_for_import(
     let token = Token { algorithm, spec, valid_to, pkcs8: wrapping.to_bytes()? };
     Ok(GetParametersForImportResponse {
         key_id: key.arn().to_owned(),
-        import_token: Blob(token.seal(call.import_secret()?, &key.id)?),
+        import_token: Blob(token.seal(&*call.import_secret()?, &key.id)?),
         public_key: Blob(wrapping.public_key().to_vec()),
         parameters_valid_to: Timestamp(valid_to),
     })
@@ -186,7 +186,7 @@ fn unwrap(
     token: &[u8],
     wrapped: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
-    let token = Token::open(call.import_secret()?, &key.id, token).ok_or_else(|| {
+    let token = Token::open(&*call.import_secret()?, &key.id, token).ok_or_else(|| {
         KmsError::new(
             ErrorKind::InvalidImportToken,
             format!("The import token is not valid, or not one for {}.", key.arn()),

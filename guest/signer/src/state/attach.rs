@@ -20,7 +20,7 @@ use casemate_volume::{
 use serde_bytes::ByteBuf;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::signer::Signer;
+use crate::signer::{Holdings, Signer};
 
 use super::grant;
 use super::host::Host;
@@ -109,11 +109,12 @@ async fn take<IO: AsyncRead + AsyncWrite + Unpin>(
         (None, None) => make(host, signer).await,
         (Some(header), Some(root)) => {
             let opened = open(signer, header, &root, offer.anchor).map_err(|refusal| (None, refusal))?;
-            let before = records::Replaceable::of(signer);
+            // A pristine signer holds a certificate and a log at most.
+            let before = signer.exchange(Holdings::default());
             let mut ledger = match load(host, signer, opened).await {
                 Ok(ledger) => ledger,
                 Err(refusal) => {
-                    before.put_back(signer);
+                    signer.exchange(before);
                     return Err((None, refusal));
                 }
             };

@@ -1,5 +1,5 @@
 //! Which records there are, and who reads and writes them. **Whatever must survive a restart has a line in each function
-//! here.**
+//! here**, and a field in [`Holdings`](crate::signer::Holdings).
 //!
 //! | record | what | who |
 //! | --- | --- | --- |
@@ -9,8 +9,6 @@
 //! | `audit/<n>` | lines of the audit log | [`crate::audit`] |
 //! | `config`, `iam/…`, `identity/…` | the account, its identities, what seals their sessions | [`crate::identity`] |
 //! | `tls` | key and certificate of the HTTPS endpoint | [`crate::tls`] |
-
-use std::rc::Rc;
 
 use zeroize::Zeroizing;
 
@@ -61,27 +59,6 @@ pub(super) fn restore(signer: &Signer, name: &str, content: &[u8]) -> Result<(),
         audit::FAMILY => signer.audit.borrow_mut().restore(name, content),
         tls::RECORD => signer.tls.restore(content).map_err(|error| error.to_string()),
         _ => Err("a later version of the signer wrote it".to_owned()),
-    }
-}
-
-/// What a pristine signer may hold all the same.
-pub(super) struct Replaceable {
-    certificate: Option<Rc<tls::Identity>>,
-    log: audit::Log,
-}
-
-impl Replaceable {
-    /// What this one holds.
-    pub(super) fn of(signer: &Signer) -> Self {
-        Self { certificate: signer.tls.replace(None), log: signer.audit.take() }
-    }
-
-    /// Forgets everything that was taken from a volume, which turned out to be no good.
-    pub(super) fn put_back(self, signer: &Signer) {
-        signer.store.take();
-        signer.identity.take();
-        signer.tls.replace(self.certificate);
-        signer.audit.replace(self.log);
     }
 }
 
