@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`process`], [`memory`], [`descriptors`], [`keys`] | the attacks on a process: looking into its memory, stealing its descriptors, searching for keys |
 //! | [`vmm`] | the attacks on the VMM's own control: tracing it, its `kvm_run` page |
+//! | [`inject`] | system calls in another process's name |
 //! | [`host`] | ways round every process: the kernel's own memory, probes |
 //! | [`holder`] | the control: an ordinary process that holds openly what the guest holds |
 //! | [`target`] | a signer with a key whose bytes are known, to be attacked |
@@ -15,6 +16,7 @@
 pub mod descriptors;
 pub mod holder;
 pub mod host;
+pub mod inject;
 pub mod keys;
 pub mod memory;
 pub mod process;

@@ -150,8 +150,10 @@ pub struct Beginning {
 }
 
 /// Begins a launch of the EIF image at `path`. `state_dir` is that of the [`Options`] to come. To be called while this
-/// process has one thread: signals and memory are arranged here for all that follow.
+/// process has one thread: signals and memory are arranged here for all that follow, and from here on nothing of this
+/// process can dial out.
 pub fn begin(path: PathBuf, state_dir: PathBuf) -> Result<Beginning, Error> {
+    jail::passive::enter().map_err(host("give up the network"))?;
     jail::keep_memory_on_brk();
     let stop = Stop::new().map_err(host("watch for the end"))?;
     let beside = Beside::start(path, state_dir).map_err(host("start a thread"))?;

@@ -1,8 +1,8 @@
 //! What the gateway gives up before it takes its first client.
 //!
 //! It can then neither open a file, listen, connect to the network, start a process nor trace one. It keeps: its listener,
-//! the guest's folder as its working directory, through which it finds the guest's socket, and the right to end the
-//! guest.
+//! the guest's folder as its working directory (and as its root, if root started it), where it finds the guest's socket, and
+//! the right to end the guest.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,13 +11,10 @@ use std::path::Path;
 
 use landlock::Scope;
 use rustix::process::Resource;
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    TargetArch,
-};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch};
 
 use crate::guest::VSOCK_SOCKET;
-use crate::jail::steps;
+use crate::jail::{passive, steps};
 
 /// Descriptors beside those of clients: standard streams, listener, epoll, signals, process.
 const OWN_FILES: u64 = 40;
@@ -75,6 +72,10 @@ pub(super) fn enter(folder: &Path, connections: usize) -> Result<(), Error> {
     let owner = std::fs::metadata(folder.join(VSOCK_SOCKET)).map_err(failed("find the guest's socket"))?;
     rustix::process::chdir(folder).map_err(failed("enter the guest's folder"))?;
     limit_resources(connections)?;
+    if rustix::process::geteuid().is_root() {
+        // No other socket of the host's can be found from there.
+        rustix::process::chroot(".").map_err(failed("make the guest's folder its root"))?;
+    }
     drop_privileges(owner.uid(), owner.gid())?;
     steps::deny_inspection().map_err(failed("forbid core dumps and tracing"))?;
     rustix::thread::set_no_new_privs(true).map_err(failed("give up new privileges"))?;
@@ -103,17 +104,10 @@ fn drop_privileges(user: u32, group: u32) -> Result<(), Error> {
 }
 
 fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
-    let is =
-        |argument, value| SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         ALLOWED.iter().map(|(number, _)| (*number, vec![])).collect();
-    let unix = u64::try_from(libc::AF_UNIX).unwrap_or(0);
-    rules.insert(libc::SYS_socket, vec![SeccompRule::new(vec![is(0, unix)?])?]);
-    // Memory that is never executable.
-    let executable = u64::try_from(libc::PROT_EXEC).unwrap_or(0);
-    let not_executable =
-        SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(executable), 0)?;
-    rules.insert(libc::SYS_mmap, vec![SeccompRule::new(vec![not_executable])?]);
+    rules.insert(libc::SYS_socket, passive::unix_socket()?);
+    rules.insert(libc::SYS_mmap, passive::never_executable()?);
     SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, TargetArch::x86_64)?
         .try_into()
 }

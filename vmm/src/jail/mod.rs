@@ -4,6 +4,7 @@
 //! its user and group (when started as root) and every capability, core dumps and being traced, the file system and the
 //! network (landlock), and all but a handful of system calls (seccomp, per thread).
 
+pub mod passive;
 pub mod seccomp;
 pub(crate) mod steps;
 
