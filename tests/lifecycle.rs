@@ -43,6 +43,7 @@ fn signals_end_a_guest_cleanly() {
         assert_eq!(status.code(), Some(code), "{said}");
         let last = said.trim_end().lines().last().unwrap_or_default();
         assert!(last.starts_with("casemate: signalled: ") && last.contains(why), "{said}");
+        assert!(last.contains(&format!("process {} of user", std::process::id())), "who did it: {said}");
         assert!(!socket.exists() && !folder.join("guest.json").exists(), "sockets and records go at once");
         assert_empty(&lab);
     }

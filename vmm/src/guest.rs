@@ -33,7 +33,7 @@ use crate::jail::seccomp::{Filter, Thread};
 use crate::machine::{self, Config, Machine, Sealed};
 use crate::memory::{FileReference, SealingMethod, SecretKind};
 use crate::nsm::{self, Certifier, LeafKey, SecurityModule};
-use crate::stop::{Ending, Stop};
+use crate::stop::{Ending, Received, Stop};
 use crate::timing::{self, Stage};
 use crate::vcpu::{Devices, End, GuestEvents};
 use crate::vsock::{self, Notifier, VsockDevice};
@@ -125,20 +125,17 @@ pub enum Ended {
     /// By itself.
     Guest(End),
     /// By a signal to the VMM.
-    Signal(i32),
+    Signal(Received),
 }
 
 impl std::fmt::Display for Ended {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Guest(end) => end.fmt(f),
-            Self::Signal(libc::SIGINT) => {
-                f.write_str("interrupted: the guest is gone, and its memory with it")
+            Self::Signal(received) => {
+                let how = if received.number == libc::SIGINT { "interrupted" } else { "terminated" };
+                write!(f, "{how}: the guest is gone, and its memory with it ({received})")
             }
-            Self::Signal(libc::SIGTERM) => {
-                f.write_str("terminated: the guest is gone, and its memory with it")
-            }
-            Self::Signal(number) => write!(f, "ended by signal {number}"),
         }
     }
 }

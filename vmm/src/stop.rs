@@ -15,6 +15,26 @@ const SIGNALS: [i32; 2] = [libc::SIGINT, libc::SIGTERM];
 /// How long a guest that was told to stop has until its next exit. One that computes for longer ends with the process.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// A signal, and who sent it, in the kernel's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Which.
+    pub number: i32,
+    /// The sender's process; 0 for the kernel (Ctrl-C on a terminal) and for processes that this one cannot see.
+    pub process: u32,
+    /// The sender's user.
+    pub user: u32,
+}
+
+impl std::fmt::Display for Received {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self { process: 0, .. } => f.write_str("told to by the terminal"),
+            Self { process, user, .. } => write!(f, "told to by process {process} of user {user}"),
+        }
+    }
+}
+
 /// Readable once a signal has arrived or the guest has ended.
 pub struct Stop {
     readable: Epoll,
@@ -69,10 +89,14 @@ impl Stop {
     }
 
     /// The signal that arrived, if one did.
-    pub fn signal(&self) -> Option<i32> {
+    pub fn signal(&self) -> Option<Received> {
         let mut info = [0_u8; size_of::<libc::signalfd_siginfo>()];
         rustix::io::read(self.signals.as_fd(), &mut info).ok()?;
-        info.first_chunk().map(|number| i32::from_ne_bytes(*number))
+        // struct signalfd_siginfo (signalfd(2)): number, errno, code, process, user.
+        let mut words = info.as_chunks().0.iter().copied();
+        let number = i32::from_ne_bytes(words.next()?);
+        let mut sender = words.skip(2).map(u32::from_ne_bytes);
+        Some(Received { number, process: sender.next()?, user: sender.next()? })
     }
 
     /// How the guest ended; waits a moment for one that was just told to stop.

@@ -126,7 +126,7 @@ fn report(record: &GuestRecord, ended: &Ended) -> u8 {
     let code = match ended {
         Ended::Guest(End::Exit(code)) => *code,
         Ended::Guest(End::Fault(_) | End::BadDoorbell(_) | End::Stopped | End::Failed(_)) => EXIT_FAULT,
-        Ended::Signal(number) => EXIT_SIGNAL.saturating_add(u8::try_from(*number).unwrap_or(0)),
+        Ended::Signal(received) => EXIT_SIGNAL.saturating_add(u8::try_from(received.number).unwrap_or(0)),
     };
     eprintln!("casemate: {}: {ended}", record.name);
     code

@@ -115,7 +115,7 @@ impl Gateway {
         LocalSet::new().block_on(&runtime, async {
             tokio::select! {
                 never = accept(listener, PathBuf::from(VSOCK_SOCKET).into(), target.port, CLIENTS_MAX) => match never {},
-                _ = signals.readable() => Ok(stop.signal().map_or(Ended::Guest, Ended::Signal)),
+                _ = signals.readable() => Ok(stop.signal().map_or(Ended::Guest, |received| Ended::Signal(received.number))),
                 _ = process.readable() => Ok(Ended::Guest),
             }
         })

@@ -1,0 +1,124 @@
+//! What the documentation says is so, where that can be counted: commands, tests that are named as evidence.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
+
+use casemate_tests::{Image, Lab, backend, checkout};
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(checkout().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The part of a document under a heading, up to the next of any level.
+fn section<'a>(document: &'a str, heading: &str) -> &'a str {
+    let start = document.find(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}")) + 1;
+    let rest = &document[start + heading.len()..];
+    &rest[..rest.find("\n#").unwrap_or(rest.len())]
+}
+
+/// What is in `code` in the first column of a section's tables.
+fn documented(document: &str, heading: &str) -> BTreeSet<String> {
+    let rows = section(document, heading).lines().filter_map(|line| line.strip_prefix("| "));
+    let cells = rows.map(|row| row.split(" |").next().unwrap_or_default());
+    let names = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned);
+    names.collect()
+}
+
+/// The variants of an enum, read from its source: nobody can forget to list them.
+fn variants(path: &Path, name: &str) -> BTreeSet<String> {
+    let source = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let start = source.find(&format!("pub enum {name} {{")).unwrap_or_else(|| panic!("no enum {name}"));
+    let (mut depth, mut names) = (0, BTreeSet::new());
+    for line in source[start..].lines() {
+        let text = line.trim();
+        if depth == 1 && text.starts_with(|first: char| first.is_ascii_uppercase()) {
+            names.insert(text.split(|c: char| !c.is_alphanumeric()).next().unwrap().to_owned());
+        }
+        let count = |bracket| i32::try_from(text.matches(bracket).count()).unwrap();
+        if !text.starts_with("//") {
+            depth += count('{') - count('}');
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    assert!(names.len() > 1, "{name}: {names:?}");
+    names
+}
+
+/// The source of a crate that is not ours.
+fn registry(package: &str) -> std::path::PathBuf {
+    let output = std::process::Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version=1", "--offline", "--locked"])
+        .current_dir(checkout())
+        .output()
+        .unwrap();
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let found = packages.iter().find(|one| one["name"] == package).unwrap_or_else(|| panic!("no {package}"));
+    Path::new(found["manifest_path"].as_str().unwrap()).parent().unwrap().to_owned()
+}
+
+#[test]
+fn every_command_is_documented() {
+    let document = read("docs/commands.md");
+    let nsm = registry("aws-nitro-enclaves-nsm-api").join("src/api/mod.rs");
+    for (heading, path, name) in [
+        ("### From its guest: the doorbell", checkout().join("abi/src/lib.rs"), "Doorbell"),
+        ("### From its guest: the security module", nsm, "Request"),
+        ("### From its guest: packets", checkout().join("vmm/src/vsock/header.rs"), "Op"),
+        ("### From its guest: the volume", checkout().join("volume/src/message.rs"), "Request"),
+    ] {
+        assert_eq!(documented(&document, heading), variants(&path, name), "{heading}");
+    }
+    let stop = read("vmm/src/stop.rs");
+    let signals = stop.lines().find(|line| line.starts_with("const SIGNALS")).unwrap();
+    let signals =
+        signals.split("libc::").skip(1).map(|rest| rest.split([',', ']']).next().unwrap().to_owned());
+    assert_eq!(documented(&document, "### Signals"), signals.collect());
+}
+
+#[test]
+fn a_running_guest_has_the_documented_doors_and_no_others() {
+    let document = read("docs/commands.md");
+    let lab = Lab::new();
+    for debug in [false, true] {
+        let flags: &[&str] = if debug { &["--debug-mode"] } else { &[] };
+        let guest = lab.launch(Image::Echo, flags);
+        drop(guest.connect(7));
+        let (mut sockets, mut files) = (BTreeSet::new(), BTreeSet::new());
+        for entry in std::fs::read_dir(guest.folder()).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            let is_socket = entry.file_type().unwrap().is_socket();
+            if is_socket {
+                sockets.insert(name)
+            } else {
+                files.insert(name)
+            };
+        }
+        let mut expected = documented(&document, "### Through sockets");
+        if !debug {
+            expected.remove("console.sock");
+        }
+        expected.retain(|name| !name.starts_with("CONNECT"));
+        assert_eq!(sockets, expected, "{}", backend());
+        assert_eq!(files, documented(&document, "### Files"));
+        // And it listens nowhere else: every socket of its process is one of these, or a client's.
+        let unix = std::fs::read_to_string("/proc/net/unix").unwrap();
+        let listening = std::fs::read_dir(format!("/proc/{}/fd", guest.pid())).unwrap().filter(|entry| {
+            let link = std::fs::read_link(entry.as_ref().unwrap().path()).unwrap_or_default();
+            let link = link.to_string_lossy().into_owned();
+            let Some(inode) = link.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']')) else {
+                return false;
+            };
+            // Num RefCount Protocol Flags Type St Inode Path; flag 0x10000: it listens.
+            let line = unix.lines().find(|line| line.split_whitespace().nth(6) == Some(inode));
+            let line = line.unwrap_or_else(|| panic!("{link} is no Unix socket"));
+            line.split_whitespace().nth(3) == Some("00010000")
+        });
+        assert_eq!(listening.count(), sockets.len());
+    }
+}
