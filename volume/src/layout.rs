@@ -231,6 +231,9 @@ pub struct Grant {
     pub from: ByteArray<32>,
     /// Nonce, and the volume's key under AES-256-GCM.
     pub key: ByteBuf,
+    /// An attestation document of the guest that granted it, about the above.
+    #[serde(default)]
+    pub proof: ByteBuf,
 }
 
 impl Header {

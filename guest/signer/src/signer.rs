@@ -15,6 +15,7 @@ use crate::ops;
 use crate::platform::Platform;
 use crate::recipient::Own;
 use crate::state::State;
+use crate::state::update::UpdatePolicy;
 use crate::store::Store;
 use crate::tls::{self, Tls};
 use crate::types::Timestamp;
@@ -75,6 +76,8 @@ pub struct Signer {
     pub(crate) posture: RefCell<Option<Vec<u8>>>,
     /// What import tokens are encrypted under, once there is one.
     import_secret: RefCell<Option<Rc<SymmetricKey>>>,
+    /// Which later images may have the volume.
+    pub(crate) update_policy: RefCell<Option<UpdatePolicy>>,
     /// Bytes of request bodies held at this moment.
     pub(crate) in_flight: Cell<usize>,
 }
@@ -87,6 +90,7 @@ pub(crate) struct Holdings {
     audit: Log,
     certificate: Option<Rc<tls::Identity>>,
     import_secret: Option<Rc<SymmetricKey>>,
+    update_policy: Option<UpdatePolicy>,
 }
 
 impl Signer {
@@ -101,6 +105,7 @@ impl Signer {
             audit,
             tls,
             import_secret,
+            update_policy,
             // It knows by itself when its volume comes and goes.
             state: _,
             // Counts of requests.
@@ -119,6 +124,7 @@ impl Signer {
             audit: audit.replace(new.audit),
             certificate: tls.replace(new.certificate),
             import_secret: import_secret.replace(new.import_secret),
+            update_policy: update_policy.replace(new.update_policy),
         }
     }
 
@@ -142,6 +148,7 @@ impl Signer {
             tls: Tls::default(),
             posture: RefCell::default(),
             import_secret: RefCell::default(),
+            update_policy: RefCell::default(),
             in_flight: Cell::new(0),
         })
     }

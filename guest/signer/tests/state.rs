@@ -462,6 +462,7 @@ fn header_and_root_belong_together() {
             to: ByteArray::new([4; 32]),
             from: ByteArray::new([5; 32]),
             key: ByteBuf::from([6; 60]),
+            proof: ByteBuf::new(),
         });
         for (volume, expected) in [
             (Memory { header: Some(header.to_bytes()), ..good.clone() }, "header is damaged, or not the one"),

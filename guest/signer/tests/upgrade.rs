@@ -27,12 +27,16 @@ struct Image<'a> {
     platform: &'a PlatformKey,
     name: &'a str,
     mode: Mode,
+    /// Whose certificate signed it, and the command line that is measured with it.
+    signed_by: Option<&'a str>,
+    command_line: &'a str,
 }
 
 struct Sealed {
     nsm: RefCell<Nsm<Leaf, FixedClock>>,
     sealing_key: [u8; 32],
     measurement: [u8; 48],
+    command_line: String,
 }
 
 impl Platform for Sealed {
@@ -43,6 +47,10 @@ impl Platform for Sealed {
         public_key: Option<&[u8]>,
     ) -> Result<Vec<u8>, AttestError> {
         Ok(support::document(&mut self.nsm.borrow_mut(), user_data, nonce, public_key))
+    }
+
+    fn command_line(&self) -> &str {
+        &self.command_line
     }
 
     fn sealing_key(&self) -> Option<Zeroizing<[u8; 32]>> {
@@ -56,21 +64,31 @@ impl Platform for Sealed {
 
 impl Image<'_> {
     fn pcr0(&self) -> Pcr {
-        Pcr::measure(self.name.as_bytes())
+        Pcr::measure(format!("{} {}", self.name, self.command_line).as_bytes())
+    }
+
+    fn pcr8(&self) -> Option<Pcr> {
+        self.signed_by.map(|name| Pcr::measure(name.as_bytes()))
     }
 
     fn launch(&self) -> Rc<Signer> {
-        let image = ImageMeasurements { pcr0: self.pcr0(), ..support::launch(self.mode).image };
+        Signer::new(Box::new(self.platform()))
+    }
+
+    fn platform(&self) -> Sealed {
+        let image =
+            ImageMeasurements { pcr0: self.pcr0(), pcr8: self.pcr8(), ..support::launch(self.mode).image };
         let launch = Launch { image, ..support::launch(self.mode) };
         let now = sealed::now();
         let leaf = Leaf::new(self.platform, support::MODULE_ID, now);
         let production = self.mode == Mode::Production;
         let sealing = if production { Sealing::Production } else { Sealing::Debug };
-        Signer::new(Box::new(Sealed {
+        Sealed {
             nsm: RefCell::new(Nsm::new(support::MODULE_ID.into(), &launch, leaf, FixedClock(now))),
             sealing_key: *sealing::key(self.platform, sealing, &image),
             measurement: if production { *self.pcr0().as_bytes() } else { [0; 48] },
-        }))
+            command_line: self.command_line.to_owned(),
+        }
     }
 }
 
@@ -107,7 +125,13 @@ fn refused(signer: &Signer, document: &Value, pcr0: Pcr) -> String {
 fn a_granted_volume_is_the_new_images_alone() {
     run(async {
         let platform = PlatformKey::generate(sealed::now()).expect("a platform key");
-        let image = |name| Image { platform: &platform, name, mode: Mode::Production };
+        let image = |name| Image {
+            platform: &platform,
+            name,
+            mode: Mode::Production,
+            signed_by: None,
+            command_line: "",
+        };
         let (old_image, new_image, third_image) = (image("old"), image("new"), image("third"));
         let place = Place::new();
         let old = old_image.launch();
@@ -152,7 +176,13 @@ fn only_a_fresh_document_of_the_named_image_in_production_will_do() {
     run(async {
         let platform = PlatformKey::generate(sealed::now()).expect("a platform key");
         let elsewhere = PlatformKey::generate(sealed::now()).expect("a platform key");
-        let image = Image { platform: &platform, name: "new", mode: Mode::Production };
+        let image = Image {
+            platform: &platform,
+            name: "new",
+            mode: Mode::Production,
+            signed_by: None,
+            command_line: "",
+        };
         let pcr0 = image.pcr0();
         let place = Place::new();
         let old = Image { name: "old", ..image }.launch();
@@ -183,12 +213,13 @@ fn only_a_fresh_document_of_the_named_image_in_production_will_do() {
             nsm: RefCell::new(support::nsm(&platform, Mode::Production, sealed::now())),
             sealing_key: [0; 32],
             measurement: [0; 48],
+            command_line: String::new(),
         };
         let callers = guest.attest(Some(b"hello"), Some(&fresh), Some(&[9; 32])).expect("a document");
         let reason = refused(&old, &json!(b64(callers)), Pcr::measure(b"image"));
         assert!(reason.contains("/attestation/volume"), "{reason}");
         for (request, expected) in [
-            (json!({"Document": document}), "imageSha384"),
+            (json!({"Document": document}), "ImageSha384 must be given"),
             (json!({"ImageSha384": pcr0.to_string()}), "document"),
             (json!({"Document": document, "ImageSha384": "12"}), "96 hexadecimal digits"),
             (json!({"Document": b64("noise"), "ImageSha384": pcr0.to_string()}), "not valid"),
@@ -210,7 +241,13 @@ fn only_a_fresh_document_of_the_named_image_in_production_will_do() {
 fn a_grant_that_was_changed_opens_nothing() {
     run(async {
         let platform = PlatformKey::generate(sealed::now()).expect("a platform key");
-        let image = |name| Image { platform: &platform, name, mode: Mode::Production };
+        let image = |name| Image {
+            platform: &platform,
+            name,
+            mode: Mode::Production,
+            signed_by: None,
+            command_line: "",
+        };
         let place = Place::new();
         let (old, new) = (image("old").launch(), image("new").launch());
         let attached = place.attach(&old).await;
@@ -220,11 +257,154 @@ fn a_grant_that_was_changed_opens_nothing() {
         attached.kill().await;
         let good = volume::Memory::of(&place.store());
         let header = good.header.clone().expect("a header");
-        for at in 0..header.len() {
+        // Nearly all of it is the certificates of the proof; each of its bytes is checked by whoever verifies documents.
+        for at in (0..header.len()).filter(|at| *at < 400 || at % 29 == 0) {
             let mut changed = header.clone();
             changed[at] ^= 0x10;
             let mut volume = volume::Memory { header: Some(changed), ..good.clone() };
             assert!(volume.offer(&image("new").launch()).await.is_err(), "byte {at} of the header");
         }
+    });
+}
+
+#[test]
+fn an_update_policy_admits_signed_images_and_none_that_is_older() {
+    run(async {
+        let platform = PlatformKey::generate(sealed::now()).expect("a platform key");
+        let image = |signed_by, command_line| Image {
+            platform: &platform,
+            name: "signer",
+            mode: Mode::Production,
+            signed_by,
+            command_line,
+        };
+        let place = Place::new();
+        let old = image(Some("owner"), "casemate.version=1.2.0").launch();
+        let attached = place.attach(&old).await;
+        let pcr8 = Pcr::measure(b"owner").to_string();
+        for (pcr8, version) in [(pcr8.as_str(), "1"), ("ab", "1.0.0"), (&"0".repeat(96), "1.0.0")] {
+            let request = json!({"SigningCertificateSha384": pcr8, "MinimumVersion": version});
+            let error = call(&old, "Casemate.PutUpdatePolicy", request).expect_err("taken");
+            assert!(error.message.contains("three numbers"), "{error}");
+        }
+        let policy = json!({"SigningCertificateSha384": pcr8, "MinimumVersion": "1.1.0"});
+        keep(&old, "Casemate.PutUpdatePolicy", policy).await.expect("taken");
+        let shown = ok(&old, "Casemate.GetUpdatePolicy", json!({}));
+        assert_eq!((&shown["MinimumVersion"], &shown["ImageVersion"]), (&json!("1.1.0"), &json!("1.2.0")));
+
+        for (signed_by, command_line, expected) in [
+            (None, "casemate.version=2.0.0", "not signed"),
+            (Some("somebody"), "casemate.version=2.0.0", "not signed"),
+            (Some("owner"), "casemate.version=1.1.9", "needs 1.2.0 or later"),
+            (Some("owner"), "casemate.version=1.0.0", "needs 1.2.0 or later"),
+            (Some("owner"), "casemate.version=newest", "version 0.0.0"),
+        ] {
+            let new = image(signed_by, command_line);
+            let document = statement(&new.launch(), &nonce(&old)).await["document"].clone();
+            let error =
+                call(&old, "Casemate.GrantUpgrade", json!({"Document": document})).expect_err("granted");
+            assert!(error.message.contains(expected), "{error}");
+            // To name it does not help.
+            let document = statement(&new.launch(), &nonce(&old)).await["document"].clone();
+            assert!(refused(&old, &document, new.pcr0()).contains(expected));
+        }
+
+        let new = image(Some("owner"), "casemate.version=1.2.1");
+        let document = statement(&new.launch(), &nonce(&old)).await["document"].clone();
+        let granted =
+            keep(&old, "Casemate.GrantUpgrade", json!({"Document": document})).await.expect("granted");
+        assert_eq!(granted["ImageVersion"], "1.2.1");
+        attached.kill().await;
+        drop(old);
+
+        // The policy moves with the volume, and the new image cannot be turned back.
+        let new = new.launch();
+        let attached = place.attach(&new).await;
+        let shown = ok(&new, "Casemate.GetUpdatePolicy", json!({}));
+        assert_eq!((&shown["MinimumVersion"], &shown["ImageVersion"]), (&json!("1.1.0"), &json!("1.2.1")));
+        let back = image(Some("owner"), "casemate.version=1.2.0").launch();
+        let document = statement(&back, &nonce(&new)).await["document"].clone();
+        let error = call(&new, "Casemate.GrantUpgrade", json!({"Document": document})).expect_err("granted");
+        assert!(error.message.contains("needs 1.2.1 or later"), "{error}");
+
+        // Without the policy each image is named again.
+        keep(&new, "Casemate.DeleteUpdatePolicy", json!({})).await.expect("deleted");
+        let error = call(&new, "Casemate.GrantUpgrade", json!({"Document": document})).expect_err("granted");
+        assert!(error.message.contains("ImageSha384 must be given"), "{error}");
+        attached.kill().await;
+        let again = image(Some("owner"), "casemate.version=1.2.1").launch();
+        let attached = place.attach(&again).await;
+        assert!(ok(&again, "Casemate.GetUpdatePolicy", json!({})).get("MinimumVersion").is_none());
+        attached.kill().await;
+    });
+}
+
+#[test]
+fn a_volume_is_taken_only_from_a_guest_that_vouches_for_the_grant() {
+    run(async {
+        let platform = PlatformKey::generate(sealed::now()).expect("a platform key");
+        let elsewhere = PlatformKey::generate(sealed::now()).expect("a platform key");
+        let image = |name| Image {
+            platform: &platform,
+            name,
+            mode: Mode::Production,
+            signed_by: None,
+            command_line: "",
+        };
+        let place = Place::new();
+        let (old, new) = (image("old").launch(), image("new").launch());
+        let attached = place.attach(&old).await;
+        let document = statement(&new, &nonce(&old)).await["document"].clone();
+        let request = json!({"Document": document, "ImageSha384": image("new").pcr0().to_string()});
+        keep(&old, "Casemate.GrantUpgrade", request).await.expect("granted");
+        attached.kill().await;
+        let good = volume::Memory::of(&place.store());
+        let header =
+            casemate_volume::Header::parse(good.header.as_deref().expect("a header")).expect("a header");
+        let grant = header.grant.clone().expect("a grant");
+
+        // What the granting guest has stated, stated by others, and other statements of its own.
+        let bound = [
+            &header.volume.0[..],
+            grant.measurement.as_slice(),
+            grant.to.as_slice(),
+            grant.from.as_slice(),
+            &grant.key,
+        ]
+        .concat();
+        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bound);
+        let stated = format!("casemate:grant:1:{}", base16ct::lower::encode_string(hash.as_ref()));
+        let says = |image: Image<'_>, text: &str| {
+            image.platform().attest(Some(text.as_bytes()), None, None).expect("a document")
+        };
+        assert_eq!(
+            casemate_attestation::document::parse(&grant.proof)
+                .expect("a document")
+                .claims
+                .user_data
+                .as_deref(),
+            Some(stated.as_bytes())
+        );
+        for (proof, expected) in [
+            (Vec::new(), "not valid"),
+            (says(image("third"), &stated), "not of the image that the volume was sealed for"),
+            (says(image("new"), &stated), "not of the image that the volume was sealed for"),
+            (says(Image { mode: Mode::Debug, ..image("old") }, &stated), "not of the image"),
+            (says(Image { platform: &elsewhere, ..image("old") }, &stated), "not valid"),
+            (says(image("old"), "casemate:grant:1:00"), "about something else"),
+            (says(image("old"), "casemate:volume:2:1.0.0"), "about something else"),
+        ] {
+            let grant = casemate_volume::layout::Grant { proof: proof.into(), ..grant.clone() };
+            let header = casemate_volume::Header { grant: Some(grant), ..header.clone() };
+            let mut volume = volume::Memory { header: Some(header.to_bytes()), ..good.clone() };
+            let reason = volume.offer(&image("new").launch()).await.expect_err("taken");
+            assert!(reason.contains("nobody vouches") && reason.contains(expected), "{reason}");
+        }
+        // With the statement by the right guest alone it goes on to the root, which knows the header by its hash.
+        let grant = casemate_volume::layout::Grant { proof: says(image("old"), &stated).into(), ..grant };
+        let header = casemate_volume::Header { grant: Some(grant), ..header };
+        let mut volume = volume::Memory { header: Some(header.to_bytes()), ..good.clone() };
+        let reason = volume.offer(&image("new").launch()).await.expect_err("taken");
+        assert!(!reason.contains("nobody vouches") && reason.contains("belongs to its root"), "{reason}");
     });
 }

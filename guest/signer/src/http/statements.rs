@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | `POST /attestation/tls` with `{"nonce"}` (base64, optional), or `GET` | `casemate:tls:` and the SHA-256 of the TLS certificate's DER, 64 hexadecimal digits | the TLS key, SubjectPublicKeyInfo |
 //!
-//! | `POST /attestation/volume` with `{"nonce"}` (optional) | `casemate:volume:1` | the X25519 key to which another signer can [grant its volume](crate::state::grant) |
+//! | `POST /attestation/volume` with `{"nonce"}` (optional) | `casemate:volume:2:` and the version of the signer's image | the X25519 key to which another signer can [grant its volume](crate::state::grant) |
 //!
 //! The first's answer is `{"document", "certificate", "posture"}`: base64, PEM, base64 or null. A client compares the hash with the certificate that
 //! it was shown on the very connection it asked on: a document that somebody relays names another certificate.
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::errors::{ErrorKind, KmsError};
 use crate::signer::Signer;
-use crate::state::grant;
+use crate::state::update::Version;
 use crate::types::Blob;
 use crate::validate::Check;
 
@@ -94,7 +94,8 @@ pub(super) async fn volume(signer: &Signer, request: Request<Incoming>) -> Resul
     check.blob("nonce", &request.nonce, 0, 512);
     check.done()?;
     let nonce = request.nonce.as_ref().map(AsRef::as_ref);
-    let document = signer.platform.attest(Some(grant::STATEMENT), nonce, Some(&signer.grant_key()?));
+    let stated = Version::of_image(signer.platform.command_line()).statement();
+    let document = signer.platform.attest(Some(stated.as_bytes()), nonce, Some(&signer.grant_key()?));
     let statement = VolumeStatement { document: Blob(document.map_err(KmsError::from)?) };
     serde_json::to_vec(&statement)
         .map(Reply::json)

@@ -101,8 +101,11 @@ const OPERATIONS: &[(&str, Run)] = &[
 /// Our own operations, sorted by name.
 const CASEMATE: &[(&str, Run)] = &[
     ("AttestPublicKey", |c, b| typed(c, b, attest_key::attest_public_key)),
+    ("DeleteUpdatePolicy", |c, b| typed(c, b, upgrade::delete_update_policy)),
     ("GetGrantNonce", |c, b| typed(c, b, upgrade::get_grant_nonce)),
+    ("GetUpdatePolicy", |c, b| typed(c, b, upgrade::get_update_policy)),
     ("GrantUpgrade", |c, b| typed(c, b, upgrade::grant_upgrade)),
+    ("PutUpdatePolicy", |c, b| typed(c, b, upgrade::put_update_policy)),
     ("ReadAudit", |c, b| typed(c, b, audit::read_audit)),
 ];
 

@@ -66,6 +66,18 @@ pub(crate) fn establish(
         .map_err(|error| KmsError::validation(format!("The attestation document is not valid: {error}.")))
 }
 
+/// The same for a document that was kept: as of the time when it was made, by its own word.
+pub(crate) fn establish_then(signer: &Signer, document: &[u8]) -> Result<Established, KmsError> {
+    let made = document::parse(document).map(|parsed| parsed.claims.timestamp);
+    let now = made
+        .map_err(|error| KmsError::validation(format!("The attestation document is not valid: {error}.")))?;
+    let own = signer.own.get(signer)?;
+    let policy = Policy { allow_debug: true, ..Policy::default() };
+    let expected = Expectations { roots: &own.roots, policy: &policy, nonce: None, now };
+    verify(Evidence { document, posture: None }, expected)
+        .map_err(|error| KmsError::validation(format!("The attestation document is not valid: {error}.")))
+}
+
 /// What a verified document establishes.
 #[derive(Debug)]
 pub(crate) struct Attested(Established);

@@ -166,7 +166,9 @@ fn open(signer: &Signer, header: Vec<u8>, root: &[u8], anchor: Option<Anchor>) -
     let (key, upgraded) = match sealing.unwrap(parsed.volume, &parsed.sealed) {
         Err(other @ Refusal::OtherGuest { .. }) => {
             let grant = parsed.grant.as_ref().ok_or(other)?;
-            (grant::accept(&sealing, parsed.volume, grant)?, true)
+            let key = grant::accept(&sealing, parsed.volume, grant)?;
+            grant::check_proof(signer, &parsed, grant)?;
+            (key, true)
         }
         key => (key?, false),
     };

@@ -9,23 +9,30 @@
 //! key       HMAC-SHA-256 under HMAC-SHA-256("casemate volume grant 1", shared)
 //!           over volume ‖ measurement ‖ the new guest's key ‖ ephemeral public key ‖ 1     (HKDF, RFC 5869)
 //! granted   AES-256-GCM(key, the volume's key)
+//! proof     a document of the granting guest over SHA-256(volume ‖ measurement ‖ both public keys ‖ granted)
 //! ```
+//!
+//! So the two guests attest each other: the one that grants sees a document of the new one, and the new one takes a volume
+//! only from a guest of this platform whose measurement is the one that the volume was sealed for.
 
 use aws_lc_rs::agreement::{
     EphemeralPrivateKey, PrivateKey, UnparsedPublicKey, X25519, agree, agree_ephemeral,
 };
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
-use casemate_volume::VolumeId;
 use casemate_volume::layout::Grant;
+use casemate_volume::{Header, VolumeId};
 use serde_bytes::{ByteArray, ByteBuf};
 
 use crate::crypto::CryptoError;
+use crate::recipient;
+use crate::signer::Signer;
 
 use super::keys::{self, SealingKeys, Secret};
 use super::refusal::Refusal;
 
-/// What a guest says in a document to which volumes are granted.
-pub(crate) const STATEMENT: &[u8] = b"casemate:volume:1";
+/// How the statement begins that the guest makes which grants a volume.
+const VOUCHED: &str = "casemate:grant:1:";
 /// Bytes of a public key.
 pub(crate) const PUBLIC_LEN: usize = 32;
 
@@ -58,7 +65,29 @@ pub(super) fn make(
         to: ByteArray::new(to),
         from: ByteArray::new(from),
         key: ByteBuf::from(keys::wrap(&wrapping, &binding, key)?),
+        proof: ByteBuf::new(),
     })
+}
+
+/// What the granting guest states.
+pub(super) fn vouched(volume: VolumeId, grant: &Grant) -> String {
+    let bound = binding(volume, &grant.measurement, &grant.to, &grant.from);
+    let hash = digest(&SHA256, &[&bound[..], &grant.key].concat());
+    format!("{VOUCHED}{}", base16ct::lower::encode_string(hash.as_ref()))
+}
+
+/// Checks that a guest of this platform with the measurement that the volume was sealed for has made the grant.
+pub(super) fn check_proof(signer: &Signer, header: &Header, grant: &Grant) -> Result<(), Refusal> {
+    let guest =
+        recipient::establish_then(signer, &grant.proof).map_err(|error| Refusal::Proof(error.message))?;
+    let off = |what: &str| Err(Refusal::Proof(format!("its attestation document {what}")));
+    if guest.debug || guest.pcrs.get(&0).is_none_or(|pcr0| *pcr0.as_bytes() != *header.sealed.measurement) {
+        return off("is not of the image that the volume was sealed for");
+    }
+    if guest.user_data.as_deref() != Some(vouched(header.volume, grant).as_bytes()) {
+        return off("is about something else");
+    }
+    Ok(())
 }
 
 /// The key of `volume`, which was granted to this guest, or to another.

@@ -19,6 +19,7 @@ mod ledger;
 mod records;
 mod refusal;
 mod root;
+pub(crate) mod update;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -27,13 +28,14 @@ use std::time::{Duration, SystemTime};
 
 use casemate_volume::layout::Grant;
 use casemate_volume::{Header, VolumeId};
+use serde_bytes::ByteBuf;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::audit;
 use crate::crypto;
 use crate::errors::{ErrorKind, KmsError};
-use crate::platform::Platform;
+use crate::platform::{AttestError, Platform};
 use crate::signer::Signer;
 
 use keys::{SealingKeys, Secret, VolumeKeys};
@@ -304,16 +306,19 @@ impl State {
         nonce == Some(&expected) && age <= CHALLENGE
     }
 
-    /// Has the next commit grant the volume to the guest with this measurement and this public key; the volume.
+    /// Has the next commit grant the volume to the guest with this measurement and this public key, with the document that
+    /// `vouch` makes of the [statement](grant::vouched) about it; the volume.
     pub(crate) fn grant(
         &self,
         measurement: [u8; 48],
         to: [u8; grant::PUBLIC_LEN],
+        vouch: impl FnOnce(&str) -> Result<Vec<u8>, AttestError>,
     ) -> Result<VolumeId, KmsError> {
         let keys = self.keys.borrow().clone();
         let keys =
             keys.ok_or_else(|| KmsError::unsupported("The signer has no volume that it could grant."))?;
-        let grant = grant::make(keys.volume, &keys.key, measurement, to)?;
+        let mut grant = grant::make(keys.volume, &keys.key, measurement, to)?;
+        grant.proof = ByteBuf::from(vouch(&grant::vouched(keys.volume, &grant))?);
         self.grant.replace(Some(grant));
         self.touched.set(self.touched.get().saturating_add(1));
         self.wake.notify_one();

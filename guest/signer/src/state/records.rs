@@ -9,6 +9,7 @@
 //! | `audit/<n>` | lines of the audit log | [`crate::audit`] |
 //! | `config`, `iam/…`, `identity/…` | the account, its identities, what seals their sessions | [`crate::identity`] |
 //! | `tls` | key and certificate of the HTTPS endpoint | [`crate::tls`] |
+//! | `update-policy` | which later images may have the volume | [`super::update`] |
 
 use zeroize::Zeroizing;
 
@@ -17,6 +18,8 @@ use crate::crypto::CryptoError;
 use crate::identity::record;
 use crate::signer::Signer;
 use crate::tls;
+
+use super::update::{self, UpdatePolicy};
 
 /// The content of a record.
 type Content = Zeroizing<Vec<u8>>;
@@ -27,6 +30,7 @@ pub(super) fn names(signer: &Signer) -> Vec<String> {
     names.extend(record::names(&signer.identity.borrow()));
     names.extend(signer.audit.borrow().record_names());
     names.extend(signer.tls.encode().map(|_| tls::RECORD.to_owned()));
+    names.extend(signer.update_policy.borrow().as_ref().map(|_| update::RECORD.to_owned()));
     names
 }
 
@@ -43,6 +47,9 @@ pub(super) fn encode(signer: &Signer, name: &str) -> Result<Option<Content>, Cry
         record::CONFIG | "iam" | "identity" => signer.identity.borrow().encode(name),
         audit::FAMILY => signer.audit.borrow().encode(name),
         tls::RECORD => signer.tls.encode(),
+        update::RECORD => {
+            signer.update_policy.borrow().as_ref().and_then(UpdatePolicy::encode).map(Zeroizing::new)
+        }
         _ => None,
     })
 }
@@ -58,6 +65,11 @@ pub(super) fn restore(signer: &Signer, name: &str, content: &[u8]) -> Result<(),
         }
         audit::FAMILY => signer.audit.borrow_mut().restore(name, content),
         tls::RECORD => signer.tls.restore(content).map_err(|error| error.to_string()),
+        update::RECORD => {
+            let policy = UpdatePolicy::restore(content).ok_or("the record is malformed")?;
+            signer.update_policy.replace(Some(policy));
+            Ok(())
+        }
         _ => Err("a later version of the signer wrote it".to_owned()),
     }
 }

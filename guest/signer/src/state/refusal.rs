@@ -42,6 +42,9 @@ pub(super) enum Refusal {
         /// The guest's own.
         this: [u8; 48],
     },
+    /// Granted by nobody who may.
+    #[error("nobody vouches for the grant of the volume to this image: {0}")]
+    Proof(String),
     /// The header, which holds the volume's key, was changed.
     #[error(
         "the volume's header is damaged, or not the one that belongs to its root: restore the file from a copy"
