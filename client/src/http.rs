@@ -117,6 +117,13 @@ pub enum ClientError {
     },
 }
 
+impl ClientError {
+    /// Whether the other side cannot have seen the request: the connection was closed before it was sent.
+    pub fn was_not_sent(&self) -> bool {
+        matches!(self, Self::Http(error) if error.is_canceled() || error.is_closed())
+    }
+}
+
 /// A connection to one port of a guest.
 pub struct Client {
     runtime: Runtime,
@@ -269,17 +276,28 @@ impl Client {
 
     /// Calls an operation of `service`, as in the prefix of `X-Amz-Target`.
     pub fn operation(&mut self, service: &str, operation: &str, body: &Value) -> Result<Value, ClientError> {
-        let target = format!("{service}.{operation}");
-        let body = body.to_string().into_bytes();
-        let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target.as_str())];
+        let (status, answer) =
+            self.send_operation(&format!("{service}.{operation}"), body.to_string().into_bytes())?;
+        json_answer(status, &answer)
+    }
+
+    /// Calls the operation that `X-Amz-Target` names with a body that is JSON already, and returns the answer's.
+    pub fn post_operation(&mut self, target: &str, body: Vec<u8>) -> Result<Bytes, ClientError> {
+        match self.send_operation(target, body)? {
+            (200, answer) => Ok(answer),
+            (status, answer) => json_answer(status, &answer).map(|_| answer),
+        }
+    }
+
+    fn send_operation(&mut self, target: &str, body: Vec<u8>) -> Result<(u16, Bytes), ClientError> {
+        let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target)];
         let signed = self.credentials.as_ref().map(|credentials| {
             let host = [("host", self.authority.as_str())];
             sigv4::sign(credentials, &[&host[..], &headers].concat(), &body, SystemTime::now())
         });
         let added = signed.iter().flatten().map(|(name, value)| (*name, value.as_str()));
         let headers: Vec<(&str, &str)> = headers.into_iter().chain(added).collect();
-        let (status, answer) = self.post("/", &headers, body)?;
-        json_answer(status, &answer)
+        self.post("/", &headers, body)
     }
 
     /// Signs operations from now on, if there is something to sign them with.
