@@ -13,6 +13,7 @@
 use std::path::{Path, PathBuf};
 
 use casemate_client::Client;
+use casemate_client::attested::Place;
 use casemate_client::endpoint::{Endpoint, Trust};
 use casemate_client::sigv4::Credentials;
 use zeroize::Zeroizing;
@@ -89,13 +90,21 @@ impl SignerArgs {
     /// A connection to the signer, which signs requests where there are credentials.
     pub fn signer(&self) -> Result<Client, Failure> {
         let login = self.login.resolve()?;
-        match self.place(&login)? {
+        match self.which(&login)? {
             Signer::Guest(guest) => open_guest(&guest, login),
             Signer::Endpoint(url) => open_endpoint(&url, login),
         }
     }
 
-    fn place(&self, login: &Login) -> Result<Signer, Failure> {
+    /// Where the signer is.
+    pub fn place(&self) -> Result<Place, Failure> {
+        match self.which(&self.login.resolve()?)? {
+            Signer::Guest(guest) => Ok(guest.place()),
+            Signer::Endpoint(url) => Ok(Place::Endpoint(Endpoint::parse(&url)?)),
+        }
+    }
+
+    fn which(&self, login: &Login) -> Result<Signer, Failure> {
         match &login.endpoint {
             Some(url) if self.guest.guest.is_none() && login.named => Ok(Signer::Endpoint(url.clone())),
             Some(url) if self.guest.guest.is_none() && Registry::open()?.guests()?.is_empty() => {

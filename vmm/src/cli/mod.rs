@@ -18,6 +18,7 @@ mod doctor;
 mod doctor_fix;
 pub mod error;
 mod explain;
+mod hsm;
 mod key;
 mod kms;
 mod launch;
@@ -91,6 +92,10 @@ enum Command {
     /// Call any operation of the KMS protocol with a JSON body
     Kms(kms::Args),
 
+    /// The signer's PKCS#11 token: make it, manage its users, configure the module for programs
+    #[command(subcommand)]
+    Hsm(hsm::Command),
+
     /// Fetch the signer's audit log, or prove that it is complete
     #[command(subcommand)]
     Audit(audit::Command),
@@ -159,6 +164,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Decrypt(args) => done(crypto::decrypt(&args)),
         Command::PublicKey(args) => done(crypto::public_key(&args)),
         Command::Kms(args) => done(kms::run(&args)),
+        Command::Hsm(command) => done(hsm::run(&command)),
         Command::Audit(command) => done(audit::run(&command)),
         Command::Volume(command) => done(volume::run(&command)),
         Command::State(command) => done(state::run(&command)),

@@ -62,6 +62,11 @@ impl DemandArgs {
         self.policy.is_some()
     }
 
+    /// The policy's file.
+    pub fn policy_file(&self) -> Option<&Path> {
+        self.policy.as_deref()
+    }
+
     /// Says on stderr if nothing was demanded of the image.
     pub fn warn(&self) {
         if self.policy.is_none() {
