@@ -1,7 +1,7 @@
 //! What a guest, the VMM and every verifier share: NSM, attestation documents, PCRs, EIF, posture, policy.
 //!
-//! Everything here is pure: no KVM, no global state, no network. Only [`platform`] and [`recall`] touch
-//! files, and only in the directory they are told to.
+//! Everything here is pure: no KVM, no global state, no network. Only [`platform`], [`recall`] and [`executable`] touch
+//! files, and only where they are told to.
 //!
 //! Start reading at [`nsm`] (what the guest asks), then [`document`] (what it gets), then [`verify`] (what a
 //! stranger concludes from it).
@@ -17,6 +17,7 @@
 //! | [`platform`] | the platform key in its directory | the directory's owner |
 //! | [`sealing`] | what a guest finds again when it is launched again | the platform key |
 //! | [`recall`] | measurements remembered between launches | the platform key |
+//! | [`executable`] | the digest of the VMM's program, remembered between launches | the platform key |
 //! | [`posture`] | facts about host and VMM, their encoding and PCR15 | – |
 //! | [`eif`] | Enclave Image Format 4: parse, build, measure, sign | nothing in an image |
 //! | [`policy`] | what a verifier demands | – |
@@ -38,6 +39,8 @@ pub mod document;
 pub mod eif;
 #[cfg(feature = "verify")]
 pub mod es384;
+#[cfg(feature = "host")]
+pub mod executable;
 #[cfg(feature = "verify")]
 mod hex;
 #[cfg(feature = "verify")]

@@ -32,7 +32,7 @@ pub const TEXT_MAX: usize = 512;
 pub mod fact {
     /// Version of the VMM: text.
     pub const VMM_VERSION: &str = "vmm_version";
-    /// SHA-384 of the VMM's binary: text, hexadecimal.
+    /// SHA-384 of the VMM's program file, by its own word (module `executable`): text, hexadecimal.
     pub const VMM_SHA384: &str = "vmm_sha384";
     /// What runs the guest: `kvm` or `process`.
     pub const BACKEND: &str = "backend";
@@ -86,6 +86,36 @@ pub mod fact {
     pub const VULNERABILITY: &str = "vulnerability.";
     /// What holds the platform key: `file` or `tpm`.
     pub const ROOT_OF_TRUST: &str = "root_of_trust";
+
+    /// All of them, but for the vulnerabilities, which the kernel names.
+    pub const ALL: [&str; 26] = [
+        VMM_VERSION,
+        VMM_SHA384,
+        BACKEND,
+        SEALED_MEMORY,
+        FILE_REFERENCE,
+        IMAGE_SEALED,
+        LEAF_KEY,
+        SECCOMP_SHA384,
+        LANDLOCK,
+        LOCKDOWN,
+        YAMA_PTRACE_SCOPE,
+        KEXEC_LOAD_DISABLED,
+        MODULES_DISABLED,
+        SWAP,
+        KSM,
+        SMT,
+        CORES,
+        CORE_SCHEDULING,
+        MITIGATION_STORE_BYPASS,
+        MITIGATION_INDIRECT_BRANCH,
+        MITIGATION_L1D_FLUSH,
+        MEMORY_MERGE,
+        MEMORY_LOCKED,
+        SCRUB_ON_EXIT,
+        HIBERNATION,
+        ROOT_OF_TRUST,
+    ];
 }
 
 /// The value of a fact.

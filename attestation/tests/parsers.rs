@@ -115,6 +115,9 @@ proptest! {
         prop_assert_eq!(Posture::parse(&bytes), Ok(posture.clone()));
         let json = serde_json::to_vec(&posture).unwrap();
         prop_assert_eq!(serde_json::from_slice::<Posture>(&json).unwrap(), posture);
+        // Another library, which knows of facts nothing but the JSON, writes the same bytes.
+        let facts: serde_cbor::Value = serde_json::from_slice(&json).unwrap();
+        prop_assert_eq!(serde_cbor::to_vec(&facts).unwrap(), bytes);
     }
 
     /// Two encodings of one posture do not exist: whatever parses is what would be written.

@@ -18,6 +18,7 @@ use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 use casemate_attestation::eif::Metadata;
+use casemate_attestation::executable;
 use casemate_attestation::pcr::{ImageMeasurements, Launch, Mode, Pcr};
 use casemate_attestation::posture::{Posture, PostureError, fact};
 use vmm_sys_util::eventfd::EventFd;
@@ -161,11 +162,19 @@ pub fn begin(path: PathBuf, state_dir: PathBuf) -> Result<Beginning, Error> {
 struct Beside {
     image: Receiver<Arc<Image>>,
     certifier: SyncSender<Certifier>,
-    thread: JoinHandle<Result<(Measurement, Certifier), Error>>,
+    thread: JoinHandle<Result<Measured, Error>>,
+}
+
+/// What the other thread found out, and the keys that it was lent.
+struct Measured {
+    measurement: Measurement,
+    /// SHA-384 of this program.
+    program: Option<[u8; executable::LEN]>,
+    certifier: Certifier,
 }
 
 impl Beside {
-    /// Copies and seals the image, then measures it with the certifier that arrives.
+    /// Copies and seals the image, then measures it, and this program, with the certifier that arrives.
     fn start(path: PathBuf, state_dir: PathBuf) -> std::io::Result<Self> {
         let (to_main, image) = mpsc::sync_channel(1);
         let (certifier, from_main) = mpsc::sync_channel::<Certifier>(1);
@@ -175,12 +184,14 @@ impl Beside {
             let _ = to_main.send(Arc::clone(&image));
             let mut certifier = from_main.recv().map_err(|_| nsm::Error::NoPlatformKey)?;
             let measurement = image.measure(|eif| certifier.measure(&state_dir, eif))?;
-            Ok((measurement, certifier))
+            // A host without /proc cannot tell; the fact is then missing.
+            let program = certifier.measure_program(&state_dir).ok();
+            Ok(Measured { measurement, program, certifier })
         };
         Ok(Self { image, certifier, thread: beside::spawn("launch", work)? })
     }
 
-    fn join(self) -> Result<(Measurement, Certifier), Error> {
+    fn join(self) -> Result<Measured, Error> {
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
@@ -211,7 +222,10 @@ pub fn launch(beginning: Beginning, options: Options) -> Result<Ready, Error> {
     };
     let machine = machine.load(&image, &kick)?;
     timing::reached(Stage::Loaded);
-    let (measurement, mut certifier) = beside.join()?;
+    let Measured { measurement, program, mut certifier } = beside.join()?;
+    if let Some(program) = program {
+        facts.set(fact::VMM_SHA384, hex::encode(program))?;
+    }
     let mut machine = machine.measured(&measurement)?;
     timing::reached(Stage::Measured);
     let (sealing, measurements) = (options.machine.sealing(), *machine.measurements());

@@ -12,12 +12,15 @@ use casemate_attestation::es384::SIGNATURE_LEN;
 use casemate_attestation::nsm::{Nsm, Services, ServicesError};
 use casemate_attestation::pcr::{ImageMeasurements, Launch};
 use casemate_attestation::platform::{PlatformError, PlatformKey};
-use casemate_attestation::recall;
 use casemate_attestation::sealing::{self, Sealing};
 use casemate_attestation::signing::{SigningError, SigningScalar};
+use casemate_attestation::{executable, recall};
 
 use crate::memory::{self, SecretKind, SecretMemory};
 use crate::vcpu::NsmDevice;
+
+/// The program that this process runs, whatever is under its name by now (proc(5)).
+const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// Why there is no attestation key.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +73,14 @@ impl Certifier {
         self.keys.run(|keys| match &keys.platform {
             Some(platform) => recall::measure(platform, directory, image),
             None => recall::measure_anew(image),
+        })
+    }
+
+    /// SHA-384 of this process's program, remembered in `directory` from an earlier launch if that was the same.
+    pub fn measure_program(&mut self, directory: &Path) -> std::io::Result<[u8; executable::LEN]> {
+        self.keys.run(|keys| match &keys.platform {
+            Some(platform) => executable::sha384(platform, directory, Path::new(OWN_PROGRAM)),
+            None => Err(std::io::ErrorKind::NotFound.into()),
         })
     }
 
