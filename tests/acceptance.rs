@@ -1,5 +1,5 @@
-//! The walk-through of signing and encryption with asymmetric keys, as it is, with an unmodified AWS CLI and openssl,
-//! against a sealed signer over TLS.
+//! Walk-throughs with an unmodified AWS CLI and openssl against a sealed signer over TLS: signing and encryption with
+//! asymmetric keys, as it is; and the part of the portable root CA that is Private CA's, under a root of openssl's.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
 
 use casemate_tests::{Done, Image, Lab, can_seal, checkout, python_programs};
@@ -12,11 +12,8 @@ fn setting(lab: &Lab, file: &str, name: &str) -> String {
     value.unwrap_or_else(|| panic!("no {name} in {file}")).trim().to_owned()
 }
 
-#[test]
-fn signing_and_encryption_as_in_the_walk_through() {
-    if !can_seal("the KMS walk-through against a sealed signer") {
-        return;
-    }
+/// Runs a walk-through against a sealed signer that is claimed, and gives what it said.
+fn walk_through(script: &str) -> String {
     let lab = Lab::new();
     let served = lab.serve(&["--state", "volume"]);
     let image = Image::Signer.path();
@@ -27,7 +24,7 @@ fn signing_and_encryption_as_in_the_walk_through() {
     let endpoint = served.info["Endpoint"].as_str().unwrap();
     lab.ok(&["claim", "--endpoint", endpoint, "--root", "root.pem", "--policy", "policy.json"]);
 
-    let mut script = lab.command(&checkout().join("tests/acceptance/kms-sign-encrypt.sh"));
+    let mut script = lab.command(&checkout().join("tests/acceptance").join(script));
     script
         .env("AWS_CLI", python_programs().join("aws"))
         .env("AWS_ENDPOINT_URL", endpoint)
@@ -37,5 +34,21 @@ fn signing_and_encryption_as_in_the_walk_through() {
         .env("AWS_SECRET_ACCESS_KEY", setting(&lab, ".aws/credentials", "aws_secret_access_key"));
     let done = Done::new(script.output().unwrap());
     assert_eq!(done.code, 0, "{done:?}");
-    assert!(done.stdout.ends_with("15 passed, 0 failed\n"), "{done:?}");
+    done.stdout
+}
+
+#[test]
+fn signing_and_encryption_as_in_the_walk_through() {
+    if can_seal("the KMS walk-through against a sealed signer") {
+        let said = walk_through("kms-sign-encrypt.sh");
+        assert!(said.ends_with("15 passed, 0 failed\n"), "{said}");
+    }
+}
+
+#[test]
+fn a_subordinate_authority_under_a_root_of_openssl_as_in_the_walk_through() {
+    if can_seal("the Private CA walk-through against a sealed signer") {
+        let said = walk_through("private-ca.sh");
+        assert!(said.ends_with("3 passed, 0 failed\n"), "{said}");
+    }
 }

@@ -19,6 +19,8 @@ named! {
         DependencyTimeout = "DependencyTimeoutException",
         /// The signer has an owner already.
         AlreadyClaimed = "AlreadyClaimedException",
+        /// The certificate does not comply with the one that signed it, or is for another key.
+        CertificateMismatch = "CertificateMismatchException",
         /// The key is disabled.
         Disabled = "DisabledException",
         /// The caller asked only whether the request would succeed; it would.
@@ -37,6 +39,10 @@ named! {
         InvalidAliasName = "InvalidAliasNameException",
         /// The ARN is not one, or not one of a key.
         InvalidArn = "InvalidArnException",
+        /// Members of a request to Private CA do not go together, or are not offered.
+        InvalidArgs = "InvalidArgsException",
+        /// The certificate authority's state does not allow the operation.
+        InvalidAuthorityState = "InvalidStateException",
         /// The ciphertext is corrupt, foreign, or was made with another encryption context.
         InvalidCiphertext = "InvalidCiphertextException",
         /// The grant is not one of the key's.
@@ -49,6 +55,12 @@ named! {
         InvalidKeyUsage = "InvalidKeyUsageException",
         /// The marker is not one that ListKeys returned.
         InvalidMarker = "InvalidMarkerException",
+        /// The token is not one that a listing of Private CA returned.
+        InvalidNextToken = "InvalidNextTokenException",
+        /// The policy of a certificate authority is not one.
+        InvalidPolicy = "InvalidPolicyException",
+        /// The operation is prohibited.
+        InvalidRequest = "InvalidRequestException",
         /// The request's signature is not that of the request, or its time is over.
         InvalidRequestSignature = "InvalidSignatureException",
         /// The cryptographic library or the platform failed.
@@ -57,22 +69,38 @@ named! {
         InvalidMac = "KMSInvalidMacException",
         /// The signature is not that of the message.
         InvalidSignature = "KMSInvalidSignatureException",
+        /// A tag of a certificate authority is reserved or repeated.
+        InvalidTag = "InvalidTagException",
         /// The key's state does not allow the operation.
         InvalidState = "KMSInvalidStateException",
         /// The signer holds as many keys as it may.
         LimitExceeded = "LimitExceededException",
+        /// The policy would lock its author out.
+        LockoutPrevented = "LockoutPreventedException",
+        /// A certificate cannot be read or is not one of an authority.
+        MalformedCertificate = "MalformedCertificateException",
+        /// A certificate signing request cannot be read, or asks for too little.
+        MalformedCsr = "MalformedCSRException",
         /// The policy is not one, or would lock its owner out.
         MalformedPolicyDocument = "MalformedPolicyDocumentException",
         /// The request is not signed.
         MissingAuthenticationToken = "MissingAuthenticationTokenException",
         /// No such key.
         NotFound = "NotFoundException",
+        /// The permission is there already.
+        PermissionAlreadyExists = "PermissionAlreadyExistsException",
+        /// It has been done already.
+        RequestAlreadyProcessed = "RequestAlreadyProcessedException",
+        /// No such certificate authority, certificate, permission, policy or report.
+        ResourceNotFound = "ResourceNotFoundException",
         /// The request is not JSON, or a member has the wrong type.
         Serialization = "SerializationException",
         /// A tag is reserved, repeated or one too many.
         Tag = "TagException",
         /// Too much is in flight; try again.
         Throttling = "ThrottlingException",
+        /// A certificate authority has as many tags as it may have.
+        TooManyTags = "TooManyTagsException",
         /// There is no such operation, or none was named.
         UnknownOperation = "UnknownOperationException",
         /// No such access key, it is switched off, or the session token is not its own.

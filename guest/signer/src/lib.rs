@@ -1,4 +1,4 @@
-//! The Casemate signer: the AWS KMS API, computed inside a sealed guest.
+//! The Casemate signer: the AWS KMS and Private CA APIs, computed inside a sealed guest.
 //!
 //! Start at [`Signer`]: it owns the keys and answers one operation at a time ([`Signer::call`]). [`serve_connection`]
 //! puts it behind HTTP/1.1 on any byte stream, a vsock connection in the guest, a Unix socket in the process that
@@ -28,6 +28,7 @@ mod errors;
 mod http;
 pub mod identity;
 mod ops;
+mod pca;
 mod platform;
 mod recipient;
 #[cfg(feature = "selftest")]

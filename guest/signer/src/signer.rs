@@ -12,6 +12,7 @@ use crate::crypto::{RsaStock, SymmetricKey};
 use crate::errors::{ErrorKind, KmsError};
 use crate::identity::Directory;
 use crate::ops;
+use crate::pca::Authorities;
 use crate::platform::Platform;
 use crate::recipient::Own;
 use crate::state::State;
@@ -29,6 +30,10 @@ pub struct Limits {
     pub aliases: usize,
     /// The grants on all keys together.
     pub grants: usize,
+    /// The certificate authorities it holds.
+    pub authorities: usize,
+    /// The certificates that all authorities together have issued and that are still valid.
+    pub certificates: usize,
     /// The longest request body.
     pub body_bytes: usize,
     /// The bytes of request bodies that are being received at once.
@@ -49,6 +54,8 @@ impl Default for Limits {
             keys: 10_000,
             aliases: 10_000,
             grants: 10_000,
+            authorities: 200,
+            certificates: 10_000,
             // The largest member of any operation is an attestation document, 256 KiB before base64.
             body_bytes: 512 * 1024,
             bodies_in_flight: 8 * 1024 * 1024,
@@ -63,6 +70,7 @@ impl Default for Limits {
 /// The AWS KMS API over keys of its own.
 pub struct Signer {
     pub(crate) store: RefCell<Store>,
+    pub(crate) pca: RefCell<Authorities>,
     pub(crate) identity: RefCell<Directory>,
     pub(crate) state: State,
     pub(crate) audit: RefCell<Log>,
@@ -86,6 +94,7 @@ pub struct Signer {
 #[derive(Default)]
 pub(crate) struct Holdings {
     store: Store,
+    pca: Authorities,
     identity: Directory,
     audit: Log,
     certificate: Option<Rc<tls::Identity>>,
@@ -101,6 +110,7 @@ impl Signer {
     pub(crate) fn exchange(&self, new: Holdings) -> Holdings {
         let Self {
             store,
+            pca,
             identity,
             audit,
             tls,
@@ -120,6 +130,7 @@ impl Signer {
         } = self;
         Holdings {
             store: store.replace(new.store),
+            pca: pca.replace(new.pca),
             identity: identity.replace(new.identity),
             audit: audit.replace(new.audit),
             certificate: tls.replace(new.certificate),
@@ -137,6 +148,7 @@ impl Signer {
     pub fn with_limits(platform: Box<dyn Platform>, limits: Limits) -> Rc<Self> {
         Rc::new(Self {
             store: RefCell::default(),
+            pca: RefCell::default(),
             identity: RefCell::default(),
             state: State::new(&*platform),
             audit: RefCell::default(),
@@ -200,7 +212,8 @@ impl Signer {
 
     /// Does what is due by date: erases keys and imported material, rotates.
     pub(crate) fn expire(&self) {
-        let touched = self.store.borrow_mut().expire(self.now());
+        let mut touched = self.store.borrow_mut().expire(self.now());
+        touched.append(&mut self.pca.borrow_mut().expire(Timestamp(self.now())));
         touched.into_iter().for_each(|name| self.state.touch(name));
     }
 

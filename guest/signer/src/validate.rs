@@ -70,6 +70,11 @@ impl Check {
         self.fails(None, member, constraint);
     }
 
+    /// The member is none of a set of words.
+    pub(crate) fn not_in_set(&mut self, member: &str, value: &str, set: &str) {
+        self.fails(Some(value), member, &format!("Member must satisfy enum value set: {set}"));
+    }
+
     /// The member must be there.
     pub(crate) fn required<T>(&mut self, member: &str, value: &Option<T>) {
         if value.is_none() {

@@ -109,6 +109,18 @@ impl<'a> Call<'a> {
         decide::without_policy(self, action, resource, facts)
     }
 
+    /// Whether the caller may do `action` to a resource whose policy, if it has one, may allow it as well as the caller's
+    /// own: a certificate authority.
+    pub(crate) fn allow_on(
+        &self,
+        policy: Option<&PolicyDocument>,
+        action: &str,
+        resource: &str,
+        facts: &Facts,
+    ) -> Result<(), KmsError> {
+        decide::with_policy(self, action, resource, policy, facts)
+    }
+
     /// Whether the caller may do `action` to a resource that `policy` says who may use: a role that is to be assumed.
     pub(crate) fn allow_under(
         &self,

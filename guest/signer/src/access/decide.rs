@@ -81,6 +81,20 @@ pub(super) fn without_policy(
     Ok(question.judge(ResourcePolicy::None)?)
 }
 
+/// Whether the caller may do `action` to a resource whose policy, if it has one, may allow it as well as the caller's own.
+pub(super) fn with_policy(
+    call: &Call<'_>,
+    action: &str,
+    resource: &str,
+    policy: Option<&PolicyDocument>,
+    facts: &Facts,
+) -> Result<(), KmsError> {
+    let Caller::Principal(principal) = call.caller else { return Ok(()) };
+    let context = context(call, action, facts);
+    let question = Question { principal, action, resource, context: &context };
+    Ok(question.judge(policy.map_or(ResourcePolicy::None, ResourcePolicy::Ordinary))?)
+}
+
 /// Whether the caller may do `action` to a resource that `policy` says who may use: a role that is to be assumed.
 pub(super) fn under_policy(
     call: &Call<'_>,

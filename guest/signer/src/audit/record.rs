@@ -107,6 +107,18 @@ struct Parameters {
     #[serde(skip_serializing_if = "Option::is_none")]
     policy_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    certificate_authority_arn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate_authority_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate_arn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    template_arn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate_serial: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revocation_reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     number_of_bytes: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pending_window_in_days: Option<i64>,
@@ -197,8 +209,11 @@ impl Serialize for Event<'_> {
         map.serialize_entry("responseElements", &())?;
         map.serialize_entry("requestID", self.request_id)?;
         map.serialize_entry("readOnly", &read_only(self.operation))?;
-        let resource =
-            self.key.map(|arn| Resource { account_id: self.account, r#type: "AWS::KMS::Key", arn });
+        let kind = match self.service {
+            "acm-pca" => "AWS::ACMPCA::CertificateAuthority",
+            _ => "AWS::KMS::Key",
+        };
+        let resource = self.key.map(|arn| Resource { account_id: self.account, r#type: kind, arn });
         if let Some(resource) = resource {
             map.serialize_entry("resources", &[resource])?;
         }

@@ -1,8 +1,10 @@
-//! What aws-lc does and aws-lc-rs does not wrap: Ed25519ph, ML-DSA over an external µ, ML-KEM keys from their seed, and RSA
-//! key generation that can be interrupted.
+//! What aws-lc does and aws-lc-rs does not wrap: Ed25519ph, ML-DSA over an external µ, ML-KEM keys from their seed, RSA
+//! key generation that can be interrupted, and in [`message`] any key with any hash.
 //!
 //! Everything that crosses is a slice whose length is checked here against the length that the C function reads or
 //! writes, or an object owned by one of the guards below.
+
+pub(super) mod message;
 
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
@@ -159,11 +161,11 @@ pub(super) fn ml_kem_expand(pkcs8: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 /// An `EVP_PKEY` that is freed, and with it cleansed, when dropped.
-struct Key(NonNull<sys::EVP_PKEY>);
+pub(super) struct Key(NonNull<sys::EVP_PKEY>);
 
 impl Key {
     /// The private key in PKCS #8, of which RSA_4096 takes 2.4 kB.
-    fn to_pkcs8(&self) -> Option<Zeroizing<Vec<u8>>> {
+    pub(super) fn to_pkcs8(&self) -> Option<Zeroizing<Vec<u8>>> {
         let mut der = Zeroizing::new(vec![0u8; 4096]);
         let mut builder = MaybeUninit::<sys::CBB>::uninit();
         let mut length = 0;
@@ -185,7 +187,7 @@ impl Key {
         Some(der)
     }
 
-    fn private(der: &[u8]) -> Option<Self> {
+    pub(super) fn private(der: &[u8]) -> Option<Self> {
         Self::parse(der, sys::EVP_parse_private_key)
     }
 

@@ -7,6 +7,7 @@
 
 mod agile;
 mod agreement;
+mod issuing;
 mod kem;
 mod lc;
 mod mac;
@@ -24,7 +25,10 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 
 pub use agile::{Digested, digest_of};
 pub use agreement::AgreementKey;
+pub use issuing::{IssuingKey, verify_message};
 pub use kem::{Encapsulated, KemKey};
+pub use lc::message::Hash;
+pub(crate) use lc::message::public_bits;
 pub use mac::MacKey;
 pub use material::Material;
 pub use oaep::OaepKey;

@@ -16,7 +16,7 @@ use crate::identity::sigv4;
 use crate::signer::Signer;
 
 use super::reply::Reply;
-use super::{CASEMATE, Door, KMS};
+use super::{Door, target};
 
 /// How connections are counted that are no HTTP, or too large.
 const MALFORMED: &str = "MalformedHttp";
@@ -114,11 +114,8 @@ impl Visit {
             return (OWN, route.to_owned());
         }
         let target = self.target.as_ref().and_then(|target| target.to_str().ok()).unwrap_or_default();
-        let (service, name) = match (target.strip_prefix(KMS), target.strip_prefix(CASEMATE)) {
-            (Some(name), _) => ("kms", name),
-            (None, Some(name)) => (OWN, name),
-            (None, None) => (OWN, target),
-        };
+        let (service, name) =
+            target::parse(target).map_or((OWN, target), |target| (target.service, target.operation));
         match name {
             "" => (OWN, format!("{} {}", self.method, self.uri.path()).chars().take(64).collect()),
             name => (service, name.chars().take(64).collect()),

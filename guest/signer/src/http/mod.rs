@@ -3,6 +3,7 @@
 //! | request | answer |
 //! | --- | --- |
 //! | `POST /` with `X-Amz-Target: TrentService.<Operation>` | the KMS operation, AWS JSON 1.1 |
+//! | `POST /` with `X-Amz-Target: ACMPrivateCA.<Operation>` | the operation of Private CA, in the same form |
 //! | `POST /` with `X-Amz-Target: Casemate.<Operation>` | one of our own, in the same form: `ReadAudit` |
 //! | `POST /` with a form, `GET /?Action=…` | an operation of IAM or STS, AWS Query, see [`query`] |
 //! | `POST /claim` | the administrator's access key, once, over TLS, see [`claim`] |
@@ -28,6 +29,7 @@ mod query;
 mod reply;
 mod stall;
 mod statements;
+mod target;
 
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -51,10 +53,6 @@ use log::{Done, Visit};
 use reply::{Reply, Response};
 use stall::Stall;
 
-/// The prefix of the `X-Amz-Target` of KMS operations.
-const KMS: &str = "TrentService.";
-/// The prefix of our own.
-const CASEMATE: &str = "Casemate.";
 /// The longest request head: SigV4 headers with a session token take about 4 KiB.
 const HEAD_BYTES: usize = 16 * 1024;
 const HEADERS: usize = 64;
@@ -123,7 +121,7 @@ async fn answer(signer: &Signer, door: Door, request: Request<Incoming>) -> Resp
 
 fn unknown_route(method: &Method, path: &str) -> Reply {
     let path: String = path.chars().take(64).collect();
-    let message = format!("There is no {method} {path} here: KMS operations are POST /, with X-Amz-Target.");
+    let message = format!("There is no {method} {path} here: operations are POST /, with X-Amz-Target.");
     Reply::error(404, &KmsError::new(ErrorKind::UnknownOperation, message))
 }
 
@@ -133,20 +131,22 @@ async fn operation(signer: &Signer, visit: &Visit, request: Request<Incoming>) -
         .headers()
         .get("x-amz-target")
         .and_then(|target| target.to_str().ok())
-        .filter(|target| target.starts_with(KMS) || target.starts_with(CASEMATE))
+        .filter(|target| target::parse(target).is_some())
         .map(|target| target.chars().take(64).collect::<String>())
         .ok_or_else(|| {
             let message = "The header X-Amz-Target must name an operation, as in TrentService.Sign.";
             KmsError::new(ErrorKind::UnknownOperation, message)
         })?;
+    let target = target::parse(&operation).ok_or_else(|| KmsError::internal("Reading the target"))?;
     let (head, body) = body::receive(signer, request).await?;
     let query = Query::of(&head);
     let mut patient = true;
     loop {
         let mut lacks = None;
         let answer = signer.durably(&operation, || {
-            let (caller, mut facts) = authenticate::caller(signer, visit.door, &head, &query, &body, "kms")
-                .map_err(KmsError::from)?;
+            let (caller, mut facts) =
+                authenticate::caller(signer, visit.door, &head, &query, &body, target.signed_for)
+                    .map_err(KmsError::from)?;
             let evidence = Evidence::of(signer, &head.headers, &operation, &body);
             facts.append(evidence.as_ref().map(Evidence::facts).unwrap_or_default());
             let mut call = Call::new(signer, &caller, &facts).patient(patient);
@@ -157,11 +157,8 @@ async fn operation(signer: &Signer, visit: &Visit, request: Request<Incoming>) -
             lacks = call.lacks.take();
             if lacks.is_none() {
                 let outcome = Outcome::of(&answer);
-                let (service, name) = match operation.strip_prefix(KMS) {
-                    Some(name) => ("kms", name),
-                    None => ("casemate", operation.strip_prefix(CASEMATE).unwrap_or(&operation)),
-                };
-                visit.log(&call, &Done { service, operation: name, request: &body, outcome });
+                let (service, operation) = (target.service, target.operation);
+                visit.log(&call, &Done { service, operation, request: &body, outcome });
             }
             answer
         });

@@ -31,10 +31,11 @@ use zeroize::Zeroizing;
 
 use crate::access::Call;
 use crate::errors::{ErrorKind, KmsError};
+use crate::pca;
 use crate::types::{self, Request};
 
 /// An operation from JSON to JSON.
-type Run = fn(&Call<'_>, &[u8]) -> Result<Zeroizing<Vec<u8>>, KmsError>;
+pub(crate) type Run = fn(&Call<'_>, &[u8]) -> Result<Zeroizing<Vec<u8>>, KmsError>;
 
 /// Every operation of the service model, sorted by name.
 const OPERATIONS: &[(&str, Run)] = &[
@@ -114,17 +115,19 @@ pub fn operations() -> impl Iterator<Item = &'static str> {
     OPERATIONS.iter().map(|(name, _)| *name)
 }
 
-/// The operation of that name: `TrentService.Sign`, `Casemate.ReadAudit`; `Sign` alone is one of KMS.
+/// The operation of that name: `TrentService.Sign`, `ACMPrivateCA.IssueCertificate`, `Casemate.ReadAudit`; `Sign` alone is one of KMS.
 pub(crate) fn find(name: &str) -> Option<Run> {
-    let (table, name) = match name.strip_prefix("Casemate.") {
-        Some(name) => (CASEMATE, name),
-        None => (OPERATIONS, name.strip_prefix("TrentService.").unwrap_or(name)),
+    let (table, name) = match name.split_once('.') {
+        Some(("Casemate", name)) => (CASEMATE, name),
+        Some(("ACMPrivateCA", name)) => (pca::OPERATIONS, name),
+        Some(("TrentService", name)) => (OPERATIONS, name),
+        _ => (OPERATIONS, name),
     };
     let index = table.binary_search_by_key(&name, |(known, _)| known).ok()?;
     table.get(index).map(|(_, run)| *run)
 }
 
-fn typed<I: Request + Default, O: Serialize>(
+pub(crate) fn typed<I: Request + Default, O: Serialize>(
     call: &Call<'_>,
     body: &[u8],
     operation: fn(&Call<'_>, I) -> Result<O, KmsError>,

@@ -6,6 +6,7 @@
 //! | `key/<id>` | a key: secrets, state, policy, tags | [`crate::store`] |
 //! | `alias/<name>` | an alias | [`crate::store`] |
 //! | `grant/<key>/<id>` | a grant | [`crate::store`] |
+//! | `authority/<id>`, `certificate/<authority>/<serial>` | a certificate authority, and what it has issued | [`crate::pca`] |
 //! | `audit/<n>` | lines of the audit log | [`crate::audit`] |
 //! | `config`, `iam/…`, `identity/…` | the account, its identities, what seals their sessions | [`crate::identity`] |
 //! | `tls` | key and certificate of the HTTPS endpoint | [`crate::tls`] |
@@ -16,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::audit;
 use crate::crypto::CryptoError;
 use crate::identity::record;
+use crate::pca;
 use crate::signer::Signer;
 use crate::tls;
 
@@ -27,6 +29,7 @@ type Content = Zeroizing<Vec<u8>>;
 /// The names of all records there are.
 pub(super) fn names(signer: &Signer) -> Vec<String> {
     let mut names = signer.store.borrow().record_names();
+    names.extend(signer.pca.borrow().record_names());
     names.extend(record::names(&signer.identity.borrow()));
     names.extend(signer.audit.borrow().record_names());
     names.extend(signer.tls.encode().map(|_| tls::RECORD.to_owned()));
@@ -37,13 +40,14 @@ pub(super) fn names(signer: &Signer) -> Vec<String> {
 /// Whether the signer holds nothing that a volume could contradict. (A TLS certificate that was made because somebody
 /// connected gives way to the volume's.)
 pub(super) fn pristine(signer: &Signer) -> bool {
-    signer.store.borrow().is_empty() && !signer.identity.borrow().claimed()
+    signer.store.borrow().is_empty() && signer.pca.borrow().is_empty() && !signer.identity.borrow().claimed()
 }
 
 /// A record; `None` if what it held is gone.
 pub(super) fn encode(signer: &Signer, name: &str) -> Result<Option<Content>, CryptoError> {
     Ok(match family(name) {
         "key" | "alias" | "grant" => signer.store.borrow().encode(name)?,
+        pca::authority::FAMILY | pca::issued::FAMILY => signer.pca.borrow().encode(name)?,
         record::CONFIG | "iam" | "identity" => signer.identity.borrow().encode(name),
         audit::FAMILY => signer.audit.borrow().encode(name),
         tls::RECORD => signer.tls.encode(),
@@ -63,6 +67,7 @@ pub(super) fn restore(signer: &Signer, name: &str, content: &[u8]) -> Result<(),
         record::CONFIG | "iam" | "identity" => {
             signer.identity.borrow_mut().restore(name, content).map_err(|error| error.to_string())
         }
+        pca::authority::FAMILY | pca::issued::FAMILY => signer.pca.borrow_mut().restore(name, content),
         audit::FAMILY => signer.audit.borrow_mut().restore(name, content),
         tls::RECORD => signer.tls.restore(content).map_err(|error| error.to_string()),
         update::RECORD => {

@@ -12,7 +12,7 @@ mod timestamp;
 
 pub(crate) use blob::{Blob, SecretBlob};
 pub(crate) use manage::*;
-pub(crate) use request::{Member, Request, Slot, read, request, wire_name};
+pub(crate) use request::{Member, Request, Slot, read, read_from, request, wire_name};
 pub(crate) use requests::*;
 pub(crate) use responses::*;
 pub use timestamp::Timestamp;

@@ -161,6 +161,18 @@ pub(crate) fn read(json: &[u8], request: &mut dyn Request) -> serde_json::Result
     reader.end()
 }
 
+/// Reads a request as a part of something else.
+///
+/// # Errors
+///
+/// As [`read`].
+pub(crate) fn read_from<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    request: &mut dyn Request,
+) -> Result<(), D::Error> {
+    Structure(request).deserialize(deserializer)
+}
+
 /// Whether `wire` is `name` in Pascal case.
 fn is_name(wire: &str, name: &str) -> bool {
     let pascal = name.split('_').flat_map(|word| {
