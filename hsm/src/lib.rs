@@ -25,4 +25,4 @@ pub mod message;
 pub use attribute::{Attribute, Template};
 pub use bytes::Bytes;
 pub use mechanism::{Mechanism, Parameter};
-pub use message::{Operation, Refusal, Request, Response};
+pub use message::{Attributes, Operation, Refusal, Request, Response};

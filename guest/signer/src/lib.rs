@@ -25,6 +25,7 @@ mod ciphertext;
 mod constant_time;
 pub mod crypto;
 mod errors;
+mod hsm;
 mod http;
 pub mod identity;
 mod ops;

@@ -10,6 +10,7 @@ use crate::access::{Call, Caller, Facts};
 use crate::audit::{Log, Strangers};
 use crate::crypto::{RsaStock, SymmetricKey};
 use crate::errors::{ErrorKind, KmsError};
+use crate::hsm::Token;
 use crate::identity::Directory;
 use crate::ops;
 use crate::pca::Authorities;
@@ -72,6 +73,8 @@ pub struct Signer {
     pub(crate) store: RefCell<Store>,
     pub(crate) pca: RefCell<Authorities>,
     pub(crate) identity: RefCell<Directory>,
+    /// The PKCS#11 token.
+    pub(crate) hsm: RefCell<Token>,
     pub(crate) state: State,
     pub(crate) audit: RefCell<Log>,
     pub(crate) strangers: RefCell<Strangers>,
@@ -96,6 +99,7 @@ pub(crate) struct Holdings {
     store: Store,
     pca: Authorities,
     identity: Directory,
+    hsm: Token,
     audit: Log,
     certificate: Option<Rc<tls::Identity>>,
     import_secret: Option<Rc<SymmetricKey>>,
@@ -112,6 +116,7 @@ impl Signer {
             store,
             pca,
             identity,
+            hsm,
             audit,
             tls,
             import_secret,
@@ -132,6 +137,7 @@ impl Signer {
             store: store.replace(new.store),
             pca: pca.replace(new.pca),
             identity: identity.replace(new.identity),
+            hsm: hsm.replace(new.hsm),
             audit: audit.replace(new.audit),
             certificate: tls.replace(new.certificate),
             import_secret: import_secret.replace(new.import_secret),
@@ -150,6 +156,7 @@ impl Signer {
             store: RefCell::default(),
             pca: RefCell::default(),
             identity: RefCell::default(),
+            hsm: RefCell::default(),
             state: State::new(&*platform),
             audit: RefCell::default(),
             strangers: RefCell::default(),

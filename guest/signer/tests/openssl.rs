@@ -2,60 +2,13 @@
 //! both derive the same secret, and it reads the private keys that the signer gives away.
 
 mod common;
-
-use std::path::{Path, PathBuf};
-use std::process::Command;
+#[path = "common/scratch.rs"]
+mod scratch;
 
 use casemate_signer::Signer;
 use common::{b64, key, ok, signer, unb64};
+use scratch::Scratch;
 use serde_json::json;
-
-/// A folder of the test's own, removed afterwards.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let path =
-            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("openssl-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("scratch folder");
-        Self(path)
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) {
-        std::fs::write(self.0.join(name), bytes).expect("scratch file");
-    }
-
-    fn read(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.0.join(name)).expect("a file that openssl wrote")
-    }
-
-    /// Runs openssl there; whether it succeeded, and what it said.
-    fn openssl(&self, arguments: &str) -> (bool, String) {
-        let output = Command::new("openssl")
-            .args(arguments.split_whitespace())
-            .current_dir(&self.0)
-            .output()
-            .expect("the openssl command (Debian: apt install openssl)");
-        let said = [output.stdout, output.stderr].concat();
-        (output.status.success(), format!("openssl {arguments}: {}", String::from_utf8_lossy(&said)))
-    }
-
-    fn succeeds(&self, arguments: &str) {
-        let (success, said) = self.openssl(arguments);
-        assert!(success, "{said}");
-    }
-
-    fn fails(&self, arguments: &str) {
-        let (success, said) = self.openssl(arguments);
-        assert!(!success, "should have failed: {said}");
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 const MESSAGE: &[u8] = b"signed in a sealed guest";
 
@@ -125,7 +78,7 @@ fn the_signer_decrypts_what_openssl_encrypts() {
             scratch.succeeds(&format!(
                 "pkeyutl -encrypt -pubin -keyform DER -inkey key.der {padding} -in plaintext -out ciphertext"
             ));
-            let ciphertext = std::fs::read(scratch.0.join("ciphertext")).expect("ciphertext");
+            let ciphertext = scratch.read("ciphertext");
             let request =
                 json!({"KeyId": id, "CiphertextBlob": b64(ciphertext), "EncryptionAlgorithm": algorithm});
             assert_eq!(unb64(&ok(&signer, "Decrypt", request)["Plaintext"]), MESSAGE, "{spec} {algorithm}");

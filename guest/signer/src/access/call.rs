@@ -91,7 +91,7 @@ impl<'a> Call<'a> {
     }
 
     /// An RSA key that is ready; `None` if one is to be made on the spot.
-    fn rsa_from_stock(&self, spec: KeySpec) -> Result<Option<Zeroizing<Vec<u8>>>, KmsError> {
+    pub(crate) fn rsa_from_stock(&self, spec: KeySpec) -> Result<Option<Zeroizing<Vec<u8>>>, KmsError> {
         if !self.patient || !spec.is_rsa() {
             return Ok(None);
         }

@@ -35,6 +35,8 @@ impl<'a> Outcome<'a> {
 pub(crate) enum Who<'a> {
     /// Somebody who has proved it.
     Proved(&'a Caller),
+    /// A user of the PKCS#11 token who has logged in.
+    TokenUser(&'a str),
     /// Nobody knows; with the access key that the request names, if it names one.
     Stranger(Option<&'a str>),
 }
@@ -126,6 +128,15 @@ struct Parameters {
     rotation_period_in_days: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dry_run: Option<bool>,
+    // Of the PKCS#11 token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    object: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wrapping_object: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mechanism: Option<u64>,
 }
 
 /// Longest text of the caller's that is repeated in a line, in characters.
@@ -156,6 +167,10 @@ impl Serialize for Identity<'_> {
                 if let Some(id) = claimed {
                     map.serialize_entry("accessKeyId", id)?;
                 }
+            }
+            Who::TokenUser(user) => {
+                map.serialize_entry("type", "TokenUser")?;
+                map.serialize_entry("userName", user)?;
             }
             Who::Proved(Caller::LocalOwner) => {
                 map.serialize_entry("type", "Unknown")?;

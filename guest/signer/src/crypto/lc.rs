@@ -163,9 +163,29 @@ pub(super) fn ml_kem_expand(pkcs8: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 /// An `EVP_PKEY` that is freed, and with it cleansed, when dropped.
 pub(super) struct Key(NonNull<sys::EVP_PKEY>);
 
+type Marshal = unsafe extern "C" fn(*mut sys::CBB, *const sys::EVP_PKEY) -> c_int;
+
 impl Key {
+    /// The key of a pointer that is null or ours to free.
+    pub(super) fn owned(key: *mut sys::EVP_PKEY) -> Option<Self> {
+        NonNull::new(key).map(Self)
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut sys::EVP_PKEY {
+        self.0.as_ptr()
+    }
+
     /// The private key in PKCS #8, of which RSA_4096 takes 2.4 kB.
     pub(super) fn to_pkcs8(&self) -> Option<Zeroizing<Vec<u8>>> {
+        self.marshal(sys::EVP_marshal_private_key)
+    }
+
+    /// The SubjectPublicKeyInfo, of which ML-DSA-87 takes 2.6 kB.
+    pub(super) fn to_spki(&self) -> Option<Vec<u8>> {
+        self.marshal(sys::EVP_marshal_public_key).map(|der| der.to_vec())
+    }
+
+    fn marshal(&self, marshal: Marshal) -> Option<Zeroizing<Vec<u8>>> {
         let mut der = Zeroizing::new(vec![0u8; 4096]);
         let mut builder = MaybeUninit::<sys::CBB>::uninit();
         let mut length = 0;
@@ -173,7 +193,7 @@ impl Key {
         // cleaned up, before this returns. A fixed builder gives no buffer back, so that pointer may be null.
         let done = unsafe {
             sys::CBB_init_fixed(builder.as_mut_ptr(), der.as_mut_ptr(), der.len()) == 1
-                && (sys::EVP_marshal_private_key(builder.as_mut_ptr(), self.0.as_ptr()) == 1
+                && (marshal(builder.as_mut_ptr(), self.0.as_ptr()) == 1
                     && sys::CBB_finish(builder.as_mut_ptr(), ptr::null_mut(), &raw mut length) == 1
                     || {
                         sys::CBB_cleanup(builder.as_mut_ptr());
@@ -188,19 +208,33 @@ impl Key {
     }
 
     pub(super) fn private(der: &[u8]) -> Option<Self> {
-        Self::parse(der, sys::EVP_parse_private_key)
+        Self::parse(der, sys::EVP_parse_private_key).map(|(key, _)| key)
     }
 
     fn public(der: &[u8]) -> Option<Self> {
-        Self::parse(der, sys::EVP_parse_public_key)
+        Self::parse(der, sys::EVP_parse_public_key).map(|(key, _)| key)
     }
 
-    fn parse(der: &[u8], parser: unsafe extern "C" fn(*mut sys::CBS) -> *mut sys::EVP_PKEY) -> Option<Self> {
+    /// The same, if nothing follows the structure.
+    pub(super) fn private_alone(der: &[u8]) -> Option<Self> {
+        Self::parse(der, sys::EVP_parse_private_key).filter(|(_, rest)| *rest == 0).map(|(key, _)| key)
+    }
+
+    /// The same, if nothing follows the structure.
+    pub(super) fn public_alone(der: &[u8]) -> Option<Self> {
+        Self::parse(der, sys::EVP_parse_public_key).filter(|(_, rest)| *rest == 0).map(|(key, _)| key)
+    }
+
+    /// The key, and how many bytes follow it.
+    fn parse(
+        der: &[u8],
+        parser: unsafe extern "C" fn(*mut sys::CBS) -> *mut sys::EVP_PKEY,
+    ) -> Option<(Self, usize)> {
         let mut cbs = sys::CBS { data: der.as_ptr(), len: der.len() };
         // SAFETY: `cbs` describes `der`, which outlives the call; a CBS is only ever read within its bounds. The
         // parser returns null or a key that is ours to free.
         let key = unsafe { parser(&raw mut cbs) };
-        NonNull::new(key).map(Self)
+        Some((Self::owned(key)?, cbs.len))
     }
 }
 
@@ -212,10 +246,20 @@ impl Drop for Key {
 }
 
 /// An `EVP_PKEY_CTX`; it holds its own reference to the key.
-struct Context(NonNull<sys::EVP_PKEY_CTX>);
+pub(super) struct Context(NonNull<sys::EVP_PKEY_CTX>);
 
 impl Context {
-    fn of(key: &Key) -> Option<Self> {
+    pub(super) fn as_ptr(&self) -> *mut sys::EVP_PKEY_CTX {
+        self.0.as_ptr()
+    }
+
+    /// One that has no key yet, for keys of a kind.
+    pub(super) fn of_kind(kind: c_int) -> Option<Self> {
+        // SAFETY: it gives null or a context that is ours to free, and no engine is asked for.
+        NonNull::new(unsafe { sys::EVP_PKEY_CTX_new_id(kind, ptr::null_mut()) }).map(Self)
+    }
+
+    pub(super) fn of(key: &Key) -> Option<Self> {
         // SAFETY: the key is live, its reference count is raised by the call, and no engine is asked for.
         NonNull::new(unsafe { sys::EVP_PKEY_CTX_new(key.0.as_ptr(), ptr::null_mut()) }).map(Self)
     }

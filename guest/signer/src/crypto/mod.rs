@@ -5,6 +5,7 @@
 //! k256's keys and our own byte strings are zeroised. Copies of secrets that aws-lc makes on the stack during an
 //! operation are out of reach; sealed memory is what protects those.
 
+pub(crate) mod aes;
 mod agile;
 mod agreement;
 mod issuing;
@@ -13,6 +14,7 @@ mod lc;
 mod mac;
 mod material;
 mod oaep;
+pub(crate) mod pkey;
 mod rsa_generation;
 mod secp256k1;
 mod signing;

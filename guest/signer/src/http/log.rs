@@ -77,6 +77,11 @@ impl Visit {
         );
     }
 
+    /// The same for somebody whom the token knows, in a request that is not about a KMS key.
+    pub(super) fn log_as(&self, signer: &Signer, who: Who<'_>, done: &Done<'_>) {
+        self.write(signer, &Line { who, ..Line::of(done) });
+    }
+
     /// The request is about to be answered with this. If it has no line yet, it gets one, or is counted.
     pub(super) fn end(&self, signer: &Signer, reply: &Reply) {
         if self.logged.get() {

@@ -5,6 +5,7 @@
 //! | `POST /` with `X-Amz-Target: TrentService.<Operation>` | the KMS operation, AWS JSON 1.1 |
 //! | `POST /` with `X-Amz-Target: ACMPrivateCA.<Operation>` | the operation of Private CA, in the same form |
 //! | `POST /` with `X-Amz-Target: Casemate.<Operation>` | one of our own, in the same form: `ReadAudit` |
+//! | `POST /` with `X-Amz-Target: CasemateHsm.<Operation>` | an operation of the PKCS#11 token, see [`token`] |
 //! | `POST /` with a form, `GET /?Action=…` | an operation of IAM or STS, AWS Query, see [`query`] |
 //! | `POST /claim` | the administrator's access key, once, over TLS, see [`claim`] |
 //! | `POST /attestation` | an attestation document, see [`attestation`] |
@@ -30,6 +31,7 @@ mod reply;
 mod stall;
 mod statements;
 mod target;
+mod token;
 
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -138,6 +140,9 @@ async fn operation(signer: &Signer, visit: &Visit, request: Request<Incoming>) -
             KmsError::new(ErrorKind::UnknownOperation, message)
         })?;
     let target = target::parse(&operation).ok_or_else(|| KmsError::internal("Reading the target"))?;
+    if target.service == token::SERVICE {
+        return token::operation(signer, visit, request, target.operation).await;
+    }
     let (head, body) = body::receive(signer, request).await?;
     let query = Query::of(&head);
     let mut patient = true;

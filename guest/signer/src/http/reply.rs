@@ -7,6 +7,7 @@ use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
 use zeroize::Zeroizing;
 
 use crate::errors::KmsError;
+use crate::hsm;
 use crate::identity::Fault;
 use crate::store::KeyId;
 
@@ -49,6 +50,14 @@ impl Reply {
         let status = StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let refusal = Some(Refusal { code: fault.code.name(), message: fault.message });
         Self { status, content_type: XML, body: xml.into(), close: false, refusal }
+    }
+
+    /// An error of the token.
+    pub(super) fn token_error(fault: &hsm::Fault) -> Self {
+        let status = StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&fault.refusal()).unwrap_or_default();
+        let refusal = Some(Refusal { code: fault.name(), message: fault.message().to_owned() });
+        Self { status, content_type: AWS_JSON, body: body.into(), close: false, refusal }
     }
 
     /// JSON with a secret in it, which is erased once hyper has let go of it.

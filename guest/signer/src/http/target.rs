@@ -1,4 +1,4 @@
-//! What `X-Amz-Target` names: an operation of KMS, of Private CA, or of our own.
+//! What `X-Amz-Target` names: an operation of KMS, of Private CA, of the PKCS#11 token, or of our own.
 
 /// An operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,7 @@ pub(super) fn parse(target: &str) -> Option<Target<'_>> {
     let (service, signed_for) = match prefix {
         "TrentService" => ("kms", "kms"),
         "ACMPrivateCA" => ("acm-pca", "acm-pca"),
+        "CasemateHsm" => (super::token::SERVICE, "kms"),
         "Casemate" => ("casemate", "kms"),
         _ => return None,
     };

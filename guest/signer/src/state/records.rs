@@ -9,6 +9,7 @@
 //! | `authority/<id>`, `certificate/<authority>/<serial>` | a certificate authority, and what it has issued | [`crate::pca`] |
 //! | `audit/<n>` | lines of the audit log | [`crate::audit`] |
 //! | `config`, `iam/…`, `identity/…` | the account, its identities, what seals their sessions | [`crate::identity`] |
+//! | `hsm/…` | the PKCS#11 token, its users and objects | [`crate::hsm`] |
 //! | `tls` | key and certificate of the HTTPS endpoint | [`crate::tls`] |
 //! | `update-policy` | which later images may have the volume | [`super::update`] |
 
@@ -16,6 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::audit;
 use crate::crypto::CryptoError;
+use crate::hsm;
 use crate::identity::record;
 use crate::pca;
 use crate::signer::Signer;
@@ -31,6 +33,7 @@ pub(super) fn names(signer: &Signer) -> Vec<String> {
     let mut names = signer.store.borrow().record_names();
     names.extend(signer.pca.borrow().record_names());
     names.extend(record::names(&signer.identity.borrow()));
+    names.extend(signer.hsm.borrow().record_names());
     names.extend(signer.audit.borrow().record_names());
     names.extend(signer.tls.encode().map(|_| tls::RECORD.to_owned()));
     names.extend(signer.update_policy.borrow().as_ref().map(|_| update::RECORD.to_owned()));
@@ -40,7 +43,9 @@ pub(super) fn names(signer: &Signer) -> Vec<String> {
 /// Whether the signer holds nothing that a volume could contradict. (A TLS certificate that was made because somebody
 /// connected gives way to the volume's.)
 pub(super) fn pristine(signer: &Signer) -> bool {
-    signer.store.borrow().is_empty() && signer.pca.borrow().is_empty() && !signer.identity.borrow().claimed()
+    let empty =
+        signer.store.borrow().is_empty() && signer.pca.borrow().is_empty() && signer.hsm.borrow().is_empty();
+    empty && !signer.identity.borrow().claimed()
 }
 
 /// A record; `None` if what it held is gone.
@@ -49,6 +54,7 @@ pub(super) fn encode(signer: &Signer, name: &str) -> Result<Option<Content>, Cry
         "key" | "alias" | "grant" => signer.store.borrow().encode(name)?,
         pca::authority::FAMILY | pca::issued::FAMILY => signer.pca.borrow().encode(name)?,
         record::CONFIG | "iam" | "identity" => signer.identity.borrow().encode(name),
+        hsm::FAMILY => signer.hsm.borrow().encode(name),
         audit::FAMILY => signer.audit.borrow().encode(name),
         tls::RECORD => signer.tls.encode(),
         update::RECORD => {
@@ -68,6 +74,7 @@ pub(super) fn restore(signer: &Signer, name: &str, content: &[u8]) -> Result<(),
             signer.identity.borrow_mut().restore(name, content).map_err(|error| error.to_string())
         }
         pca::authority::FAMILY | pca::issued::FAMILY => signer.pca.borrow_mut().restore(name, content),
+        hsm::FAMILY => signer.hsm.borrow_mut().restore(name, content),
         audit::FAMILY => signer.audit.borrow_mut().restore(name, content),
         tls::RECORD => signer.tls.restore(content).map_err(|error| error.to_string()),
         update::RECORD => {

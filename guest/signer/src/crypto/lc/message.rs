@@ -83,7 +83,16 @@ pub(in crate::crypto) fn verify(
     message: &[u8],
     signature: &[u8],
 ) -> Result<(), NotGenuine> {
-    let key = Key::public(spki).ok_or(NotGenuine)?;
+    verify_with(&Key::public(spki).ok_or(NotGenuine)?, hash, message, signature)
+}
+
+/// The same with a key that has been read.
+pub(in crate::crypto) fn verify_with(
+    key: &Key,
+    hash: Option<Hash>,
+    message: &[u8],
+    signature: &[u8],
+) -> Result<(), NotGenuine> {
     let context = DigestContext::new().ok_or(NotGenuine)?;
     // SAFETY: context and key are live, and the context takes a reference of its own to the key; both inputs are read for
     // their own lengths.
@@ -114,10 +123,14 @@ pub(crate) fn public_bits(spki: &[u8]) -> Option<u32> {
 }
 
 /// An `EVP_MD_CTX`.
-struct DigestContext(NonNull<sys::EVP_MD_CTX>);
+pub(in crate::crypto) struct DigestContext(NonNull<sys::EVP_MD_CTX>);
 
 impl DigestContext {
-    fn new() -> Option<Self> {
+    pub(in crate::crypto) fn as_ptr(&self) -> *mut sys::EVP_MD_CTX {
+        self.0.as_ptr()
+    }
+
+    pub(in crate::crypto) fn new() -> Option<Self> {
         // SAFETY: it takes nothing and gives null or a context that is ours to free.
         NonNull::new(unsafe { sys::EVP_MD_CTX_new() }).map(Self)
     }

@@ -1,0 +1,83 @@
+//! The mechanisms there are: `C_GetMechanismList`, `C_GetMechanismInfo`.
+
+use casemate_hsm::Response;
+use casemate_hsm::ck::*;
+use casemate_hsm::message::MechanismInfo;
+
+const SIGN: u64 = CKF_SIGN | CKF_VERIFY;
+const CRYPT: u64 = CKF_ENCRYPT | CKF_DECRYPT;
+const WRAP: u64 = CKF_WRAP | CKF_UNWRAP;
+const CURVE: u64 = CKF_EC_F_P | CKF_EC_OID | CKF_EC_UNCOMPRESS;
+
+/// Kind, smallest and largest key (bits; bytes of AES keys; bits of other secrets), what it does.
+const LIST: &[(u64, u64, u64, u64)] = &[
+    (CKM_RSA_PKCS_KEY_PAIR_GEN, 1024, 4096, CKF_GENERATE_KEY_PAIR),
+    (CKM_RSA_X9_31_KEY_PAIR_GEN, 1024, 4096, CKF_GENERATE_KEY_PAIR),
+    (CKM_RSA_PKCS, 1024, 4096, SIGN | CRYPT | WRAP),
+    (CKM_RSA_X_509, 1024, 4096, SIGN | CRYPT),
+    (CKM_RSA_PKCS_OAEP, 1024, 4096, CRYPT | WRAP),
+    (CKM_RSA_PKCS_PSS, 1024, 4096, SIGN),
+    (CKM_SHA1_RSA_PKCS, 1024, 4096, SIGN),
+    (CKM_SHA224_RSA_PKCS, 1024, 4096, SIGN),
+    (CKM_SHA256_RSA_PKCS, 1024, 4096, SIGN),
+    (CKM_SHA384_RSA_PKCS, 1024, 4096, SIGN),
+    (CKM_SHA512_RSA_PKCS, 1024, 4096, SIGN),
+    (CKM_SHA1_RSA_PKCS_PSS, 1024, 4096, SIGN),
+    (CKM_SHA224_RSA_PKCS_PSS, 1024, 4096, SIGN),
+    (CKM_SHA256_RSA_PKCS_PSS, 1024, 4096, SIGN),
+    (CKM_SHA384_RSA_PKCS_PSS, 1024, 4096, SIGN),
+    (CKM_SHA512_RSA_PKCS_PSS, 1024, 4096, SIGN),
+    (CKM_RSA_AES_KEY_WRAP, 2048, 4096, WRAP),
+    (CKM_EC_KEY_PAIR_GEN, 256, 521, CKF_GENERATE_KEY_PAIR | CURVE),
+    (CKM_ECDSA, 256, 521, SIGN | CURVE),
+    (CKM_ECDSA_SHA1, 256, 521, SIGN | CURVE),
+    (CKM_ECDSA_SHA224, 256, 521, SIGN | CURVE),
+    (CKM_ECDSA_SHA256, 256, 521, SIGN | CURVE),
+    (CKM_ECDSA_SHA384, 256, 521, SIGN | CURVE),
+    (CKM_ECDSA_SHA512, 256, 521, SIGN | CURVE),
+    (CKM_ECDH1_DERIVE, 256, 521, CKF_DERIVE | CURVE),
+    (CKM_ECDH1_COFACTOR_DERIVE, 256, 521, CKF_DERIVE | CURVE),
+    (CKM_EC_EDWARDS_KEY_PAIR_GEN, 255, 255, CKF_GENERATE_KEY_PAIR | CKF_EC_OID),
+    (CKM_EDDSA, 255, 255, SIGN | CKF_EC_OID),
+    (CKM_ML_DSA_KEY_PAIR_GEN, 1312, 2592, CKF_GENERATE_KEY_PAIR),
+    (CKM_ML_DSA, 1312, 2592, SIGN),
+    (CKM_AES_KEY_GEN, 16, 32, CKF_GENERATE),
+    (CKM_AES_ECB, 16, 32, CRYPT),
+    (CKM_AES_CBC, 16, 32, CRYPT | WRAP),
+    (CKM_AES_CBC_PAD, 16, 32, CRYPT | WRAP),
+    (CKM_AES_CTR, 16, 32, CRYPT),
+    (CKM_AES_GCM, 16, 32, CRYPT),
+    (CKM_AES_CMAC, 16, 32, SIGN),
+    (CKM_AES_CMAC_GENERAL, 16, 32, SIGN),
+    (CKM_AES_KEY_WRAP, 16, 32, WRAP),
+    (CKM_AES_KEY_WRAP_PAD, 16, 32, WRAP),
+    (CKM_AES_KEY_WRAP_KWP, 16, 32, WRAP),
+    (CKM_GENERIC_SECRET_KEY_GEN, 8, 4096, CKF_GENERATE),
+    (CKM_SHA_1_KEY_GEN, 8, 4096, CKF_GENERATE),
+    (CKM_SHA224_KEY_GEN, 8, 4096, CKF_GENERATE),
+    (CKM_SHA256_KEY_GEN, 8, 4096, CKF_GENERATE),
+    (CKM_SHA384_KEY_GEN, 8, 4096, CKF_GENERATE),
+    (CKM_SHA512_KEY_GEN, 8, 4096, CKF_GENERATE),
+    (CKM_SHA_1_HMAC, 8, 4096, SIGN),
+    (CKM_SHA_1_HMAC_GENERAL, 8, 4096, SIGN),
+    (CKM_SHA224_HMAC, 8, 4096, SIGN),
+    (CKM_SHA224_HMAC_GENERAL, 8, 4096, SIGN),
+    (CKM_SHA256_HMAC, 8, 4096, SIGN),
+    (CKM_SHA256_HMAC_GENERAL, 8, 4096, SIGN),
+    (CKM_SHA384_HMAC, 8, 4096, SIGN),
+    (CKM_SHA384_HMAC_GENERAL, 8, 4096, SIGN),
+    (CKM_SHA512_HMAC, 8, 4096, SIGN),
+    (CKM_SHA512_HMAC_GENERAL, 8, 4096, SIGN),
+];
+
+/// Mechanisms.
+pub(in crate::hsm) fn list() -> Response {
+    // All of it is computed in the token, which to PKCS#11 is the hardware.
+    let info = |&(kind, min, max, flags): &(u64, u64, u64, u64)| MechanismInfo {
+        kind,
+        min,
+        max,
+        flags: flags | CKF_HW,
+    };
+    Response { mechanisms: Some(LIST.iter().map(info).collect()), ..Response::default() }
+}
