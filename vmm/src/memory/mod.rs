@@ -50,3 +50,6 @@ impl Error {
         move |errno| Self::System { what, source: errno.into() }
     }
 }
+
+#[cfg(test)]
+mod bounds_tests;

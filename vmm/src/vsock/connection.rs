@@ -439,3 +439,7 @@ fn retry(mut call: impl FnMut() -> Result<usize, VolatileMemoryError>) -> io::Re
 fn write(stream: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
     Ok(rustix::io::write(stream, bytes)?)
 }
+
+#[cfg(test)]
+#[path = "credit_tests.rs"]
+mod credit_tests;

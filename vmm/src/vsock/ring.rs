@@ -91,3 +91,52 @@ impl Ring {
         self.queue.enable_notification(memory).map_err(|source| Error::Ring { name, source })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+    use casemate_abi::{SHARED_BASE, SHARED_SIZE};
+
+    use super::*;
+
+    /// Each of the 65,536 values that an index can have, and beyond its overflow; at each, available indices so far ahead.
+    ///
+    /// A ring has buffers if the driver is ahead, and only then; what is more than a ring ahead is an error, which moves
+    /// nothing; buffers come in the order in which they were offered.
+    #[test]
+    fn every_index_and_every_kind_of_distance() {
+        let memory = Memory::from_ranges(&[(GuestAddress(SHARED_BASE), SHARED_SIZE as usize)]).unwrap();
+        let size = shared::QUEUE_SIZE;
+        let mut ring = Ring::new("rx", shared::RX_QUEUE, &memory).unwrap();
+        let avail = GuestAddress(shared::RX_QUEUE + shared::AVAIL_OFFSET + 2);
+        let used = GuestAddress(shared::RX_QUEUE + shared::USED_OFFSET + 2);
+        for slot in 0..size {
+            let entry = GuestAddress(avail.0 + 2 + 2 * u64::from(slot));
+            memory.write_obj(slot, entry).unwrap();
+        }
+        for position in 0..=u32::from(u16::MAX) + 2 * u32::from(size) {
+            let next = position as u16;
+            for ahead in [0, 1, 2, size - 1, size, size + 1, 0x7fff, 0x8000, 0xffff] {
+                memory.write_obj(next.wrapping_add(ahead), avail).unwrap();
+                assert_eq!(ring.has_buffers(&memory), ahead != 0, "{next} + {ahead}");
+                let popped = ring.pop(&memory).map(|chain| chain.map(|chain| chain.head_index()));
+                match popped {
+                    Ok(None) => assert_eq!(ahead, 0),
+                    Ok(Some(head)) => {
+                        assert!((1..=size).contains(&ahead), "{next} + {ahead}");
+                        assert_eq!(head, next % size);
+                        ring.undo_pop();
+                    }
+                    Err(error) => assert!(ahead > size, "{next} + {ahead}: {error}"),
+                }
+            }
+            memory.write_obj(next.wrapping_add(1), avail).unwrap();
+            let head = ring.pop(&memory).unwrap().unwrap().head_index();
+            ring.put_used(&memory, head, 0).unwrap();
+            assert_eq!(memory.read_obj::<u16>(used).unwrap(), next.wrapping_add(1));
+        }
+        // A buffer that does not exist cannot be returned.
+        assert!(ring.put_used(&memory, size, 0).is_err());
+    }
+}
