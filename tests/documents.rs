@@ -122,3 +122,10 @@ fn a_running_guest_has_the_documented_doors_and_no_others() {
         assert_eq!(listening.count(), sockets.len());
     }
 }
+
+#[test]
+fn the_trusted_base_is_as_documented() {
+    let check = checkout().join("supply-chain/trusted-base.py");
+    let output = std::process::Command::new(check).arg("--check").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
