@@ -1,11 +1,15 @@
 #!/bin/sh
-# Runs every fuzz target, each for a bounded time: fuzz/run.sh [seconds [target ...]]. Needs the nightly toolchain.
-# Inputs that were found worth keeping stay in corpus/, a crash leaves its input in artifacts/ and ends the run.
+# Runs every fuzz target, each for a bounded time: fuzz/run.sh [--keep] [seconds [target ...]]. Needs the nightly toolchain.
+# Each begins with corpus/, which is committed, and with fresh seeds. What it finds stays in work/; a crash leaves its input in
+# artifacts/ and ends the run. With --keep, the smallest inputs that together reach everything found replace corpus/.
 set -eu
 cd "$(dirname "$0")"
+keep=; [ "${1:-}" != --keep ] || { keep=1; shift; }
 seconds=${1:-60}
 [ $# -eq 0 ] || shift
 [ $# -ne 0 ] || set -- $(sed -n 's/.*path = "fuzz_targets\/\(.*\)\.rs".*/\1/p' Cargo.toml)
+# Bytes of corpus that are kept for a target.
+most=16384
 
 # What `cargo fuzz` does: coverage counters and comparisons for libFuzzer in every crate, and AddressSanitizer.
 host=x86_64-unknown-linux-gnu
@@ -15,10 +19,23 @@ export RUSTFLAGS="--cfg fuzzing -Zsanitizer=address -Cpasses=sancov-module \
 cargo +nightly build --release --target "$host"
 built=${CARGO_TARGET_DIR:-target}/$host/release
 
-"$built/seeds" corpus
+"$built/seeds" work
 for target; do
-    mkdir -p "corpus/$target" "artifacts/$target"
+    mkdir -p "work/$target" "corpus/$target" "artifacts/$target"
     echo "== $target, $seconds s"
-    "$built/$target" "corpus/$target" -artifact_prefix="artifacts/$target/" \
-        -max_total_time="$seconds" -timeout=10 -max_len=16384 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1
+    "$built/$target" "work/$target" "corpus/$target" -artifact_prefix="artifacts/$target/" \
+        -max_total_time="$seconds" -timeout=10 -max_len=16384 -rss_limit_mb=2048 -verbosity="${FUZZ_VERBOSITY:-0}" \
+        -print_final_stats=1
+    [ -n "$keep" ] || continue
+    rm -rf "work/.kept"; mkdir "work/.kept"
+    "$built/$target" -merge=1 "work/.kept" "work/$target" "corpus/$target" -verbosity=0 2>/dev/null
+    rm -rf "corpus/$target"; mkdir "corpus/$target"
+    # Smallest first, named by their content.
+    total=0
+    for file in $(ls -Sr "work/.kept"); do
+        size=$(stat -c %s "work/.kept/$file")
+        total=$((total + size))
+        [ "$total" -le "$most" ] || break
+        cp "work/.kept/$file" "corpus/$target/"
+    done
 done

@@ -43,6 +43,14 @@ fn main() -> std::io::Result<()> {
     for (index, request) in seeds::nsm_requests().iter().enumerate() {
         put("nsm_request", &index.to_string(), request)?;
     }
+    let mut nsm = casemate_fuzz::nsm();
+    for (index, request) in seeds::nsm_requests().iter().enumerate() {
+        put("nsm_response", &index.to_string(), &nsm.handle(request))?;
+    }
+    let mut head = casemate_audit::Head::EMPTY;
+    let line = head.append(r#"{"a":1}"#).map_err(std::io::Error::other)?;
+    put("audit", "line", format!("{line}\n{head}").as_bytes())?;
+    put("audit", "head", head.to_string().as_bytes())?;
     for (index, request) in seeds::SIGNED.iter().enumerate() {
         put("sigv4", &index.to_string(), request.as_bytes())?;
     }
