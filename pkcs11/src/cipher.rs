@@ -11,6 +11,7 @@ use casemate_hsm::{Bytes, Mechanism, Operation, Parameter, Request, ck};
 
 use crate::key::{Facts, Use};
 use crate::rv::{Result, ensure};
+use crate::session::Mode;
 use crate::token::Token;
 
 /// Bytes of AES's block.
@@ -25,8 +26,8 @@ pub struct Cipher {
     facts: Arc<Facts>,
     /// What has come and was not sent yet.
     pending: Bytes,
-    /// Parts have come, so that the operation must end with C_EncryptFinal or C_DecryptFinal.
-    pub in_parts: bool,
+    /// How the data comes.
+    pub mode: Mode,
     /// A result for which the caller had too little room, and what it was made of if that came with the call.
     made: Option<(Option<Bytes>, Bytes)>,
 }
@@ -36,7 +37,7 @@ impl Cipher {
     pub fn begin(token: &Token, usage: Use, mechanism: Mechanism, key: u64) -> Result<Self> {
         let facts = token.facts(key)?;
         facts.check(token, mechanism.kind, usage)?;
-        Ok(Self { usage, mechanism, key, facts, pending: Bytes::default(), in_parts: false, made: None })
+        Ok(Self { usage, mechanism, key, facts, pending: Bytes::default(), mode: Mode::Open, made: None })
     }
 
     /// Whether results come on the way.
@@ -118,7 +119,7 @@ impl Cipher {
         }
         let rest = std::mem::take(&mut work.pending);
         // Nothing is left of modes without padding; their mechanisms refuse to work on nothing.
-        let whole = !rest.is_empty() || (result.is_empty() && !work.in_parts);
+        let whole = !rest.is_empty() || (result.is_empty() && work.mode != Mode::Parts);
         if whole || work.mechanism.kind == ck::CKM_AES_CBC_PAD || !work.flows() {
             let kind = work.mechanism.kind;
             result.extend_from_slice(&work.send(token, kind, rest)?);

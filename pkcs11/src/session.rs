@@ -42,7 +42,33 @@ pub struct Work {
 
 struct Hashing {
     context: Context,
-    in_parts: bool,
+    mode: Mode,
+}
+
+/// How an operation gets its data. It stays with what it began with, also if only a length was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Nobody has said.
+    #[default]
+    Open,
+    /// At once.
+    Whole,
+    /// In parts.
+    Parts,
+}
+
+impl Mode {
+    /// Takes data in this mode.
+    fn go_on(&mut self, with: Self) -> Result<()> {
+        ensure(*self == Self::Open || *self == with, sys::CKR_OPERATION_ACTIVE)?;
+        *self = with;
+        Ok(())
+    }
+
+    /// Takes all data, or the end of the parts, of which there may have been none.
+    fn end(&mut self, whole: bool) -> Result<()> {
+        self.go_on(if whole { Self::Whole } else { Self::Parts })
+    }
 }
 
 /// Runs the step that ends an operation. The operation goes on only if the caller asked for a length, or had too little
@@ -104,6 +130,23 @@ impl Session {
         }
     }
 
+    /// An Init function without a mechanism: ends the operation of this flag, which must be one.
+    pub fn cancel_one(&self, flag: u64) -> Result<()> {
+        let active = {
+            let work = lock(&self.work);
+            match flag {
+                ck::CKF_DIGEST => work.digest.is_some(),
+                ck::CKF_SIGN => work.sign.is_some(),
+                ck::CKF_VERIFY => work.verify.is_some(),
+                ck::CKF_ENCRYPT => work.encrypt.is_some(),
+                _ => work.decrypt.is_some(),
+            }
+        };
+        ensure(active, ck::CKR_ARGUMENTS_BAD)?;
+        self.cancel(flag);
+        Ok(())
+    }
+
     /// C_SessionCancel; the flags are those of the mechanisms.
     pub fn cancel(&self, flags: u64) {
         let work = &mut *lock(&self.work);
@@ -133,14 +176,14 @@ impl Session {
         let work = &mut *lock(&self.work);
         idle(&work.digest)?;
         let algorithm = digest::algorithm(mechanism.kind).ok_or(Rv(ck::CKR_MECHANISM_INVALID))?;
-        work.digest = Some(Hashing { context: Context::new(algorithm), in_parts: false });
+        work.digest = Some(Hashing { context: Context::new(algorithm), mode: Mode::Open });
         Ok(())
     }
 
     /// C_Digest, or C_DigestFinal without data.
     pub fn digest(&self, data: Option<&Bytes>, output: &mut Output) -> Result<()> {
         end(&mut lock(&self.work).digest, output, |hashing, output| {
-            ensure(data.is_none() || !hashing.in_parts, sys::CKR_OPERATION_ACTIVE)?;
+            hashing.mode.end(data.is_some())?;
             let mut context = hashing.context.clone();
             if let Some(data) = data {
                 context.update(data);
@@ -152,7 +195,7 @@ impl Session {
     /// C_DigestUpdate.
     pub fn digest_update(&self, part: &[u8]) -> Result<()> {
         go_on(&mut lock(&self.work).digest, |hashing| {
-            hashing.in_parts = true;
+            hashing.mode.go_on(Mode::Parts)?;
             hashing.context.update(part);
             Ok(())
         })
@@ -169,7 +212,7 @@ impl Session {
     /// C_Sign, or C_SignFinal without a message.
     pub fn sign(&self, message: Option<&Bytes>, output: &mut Output) -> Result<()> {
         end(&mut lock(&self.work).sign, output, |signing, output| {
-            ensure(message.is_none() || !signing.in_parts, sys::CKR_OPERATION_ACTIVE)?;
+            signing.mode.end(message.is_some())?;
             if output.is_query() {
                 return output.put_length(signing.length());
             }
@@ -180,7 +223,7 @@ impl Session {
     /// C_SignUpdate.
     pub fn sign_update(&self, part: &[u8]) -> Result<()> {
         go_on(&mut lock(&self.work).sign, |signing| {
-            signing.in_parts = true;
+            signing.mode.go_on(Mode::Parts)?;
             signing.update(part)
         })
     }
@@ -196,14 +239,14 @@ impl Session {
     /// C_Verify, or C_VerifyFinal without a message.
     pub fn verify(&self, message: Option<&Bytes>, signature: Bytes) -> Result<()> {
         let mut verifying = lock(&self.work).verify.take().ok_or(Rv(ck::CKR_OPERATION_NOT_INITIALIZED))?;
-        ensure(message.is_none() || !verifying.in_parts, sys::CKR_OPERATION_ACTIVE)?;
+        verifying.mode.end(message.is_some())?;
         verifying.verify(&self.token, message, signature)
     }
 
     /// C_VerifyUpdate.
     pub fn verify_update(&self, part: &[u8]) -> Result<()> {
         go_on(&mut lock(&self.work).verify, |verifying| {
-            verifying.in_parts = true;
+            verifying.mode.go_on(Mode::Parts)?;
             verifying.update(part)
         })
     }
@@ -220,7 +263,7 @@ impl Session {
     /// C_Encrypt and C_Decrypt, or C_EncryptFinal and C_DecryptFinal without input.
     pub fn cipher(&self, usage: Use, input: Option<&Bytes>, output: &mut Output) -> Result<()> {
         end(lock(&self.work).cipher(usage), output, |cipher, output| {
-            ensure(input.is_none() || !cipher.in_parts, sys::CKR_OPERATION_ACTIVE)?;
+            cipher.mode.end(input.is_some())?;
             if output.is_query() {
                 return output.put_length(cipher.length(input.map_or(0, |input| input.len())));
             }
@@ -231,11 +274,11 @@ impl Session {
     /// C_EncryptUpdate, C_DecryptUpdate.
     pub fn cipher_update(&self, usage: Use, part: &[u8], output: &mut Output) -> Result<()> {
         go_on(lock(&self.work).cipher(usage), |cipher| {
+            cipher.mode.go_on(Mode::Parts)?;
             let ready = cipher.ready(part.len());
             if !output.fits(ready)? {
                 return Ok(());
             }
-            cipher.in_parts = true;
             output.put(&cipher.update(&self.token, part)?)
         })
     }

@@ -11,6 +11,7 @@ use casemate_hsm::{Bytes, Mechanism, Operation, Request, ck};
 use crate::digest::{self, Context};
 use crate::key::{Facts, Use};
 use crate::rv::{Result, Rv, ensure};
+use crate::session::Mode;
 use crate::token::Token;
 
 /// A C_Sign… or C_Verify… that has begun.
@@ -19,8 +20,8 @@ pub struct Signing {
     key: u64,
     facts: Arc<Facts>,
     message: Message,
-    /// Parts have come, so that the operation must end with C_SignFinal or C_VerifyFinal.
-    pub in_parts: bool,
+    /// How the data comes.
+    pub mode: Mode,
     /// A signature for which the caller had too little room, and what it is over if that came with the call.
     made: Option<(Option<Bytes>, Bytes)>,
 }
@@ -76,7 +77,7 @@ impl Signing {
         let facts = token.facts(key)?;
         facts.check(token, mechanism.kind, usage)?;
         let message = Message::Whole(Bytes::default());
-        Ok(Self { mechanism, key, facts, message, in_parts: false, made: None })
+        Ok(Self { mechanism, key, facts, message, mode: Mode::Open, made: None })
     }
 
     /// Length of the signature in bytes, or somewhat more.

@@ -1,13 +1,13 @@
 //! Digests, signatures, encryption: PKCS#11 3.0, 5.8 to 5.14.
 
-use casemate_hsm::ck;
+use casemate_hsm::{Bytes, ck};
 use cryptoki_sys::{CK_MECHANISM, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_ULONG};
 
 use super::memory::{Output, bytes};
 use super::state::with;
 use super::values::mechanism;
 use crate::key::Use;
-use crate::rv::{Rv, ensure};
+use crate::rv::{Result, Rv, ensure};
 use crate::session::Session;
 
 /// The flag that C_SessionCancel has for it: an Init function without a mechanism ends what is going on (5.2).
@@ -32,8 +32,7 @@ unsafe fn begin(
     with(|module| {
         let session = module.session(session)?;
         if of.is_null() {
-            session.cancel(flag(usage));
-            return Ok(());
+            return session.cancel_one(flag(usage));
         }
         // SAFETY: as the caller promises.
         let mechanism = unsafe { mechanism(of) }?;
@@ -45,23 +44,31 @@ unsafe fn begin(
     })
 }
 
-/// Runs a function that takes data at once and gives a result.
+/// Arguments that are no good end the operation of this flag, as any error but CKR_BUFFER_TOO_SMALL does (5.2).
+fn or_cancel<T>(session: &Session, flag: u64, arguments: Result<T>) -> Result<T> {
+    arguments.inspect_err(|_| session.cancel(flag))
+}
+
+/// Runs a function that takes data and gives a result.
 ///
 /// # Safety
 ///
 /// `data` is null or points to `length` bytes; the rest as of [`Output::new`].
 unsafe fn whole(
     session: CK_SESSION_HANDLE,
+    flag: u64,
     data: *mut u8,
     length: CK_ULONG,
     result: *mut u8,
     result_length: *mut CK_ULONG,
-    function: impl FnOnce(&Session, &casemate_hsm::Bytes, &mut Output) -> crate::rv::Result<()>,
+    function: impl FnOnce(&Session, &Bytes, &mut Output) -> Result<()>,
 ) -> CK_RV {
     with(|module| {
         let session = module.session(session)?;
         // SAFETY: as the caller promises.
-        let (data, mut output) = unsafe { (bytes(data, length)?, Output::new(result, result_length)?) };
+        let data = or_cancel(&session, flag, unsafe { bytes(data, length) })?;
+        // SAFETY: as the caller promises.
+        let mut output = or_cancel(&session, flag, unsafe { Output::new(result, result_length) })?;
         function(&session, &data, &mut output)
     })
 }
@@ -73,14 +80,15 @@ unsafe fn whole(
 /// As of [`Output::new`].
 unsafe fn last(
     session: CK_SESSION_HANDLE,
+    flag: u64,
     result: *mut u8,
     result_length: *mut CK_ULONG,
-    function: impl FnOnce(&Session, &mut Output) -> crate::rv::Result<()>,
+    function: impl FnOnce(&Session, &mut Output) -> Result<()>,
 ) -> CK_RV {
     with(|module| {
         let session = module.session(session)?;
         // SAFETY: as the caller promises.
-        let mut output = unsafe { Output::new(result, result_length) }?;
+        let mut output = or_cancel(&session, flag, unsafe { Output::new(result, result_length) })?;
         function(&session, &mut output)
     })
 }
@@ -92,14 +100,39 @@ unsafe fn last(
 /// `part` is null or points to `length` bytes.
 unsafe fn next(
     session: CK_SESSION_HANDLE,
+    flag: u64,
     part: *mut u8,
     length: CK_ULONG,
-    function: impl FnOnce(&Session, &[u8]) -> crate::rv::Result<()>,
+    function: impl FnOnce(&Session, &[u8]) -> Result<()>,
 ) -> CK_RV {
     with(|module| {
         let session = module.session(session)?;
         // SAFETY: as the caller promises.
-        function(&session, &unsafe { bytes(part, length) }?)
+        let part = or_cancel(&session, flag, unsafe { bytes(part, length) })?;
+        function(&session, &part)
+    })
+}
+
+/// Runs a function that checks a signature: over `data`, or over what came in parts.
+///
+/// # Safety
+///
+/// `data` and `signature` are null or point to as many bytes as their lengths say.
+unsafe fn check(
+    session: CK_SESSION_HANDLE,
+    data: Option<(*mut u8, CK_ULONG)>,
+    signature: *mut u8,
+    signature_length: CK_ULONG,
+) -> CK_RV {
+    with(|module| {
+        let session = module.session(session)?;
+        or_cancel(&session, ck::CKF_VERIFY, ensure(!signature.is_null(), ck::CKR_ARGUMENTS_BAD))?;
+        // SAFETY: as the caller promises.
+        let data = data.map(|(data, length)| unsafe { bytes(data, length) }).transpose();
+        let data = or_cancel(&session, ck::CKF_VERIFY, data)?;
+        // SAFETY: as the caller promises.
+        let signature = or_cancel(&session, ck::CKF_VERIFY, unsafe { bytes(signature, signature_length) })?;
+        session.verify(data.as_ref(), signature)
     })
 }
 
@@ -107,8 +140,7 @@ pub unsafe extern "C" fn C_DigestInit(session: CK_SESSION_HANDLE, of: *mut CK_ME
     with(|module| {
         let session = module.session(session)?;
         if of.is_null() {
-            session.cancel(ck::CKF_DIGEST);
-            return Ok(());
+            return session.cancel_one(ck::CKF_DIGEST);
         }
         // SAFETY: as the caller promises.
         session.digest_init(&unsafe { mechanism(of) }?)
@@ -124,7 +156,7 @@ pub unsafe extern "C" fn C_Digest(
 ) -> CK_RV {
     // SAFETY: as the caller promises.
     unsafe {
-        whole(session, data, length, digest, digest_length, |session, data, output| {
+        whole(session, ck::CKF_DIGEST, data, length, digest, digest_length, |session, data, output| {
             session.digest(Some(data), output)
         })
     }
@@ -136,7 +168,7 @@ pub unsafe extern "C" fn C_DigestUpdate(
     length: CK_ULONG,
 ) -> CK_RV {
     // SAFETY: as the caller promises.
-    unsafe { next(session, part, length, Session::digest_update) }
+    unsafe { next(session, ck::CKF_DIGEST, part, length, Session::digest_update) }
 }
 
 pub extern "C" fn C_DigestKey(session: CK_SESSION_HANDLE, _: CK_OBJECT_HANDLE) -> CK_RV {
@@ -153,7 +185,9 @@ pub unsafe extern "C" fn C_DigestFinal(
     digest_length: *mut CK_ULONG,
 ) -> CK_RV {
     // SAFETY: as the caller promises.
-    unsafe { last(session, digest, digest_length, |session, output| session.digest(None, output)) }
+    unsafe {
+        last(session, ck::CKF_DIGEST, digest, digest_length, |session, output| session.digest(None, output))
+    }
 }
 
 pub unsafe extern "C" fn C_SignInit(
@@ -174,7 +208,7 @@ pub unsafe extern "C" fn C_Sign(
 ) -> CK_RV {
     // SAFETY: as the caller promises.
     unsafe {
-        whole(session, data, length, signature, signature_length, |session, data, output| {
+        whole(session, ck::CKF_SIGN, data, length, signature, signature_length, |session, data, output| {
             session.sign(Some(data), output)
         })
     }
@@ -182,7 +216,7 @@ pub unsafe extern "C" fn C_Sign(
 
 pub unsafe extern "C" fn C_SignUpdate(session: CK_SESSION_HANDLE, part: *mut u8, length: CK_ULONG) -> CK_RV {
     // SAFETY: as the caller promises.
-    unsafe { next(session, part, length, Session::sign_update) }
+    unsafe { next(session, ck::CKF_SIGN, part, length, Session::sign_update) }
 }
 
 pub unsafe extern "C" fn C_SignFinal(
@@ -191,7 +225,9 @@ pub unsafe extern "C" fn C_SignFinal(
     signature_length: *mut CK_ULONG,
 ) -> CK_RV {
     // SAFETY: as the caller promises.
-    unsafe { last(session, signature, signature_length, |session, output| session.sign(None, output)) }
+    unsafe {
+        last(session, ck::CKF_SIGN, signature, signature_length, |session, output| session.sign(None, output))
+    }
 }
 
 pub unsafe extern "C" fn C_VerifyInit(
@@ -210,13 +246,8 @@ pub unsafe extern "C" fn C_Verify(
     signature: *mut u8,
     signature_length: CK_ULONG,
 ) -> CK_RV {
-    with(|module| {
-        let session = module.session(session)?;
-        ensure(!signature.is_null(), ck::CKR_ARGUMENTS_BAD)?;
-        // SAFETY: as the caller promises.
-        let (data, signature) = unsafe { (bytes(data, length)?, bytes(signature, signature_length)?) };
-        session.verify(Some(&data), signature)
-    })
+    // SAFETY: as the caller promises.
+    unsafe { check(session, Some((data, length)), signature, signature_length) }
 }
 
 pub unsafe extern "C" fn C_VerifyUpdate(
@@ -225,7 +256,7 @@ pub unsafe extern "C" fn C_VerifyUpdate(
     length: CK_ULONG,
 ) -> CK_RV {
     // SAFETY: as the caller promises.
-    unsafe { next(session, part, length, Session::verify_update) }
+    unsafe { next(session, ck::CKF_VERIFY, part, length, Session::verify_update) }
 }
 
 pub unsafe extern "C" fn C_VerifyFinal(
@@ -233,12 +264,8 @@ pub unsafe extern "C" fn C_VerifyFinal(
     signature: *mut u8,
     signature_length: CK_ULONG,
 ) -> CK_RV {
-    with(|module| {
-        let session = module.session(session)?;
-        ensure(!signature.is_null(), ck::CKR_ARGUMENTS_BAD)?;
-        // SAFETY: as the caller promises.
-        session.verify(None, unsafe { bytes(signature, signature_length) }?)
-    })
+    // SAFETY: as the caller promises.
+    unsafe { check(session, None, signature, signature_length) }
 }
 
 macro_rules! ciphers {
@@ -261,7 +288,7 @@ macro_rules! ciphers {
         ) -> CK_RV {
             // SAFETY: as the caller promises.
             unsafe {
-                whole(session, input, length, result, result_length, |session, input, output| {
+                whole(session, flag($usage), input, length, result, result_length, |session, input, output| {
                     session.cipher($usage, Some(input), output)
                 })
             }
@@ -276,7 +303,7 @@ macro_rules! ciphers {
         ) -> CK_RV {
             // SAFETY: as the caller promises.
             unsafe {
-                whole(session, part, length, result, result_length, |session, part, output| {
+                whole(session, flag($usage), part, length, result, result_length, |session, part, output| {
                     session.cipher_update($usage, part, output)
                 })
             }
@@ -289,7 +316,7 @@ macro_rules! ciphers {
         ) -> CK_RV {
             // SAFETY: as the caller promises.
             unsafe {
-                last(session, result, result_length, |session, output| session.cipher($usage, None, output))
+                last(session, flag($usage), result, result_length, |session, output| session.cipher($usage, None, output))
             }
         }
     )+};

@@ -284,9 +284,10 @@ pub unsafe extern "C" fn C_WaitForSlotEvent(
     })
 }
 
-pub extern "C" fn C_SeedRandom(session: CK_SESSION_HANDLE, _: *mut u8, _: CK_ULONG) -> CK_RV {
+pub extern "C" fn C_SeedRandom(session: CK_SESSION_HANDLE, seed: *mut u8, _: CK_ULONG) -> CK_RV {
     with(|module| {
         module.session(session)?;
+        ensure(!seed.is_null(), ck::CKR_ARGUMENTS_BAD)?;
         Err(Rv(ck::CKR_RANDOM_SEED_NOT_SUPPORTED))
     })
 }

@@ -70,7 +70,10 @@ unsafe fn parameter(mechanism: &CK_MECHANISM) -> Result<Parameter> {
     };
     let absent = mechanism.pParameter.is_null() || mechanism.ulParameterLen == 0;
     Ok(match mechanism.mechanism {
-        ck::CKM_AES_CBC | ck::CKM_AES_CBC_PAD => Parameter::Iv(whole()?),
+        ck::CKM_AES_CBC | ck::CKM_AES_CBC_PAD => {
+            ensure(mechanism.ulParameterLen == 16, ck::CKR_MECHANISM_PARAM_INVALID)?;
+            Parameter::Iv(whole()?)
+        }
         ck::CKM_AES_KEY_WRAP | ck::CKM_AES_KEY_WRAP_PAD | ck::CKM_AES_KEY_WRAP_KWP if !absent => {
             Parameter::Iv(whole()?)
         }
