@@ -17,8 +17,11 @@ need gdb gdb
 need readelf binutils
 need setpriv util-linux
 need python3 python3
+need pkcs11-tool opensc
+need ssh-keygen openssh-client
 need pkg-config pkg-config
 [ -e /usr/include/openssl/ssl.h ] || missing+=(libssl-dev)
+openssl engine pkcs11 >/dev/null 2>&1 || missing+=(libengine-pkcs11-openssl)
 python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 if [ ${#missing[@]} -gt 0 ]; then
     if command -v apt-get >/dev/null; then

@@ -1,0 +1,59 @@
+//! A program that uses a PKCS#11 module as programs do: some threads, a session each, that sign and verify with a key.
+//!
+//! `pkcs11_client MODULE TOKEN PIN KEY THREADS COUNT`: prints how many signatures were made, and verified.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "it fails by panicking, as a test does")]
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::{Attribute, KeyType, ObjectClass};
+use cryptoki::session::{Session, UserType};
+use cryptoki::slot::Slot;
+use cryptoki::types::AuthPin;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [module, token, pin, key, threads, count] = arguments.as_slice() else {
+        panic!("usage: pkcs11_client MODULE TOKEN PIN KEY THREADS COUNT");
+    };
+    let (threads, count): (usize, usize) = (threads.parse().unwrap(), count.parse().unwrap());
+    let library = Pkcs11::new(module).unwrap();
+    library.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
+    let is_it = |slot: &Slot| library.get_token_info(*slot).unwrap().label() == token;
+    let slot = library.get_slots_with_token().unwrap().into_iter().find(is_it).expect("the token");
+    let first = library.open_ro_session(slot).unwrap();
+    first.login(UserType::User, Some(&AuthPin::new(pin.as_str().into()))).unwrap();
+    let (library, key) = (&library, key.as_bytes());
+    let made: usize = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads)
+            .map(|thread| {
+                scope.spawn(move || work(&library.open_ro_session(slot).unwrap(), key, thread, count))
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    println!("{made}");
+}
+
+/// Signs `count` messages, each another, and verifies them; with one bit changed they must not verify.
+fn work(session: &Session, label: &[u8], thread: usize, count: usize) -> usize {
+    let find = |class| {
+        let template = [Attribute::Class(class), Attribute::Label(label.to_vec())];
+        *session.find_objects(&template).unwrap().first().expect("the key")
+    };
+    let (private, public) = (find(ObjectClass::PRIVATE_KEY), find(ObjectClass::PUBLIC_KEY));
+    let kind = session.get_attributes(private, &[cryptoki::object::AttributeType::KeyType]).unwrap();
+    let mechanism = match kind.first() {
+        Some(Attribute::KeyType(KeyType::RSA)) => Mechanism::Sha256RsaPkcs,
+        _ => Mechanism::EcdsaSha256,
+    };
+    for number in 0..count {
+        let message = format!("message {number} of thread {thread} of {}", std::process::id()).into_bytes();
+        let mut signature = session.sign(&mechanism, private, &message).unwrap();
+        session.verify(&mechanism, public, &message, &signature).unwrap();
+        if let Some(byte) = signature.last_mut() {
+            *byte ^= 1;
+        }
+        assert!(session.verify(&mechanism, public, &message, &signature).is_err());
+    }
+    count
+}

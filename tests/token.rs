@@ -1,0 +1,232 @@
+//! The PKCS#11 token of a signer, through the module, used by programs that we did not write: OpenSC's pkcs11-tool, OpenSSL
+//! with Debian's engine, OpenSSH.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use casemate_tests::{Done, Lab, Owned, can_seal, casemate, checkout};
+use serde_json::{Value, json};
+
+const LABEL: &str = "acceptance";
+const OFFICER: &str = "officer-password";
+const PIN: &str = "alice:alice-password";
+
+/// The module: cargo has put it beside the tests.
+fn module() -> PathBuf {
+    let module = std::env::current_exe().unwrap().with_file_name("libcasemate_pkcs11.so");
+    assert!(module.exists(), "{} is not there", module.display());
+    module
+}
+
+/// A claimed signer with a token that has an officer, a crypto user, and a configuration of the module.
+struct Token {
+    lab: Lab,
+    owned: Owned,
+}
+
+impl Token {
+    #[track_caller]
+    fn new() -> Self {
+        let lab = Lab::new();
+        let owned = lab.serve_claimed(&["--state", "volume"]);
+        lab.write("officer", format!("{OFFICER}\n").as_bytes());
+        lab.write("alice", PIN.split_once(':').unwrap().1.as_bytes());
+        let token = Self { lab, owned };
+        token.hsm(&["init", "--label", LABEL, "--new-password-file", "officer"]);
+        token.hsm(&["user", "add", "alice", "--password-file", "officer", "--new-password-file", "alice"]);
+        let demands = ["--root", "root.pem", "--policy", "policy.json", "--out", "pkcs11.toml"];
+        token.hsm(&[&["config"], &demands[..]].concat());
+        token
+    }
+
+    /// `casemate hsm …`, which must succeed.
+    #[track_caller]
+    fn hsm(&self, arguments: &[&str]) -> String {
+        let done = self.try_hsm(arguments);
+        assert_eq!(done.code, 0, "casemate hsm {arguments:?}: {}", done.stderr);
+        done.stdout
+    }
+
+    fn try_hsm(&self, arguments: &[&str]) -> Done {
+        let mut command = self.lab.as_administrator(&self.owned, casemate());
+        command.arg("hsm").args(arguments).args(["--endpoint-url", &self.owned.endpoint]);
+        if !arguments.contains(&"config") {
+            command.args(["--ca-bundle", "ca.pem"]);
+        }
+        Done::new(command.output().unwrap())
+    }
+
+    /// A program that uses the module.
+    fn command(&self, program: &Path) -> Command {
+        let mut command = self.lab.as_administrator(&self.owned, program);
+        command.env("CASEMATE_PKCS11_CONF", self.lab.path("pkcs11.toml"));
+        command
+    }
+
+    fn tool(&self, arguments: &[&str]) -> Done {
+        let mut command = self.command(Path::new("pkcs11-tool"));
+        command.arg("--module").arg(module()).args(arguments);
+        Done::new(command.output().expect("pkcs11-tool (Debian: apt install opensc)"))
+    }
+
+    #[track_caller]
+    fn tool_ok(&self, arguments: &[&str]) -> String {
+        let done = self.tool(arguments);
+        assert_eq!(done.code, 0, "pkcs11-tool {arguments:?}: {done:?}");
+        done.stdout
+    }
+
+    /// The operations that the signer's audit log has.
+    fn logged(&self) -> Vec<String> {
+        let mut fetch = self.lab.as_administrator(&self.owned, casemate());
+        fetch.args(["audit", "fetch", "--guest", self.owned.served.name()]);
+        let done = Done::new(fetch.output().unwrap());
+        assert_eq!(done.code, 0, "{done:?}");
+        let log = String::from_utf8(self.lab.read("audit.jsonl")).unwrap();
+        let name = |line: &str| {
+            serde_json::from_str::<Value>(line).unwrap()["record"]["eventName"].as_str().map(str::to_owned)
+        };
+        log.lines().filter_map(name).collect()
+    }
+}
+
+/// The walk-through of a portable root CA, for every type of key that a root may have.
+#[test]
+fn a_portable_root_ca_as_in_the_walk_through() {
+    if !can_seal("the portable root CA, with a sealed token") {
+        return;
+    }
+    let token = Token::new();
+    for key_type in ["rsa:2048", "rsa:4096", "EC:secp384r1", "EC:prime256v1"] {
+        let mut script = token.command(&checkout().join("tests/acceptance/portable-root-ca.sh"));
+        script
+            .env("PKCS11_MODULE", module())
+            .env("PKCS11_TOKEN", LABEL)
+            .env("PKCS11_PIN", PIN)
+            .env("KEY_TYPE", key_type);
+        let done = Done::new(script.output().unwrap());
+        assert_eq!(done.code, 0, "{key_type}: {done:?}");
+        assert!(done.stdout.ends_with("6 passed, 0 failed\n"), "{key_type}: {done:?}");
+    }
+}
+
+#[test]
+fn opensc_finds_nothing_wrong() {
+    if !can_seal("pkcs11-tool --test with a sealed token") {
+        return;
+    }
+    let token = Token::new();
+    let login = ["--token-label", LABEL, "--login", "--pin", PIN];
+    for (key_type, id, usage) in [
+        ("rsa:2048", "01", &["--usage-sign", "--usage-decrypt", "--usage-wrap"][..]),
+        ("EC:prime256v1", "02", &["--usage-sign"]),
+    ] {
+        let generate = ["--keypairgen", "--key-type", key_type, "--label", key_type, "--id", id];
+        token.tool_ok(&[&login[..], &generate, usage].concat());
+    }
+    let own = ["--test-ec", "--session-rw", "--key-type", "EC:prime256v1", "--id", "03", "--label", "own"];
+    for test in [&["--test"][..], &own] {
+        let said = token.tool(&[&login[..], test].concat());
+        assert_eq!(said.code, 0, "{test:?}: {said:?}");
+        assert!(!said.stdout.contains("ERR") && !said.stderr.contains("ERR"), "{test:?}: {said:?}");
+        assert!(
+            said.stdout.ends_with("No errors\n") || said.stdout.ends_with("==> OK\n"),
+            "{test:?}: {said:?}"
+        );
+    }
+    // OpenSSH lists what it could log in with, without a pin.
+    let mut ssh = token.command(Path::new("ssh-keygen"));
+    let keys = ssh.arg("-D").arg(module()).stdin(Stdio::null()).output().unwrap();
+    let keys = String::from_utf8(keys.stdout).unwrap();
+    assert!(keys.contains("ssh-rsa ") && keys.contains("ecdsa-sha2-nistp256 "), "{keys}");
+}
+
+/// Four processes with eight threads each, at once; and what one makes, all see.
+#[test]
+fn threads_and_processes_do_not_get_in_each_others_way() {
+    if !can_seal("many threads and processes at a sealed token") {
+        return;
+    }
+    let token = Token::new();
+    let login = ["--token-label", LABEL, "--login", "--pin", PIN];
+    let generate = ["--keypairgen", "--key-type", "EC:prime256v1", "--label", "shared", "--id", "01"];
+    token.tool_ok(&[&login[..], &generate].concat());
+    let processes: Vec<_> = (0..4)
+        .map(|_| {
+            let mut client = token.command(Path::new(env!("CARGO_BIN_EXE_pkcs11_client")));
+            client.arg(module()).args([LABEL, PIN, "shared", "8", "5"]);
+            client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    for process in processes {
+        let done = Done::new(process.wait_with_output().unwrap());
+        assert_eq!((done.code, done.stdout.trim()), (0, "40"), "{done:?}");
+    }
+}
+
+/// The module tells a guest nothing, above all no pin, before it has proved what the policy demands.
+#[test]
+fn a_guest_that_does_not_prove_what_the_policy_demands_gets_no_pin() {
+    if !can_seal("a token whose guest does not meet the policy") {
+        return;
+    }
+    let token = Token::new();
+    let login = ["--token-label", LABEL, "--login", "--pin", PIN, "--list-objects"];
+    token.tool_ok(&login);
+    let before = token.logged();
+    assert!(before.iter().any(|name| name == "Login"), "{before:?}");
+
+    let other = json!({"pcrs": {"0": "11".repeat(48)}, "nonce_required": true});
+    token.lab.write("policy.json", other.to_string().as_bytes());
+    let refused = token.tool(&["--slot", "0", "--login", "--pin", PIN, "--list-objects"]);
+    assert_ne!(refused.code, 0, "{refused:?}");
+    assert!(refused.stderr.contains("does not prove what the policy demands"), "{refused:?}");
+    assert!(token.tool(&["--list-token-slots"]).stderr.contains("No slots."));
+    // Nothing that the module asks of a token got to this one: what is new is our own, and the requests for its proof.
+    let after = token.logged();
+    let of_others = |name: &&String| !["ReadAudit", "SummariseRequests"].contains(&name.as_str());
+    let new: Vec<_> = after.iter().skip(before.len()).filter(of_others).collect();
+    assert!(new.is_empty(), "{new:?}");
+    // Neither is a configuration written for it.
+    let refused =
+        token.try_hsm(&["config", "--root", "root.pem", "--policy", "policy.json", "--out", "other.toml"]);
+    assert!(
+        refused.code != 0 && refused.stderr.contains("does not verify, so nothing was written"),
+        "{refused:?}"
+    );
+    assert!(!token.lab.path("other.toml").exists());
+}
+
+/// Users by the command line: what an officer may, and what a user may.
+#[test]
+fn users_are_managed_by_officers() {
+    if !can_seal("users of a sealed token") {
+        return;
+    }
+    let token = Token::new();
+    let officer = ["--password-file", "officer"];
+    let listed: Value =
+        serde_json::from_str(&token.hsm(&[&["user", "list", "--json"], &officer[..]].concat())).unwrap();
+    let names: Vec<_> =
+        listed["Users"].as_array().unwrap().iter().map(|user| user["User"].as_str().unwrap()).collect();
+    assert_eq!(names, ["alice", "officer"]);
+    // Only once.
+    let again = token.try_hsm(&["init", "--label", "again", "--new-password-file", "officer"]);
+    assert!(again.code == 1 && again.stderr.contains("initialised already"), "{again:?}");
+    // Five wrong passwords lock a user out; an officer lets them in again.
+    let objects =
+        |password: &str| token.try_hsm(&["objects", "--user", "alice", "--password-file", password]);
+    assert_eq!(objects("alice").code, 0);
+    for _ in 0..5 {
+        assert!(objects("officer").stderr.contains("CKR_PIN_INCORRECT"));
+    }
+    assert!(objects("alice").stderr.contains("CKR_PIN_LOCKED"), "{:?}", objects("alice"));
+    token.lab.write("new", b"another-password");
+    token.hsm(&[&["user", "unlock", "alice", "--new-password-file", "new"], &officer[..]].concat());
+    assert_eq!(objects("new").code, 0);
+    token.hsm(&["password", "alice", "--password-file", "new", "--new-password-file", "alice"]);
+    assert_eq!(objects("alice").code, 0);
+    token.hsm(&[&["user", "remove", "alice"], &officer[..]].concat());
+    assert!(objects("alice").stderr.contains("CKR_PIN_INCORRECT"));
+}
