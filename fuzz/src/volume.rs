@@ -32,6 +32,7 @@ pub fn requests() -> Vec<u8> {
         Request::Stage(changes.clone()),
         Request::Commit { expected: None, root: ByteBuf::from(root), header: None, changes },
         Request::Attached { records: 1, counter: 1 },
+        Request::Detached,
         Request::Refused { reason: "no".to_owned() },
     ];
     requests.iter().flat_map(|request| frame::encode(request).expect("a frame")).collect()

@@ -86,6 +86,7 @@ mod tests {
         let root = ByteBuf::from(vec![3; 300]);
         same(&Request::Commit { expected: None, root: root.clone(), header: Some(root), changes });
         same(&Request::Attached { records: 1 << 20, counter: u64::MAX });
+        same(&Request::Detached);
         same(&Request::Refused { reason: "the volume is damaged: \u{e9}".to_owned() });
         same(&Response::Staged);
         same(&Response::Records { records: vec![record], more: true });

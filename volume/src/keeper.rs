@@ -52,6 +52,8 @@ impl From<Excess> for KeeperError {
 pub enum Ended {
     /// The guest closed it.
     Closed,
+    /// The guest has let go of the volume.
+    Detached,
     /// The guest will not use this volume.
     Refused(String),
 }
@@ -60,6 +62,8 @@ pub enum Ended {
 pub trait Watcher {
     /// The guest uses the volume.
     fn attached(&mut self, _records: u64, _counter: u64) {}
+    /// After so many commits there are so many records.
+    fn committed(&mut self, _records: u64, _counter: u64) {}
 }
 
 impl Watcher for () {}
@@ -109,6 +113,10 @@ impl<'a> Keeper<'a> {
             let request: Request = frame::decode(&body)?;
             request.check()?;
             match &request {
+                Request::Detached => {
+                    send(stream, &Response::Noted)?;
+                    return Ok(Ended::Detached);
+                }
                 Request::Attached { records, counter } => watcher.attached(*records, *counter),
                 Request::Refused { reason } => {
                     send(stream, &Response::Noted)?;
@@ -116,14 +124,14 @@ impl<'a> Keeper<'a> {
                 }
                 _ => {}
             }
-            let response = self.answer(request)?;
+            let response = self.answer(request, watcher)?;
             send(stream, &response)?;
         }
         Ok(Ended::Closed)
     }
 
     /// The answer to one request. An error ends the connection; [`Response::Failed`] does not.
-    fn answer(&mut self, request: Request) -> Result<Response, KeeperError> {
+    fn answer(&mut self, request: Request, watcher: &mut impl Watcher) -> Result<Response, KeeperError> {
         Ok(match request {
             Request::Hello { format: FORMAT } => {
                 let head = self.store.head()?;
@@ -157,9 +165,13 @@ impl<'a> Keeper<'a> {
                     }
                     Ok(is_expected)
                 });
-                self.commit(applied, prefix, &root, header)?
+                let response = self.commit(applied, prefix, &root, header)?;
+                if response == Response::Committed {
+                    watcher.committed(self.store.count()?, prefix.counter);
+                }
+                response
             }
-            Request::Attached { .. } | Request::Refused { .. } => Response::Noted,
+            Request::Attached { .. } | Request::Detached | Request::Refused { .. } => Response::Noted,
         })
     }
 

@@ -76,6 +76,10 @@ fn commits_are_made_if_the_root_is_as_expected_and_last() {
     assert_eq!(guest.ask(&Request::Attached { records: 2, counter: 2 }), Response::Noted);
     assert_eq!(guest.ask(&Request::Refused { reason: "no\nway".into() }), Response::Noted);
     assert_eq!(guest.close().unwrap(), Ended::Refused("no way".into()));
+
+    let mut guest = Guest::connect(&folder);
+    assert_eq!(guest.ask(&Request::Detached), Response::Noted);
+    assert_eq!(guest.close().unwrap(), Ended::Detached);
 }
 
 #[test]

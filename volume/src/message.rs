@@ -7,6 +7,7 @@
 //! | [`Stage`](Request::Stage) | [`Staged`](Response::Staged) | changes that the next commit includes |
 //! | [`Commit`](Request::Commit) | [`Committed`](Response::Committed), [`Conflict`](Response::Conflict) | all staged and enclosed changes, durable, or none |
 //! | [`Attached`](Request::Attached) | [`Noted`](Response::Noted) | the guest uses the volume from now on |
+//! | [`Detached`](Request::Detached) | [`Noted`](Response::Noted) | the guest has let go of the volume, and closes |
 //! | [`Refused`](Request::Refused) | [`Noted`](Response::Noted) | the guest will not use the volume, and closes |
 //!
 //! [`Failed`](Response::Failed) can answer any request: the host could not do it, and nothing was changed.
@@ -71,6 +72,8 @@ pub enum Request {
         /// How many commits led there.
         counter: u64,
     },
+    /// The volume is not used any more: everything is committed, and the guest has forgotten it.
+    Detached,
     /// The volume is not used.
     Refused {
         /// Why, for people.
@@ -157,7 +160,7 @@ impl Request {
     /// Whether the limits are kept.
     pub fn check(&self) -> Result<(), Excess> {
         match self {
-            Self::Hello { .. } | Self::Page { .. } | Self::Attached { .. } => Ok(()),
+            Self::Hello { .. } | Self::Page { .. } | Self::Attached { .. } | Self::Detached => Ok(()),
             Self::Refused { reason } => limit("a reason", reason.len(), 1024),
             Self::Stage(changes) => check_records(&changes.puts, changes.deletes.len()),
             Self::Commit { expected, root, header, changes } => {

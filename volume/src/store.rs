@@ -215,6 +215,13 @@ impl Store {
         Ok((records, false))
     }
 
+    /// Number of the records.
+    pub fn count(&self) -> Result<u64, StoreError> {
+        let read = self.read()?;
+        let table = read.open_table(RECORDS).map_err(StoreError::from_database)?;
+        table.len().map_err(StoreError::from_database)
+    }
+
     /// Number and size of the records.
     pub fn statistics(&self) -> Result<Statistics, StoreError> {
         let read = self.read()?;

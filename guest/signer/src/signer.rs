@@ -186,7 +186,7 @@ impl Signer {
         operation: &str,
         request: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
-        self.durably(operation, || self.call(operation, request)).await
+        self.durably(self.state.life(), operation, || self.call(operation, request)).await
     }
 
     /// The same on somebody's behalf.

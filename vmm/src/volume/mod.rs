@@ -128,6 +128,8 @@ impl Service {
                 Ok(keeper::Ended::Refused(reason)) => {
                     return Err(Error::Refused { path: self.file.clone(), reason });
                 }
+                // What the guest has let go of is not offered again.
+                Ok(keeper::Ended::Detached) => return Ok(()),
                 _ if !alive() => return Ok(()),
                 Ok(keeper::Ended::Closed) => {}
                 Err(error @ KeeperError::Connection(_)) => reporter.events.lost(&error),

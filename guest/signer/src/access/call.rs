@@ -22,6 +22,8 @@ pub(crate) struct Call<'a> {
     pub(crate) caller: &'a Caller,
     /// What is known about the request as such: the conditions that every policy may use.
     pub(crate) facts: &'a Facts,
+    /// The request's id, if it has one.
+    pub(crate) request_id: &'a str,
     /// What came with the request in headers of our own. Its condition keys must be among `facts`.
     pub(crate) evidence: Evidence,
     /// The ARN of the key that it is about, once it was found: for the audit log.
@@ -49,6 +51,7 @@ impl<'a> Call<'a> {
             signer,
             caller,
             facts,
+            request_id: "",
             evidence: Evidence::default(),
             key: RefCell::default(),
             lacks: Cell::default(),
@@ -60,6 +63,11 @@ impl<'a> Call<'a> {
     /// The same, for somebody who would rather wait for an RSA key than have it made at once, or not.
     pub(crate) fn patient(self, patient: bool) -> Self {
         Self { patient, ..self }
+    }
+
+    /// The same, for the request of that id.
+    pub(crate) fn identified(self, request_id: &'a str) -> Self {
+        Self { request_id, ..self }
     }
 
     /// The authenticated identity; `None` for the local owner of an unclaimed signer.

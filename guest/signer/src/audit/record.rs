@@ -127,6 +127,8 @@ struct Parameters {
     #[serde(skip_serializing_if = "Option::is_none")]
     rotation_period_in_days: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    volume_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     dry_run: Option<bool>,
     // Of the PKCS#11 token.
     #[serde(skip_serializing_if = "Option::is_none")]

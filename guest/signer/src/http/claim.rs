@@ -37,7 +37,7 @@ pub(super) async fn claim(
     }
     let request: Claim = serde_json::from_slice(body).map_err(|error| malformed(error.to_string()))?;
     let mut made = false;
-    let claimed = signer.durably("Claim", || {
+    let claimed = signer.durably(visit.life, "Claim", || {
         let claimed = claim::claim(signer, &request);
         made = claimed.is_ok();
         // Whoever did not become the owner is a stranger, and logged as one.

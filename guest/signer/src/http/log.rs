@@ -14,6 +14,7 @@ use crate::access::Call;
 use crate::audit::{Event, Outcome, Summary, Who, read_only};
 use crate::identity::sigv4;
 use crate::signer::Signer;
+use crate::state::Life;
 
 use super::reply::Reply;
 use super::{Door, target};
@@ -26,6 +27,8 @@ const OWN: &str = "casemate";
 /// A request, with what its line needs once its head and body are used up.
 pub(super) struct Visit {
     pub(super) door: Door,
+    /// The signer's life when its connection came.
+    pub(super) life: Life,
     /// Its id, for the answer and the log.
     pub(super) id: String,
     method: Method,
@@ -48,11 +51,12 @@ pub(super) struct Done<'a> {
 }
 
 impl Visit {
-    pub(super) fn new(door: Door, id: String, request: &Request<Incoming>) -> Self {
+    pub(super) fn new(door: Door, life: Life, id: String, request: &Request<Incoming>) -> Self {
         let header = |value: Option<&HeaderValue>| value.cloned();
         let headers = request.headers();
         Self {
             door,
+            life,
             id,
             method: request.method().clone(),
             uri: request.uri().clone(),

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `POST /` with `X-Amz-Target: TrentService.<Operation>` | the KMS operation, AWS JSON 1.1 |
 //! | `POST /` with `X-Amz-Target: ACMPrivateCA.<Operation>` | the operation of Private CA, in the same form |
-//! | `POST /` with `X-Amz-Target: Casemate.<Operation>` | one of our own, in the same form: `ReadAudit` |
+//! | `POST /` with `X-Amz-Target: Casemate.<Operation>` | one of our own, in the same form: `ReadAudit`, `AttachVolume` … |
 //! | `POST /` with `X-Amz-Target: CasemateHsm.<Operation>` | an operation of the PKCS#11 token, see [`token`] |
 //! | `POST /` with a form, `GET /?Action=…` | an operation of IAM or STS, AWS Query, see [`query`] |
 //! | `POST /claim` | the administrator's access key, once, over TLS, see [`claim`] |
@@ -34,6 +34,7 @@ mod target;
 mod token;
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::rc::Rc;
 
 use hyper::body::Incoming;
@@ -49,6 +50,7 @@ use crate::errors::{ErrorKind, KmsError};
 use crate::identity::sigv4::Query;
 use crate::recipient::Evidence;
 use crate::signer::Signer;
+use crate::state::Life;
 
 pub(crate) use log::summarise;
 use log::{Done, Visit};
@@ -76,12 +78,13 @@ where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let limits = signer.limits;
+    let life = signer.state.life();
     let asked = Rc::clone(&signer);
     let service = service_fn(move |request| {
         let signer = Rc::clone(&asked);
-        async move { Ok::<_, Infallible>(answer(&signer, door, request).await) }
+        async move { Ok::<_, Infallible>(answer(&signer, door, life, request).await) }
     });
-    let served = http1::Builder::new()
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
         .max_buf_size(HEAD_BYTES)
@@ -89,8 +92,17 @@ where
         .keep_alive(true)
         // A client may close its sending half after its last request and still wait for the answer.
         .half_close(true)
-        .serve_connection(TokioIo::new(Stall::new(io, limits.body_timeout)), service)
-        .await;
+        .serve_connection(TokioIo::new(Stall::new(io, limits.body_timeout)), service);
+    let mut connection = pin!(connection);
+    let served = tokio::select! {
+        biased;
+        served = connection.as_mut() => served,
+        // Its volume has gone, and with it the owner and the certificate that this client knows.
+        () = signer.state.over(life) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
     if served.as_ref().is_err_and(hyper::Error::is_parse) {
         log::malformed(&signer);
     }
@@ -98,8 +110,8 @@ where
 }
 
 /// Routes a request. Every failure becomes a response.
-async fn answer(signer: &Signer, door: Door, request: Request<Incoming>) -> Response {
-    let visit = Visit::new(door, reply::request_id(), &request);
+async fn answer(signer: &Signer, door: Door, life: Life, request: Request<Incoming>) -> Response {
+    let visit = Visit::new(door, life, reply::request_id(), &request);
     let reply = match (request.method(), request.uri().path()) {
         (&Method::POST | &Method::GET, "/") if query::is_query(&request) => {
             query::operation(signer, &visit, request).await
@@ -148,13 +160,13 @@ async fn operation(signer: &Signer, visit: &Visit, request: Request<Incoming>) -
     let mut patient = true;
     loop {
         let mut lacks = None;
-        let answer = signer.durably(&operation, || {
+        let answer = signer.durably(visit.life, &operation, || {
             let (caller, mut facts) =
                 authenticate::caller(signer, visit.door, &head, &query, &body, target.signed_for)
                     .map_err(KmsError::from)?;
             let evidence = Evidence::of(signer, &head.headers, &operation, &body);
             facts.append(evidence.as_ref().map(Evidence::facts).unwrap_or_default());
-            let mut call = Call::new(signer, &caller, &facts).patient(patient);
+            let mut call = Call::new(signer, &caller, &facts).patient(patient).identified(&visit.id);
             let answer = evidence.and_then(|evidence| {
                 call.evidence = evidence;
                 signer.answer(&call, &operation, &body)

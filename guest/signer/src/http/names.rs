@@ -31,6 +31,7 @@ pub(super) async fn set(signer: &Signer, door: Door, request: Request<Incoming>)
         let message = "The names are the host's to set: they come through the guest's own socket.";
         return Err(KmsError::unsupported(message).into());
     }
+    let life = signer.state.life();
     let (_, body) = body::receive(signer, request).await?;
     let request: NamesRequest = serde_json::from_slice(&body).map_err(|error| {
         KmsError::new(ErrorKind::Serialization, format!("The request is malformed: {error}"))
@@ -46,7 +47,7 @@ pub(super) async fn set(signer: &Signer, door: Door, request: Request<Incoming>)
     names.iter_mut().for_each(|name| name.make_ascii_lowercase());
     names.sort_unstable();
     names.dedup();
-    signer.durably("SetNames", || set_names(signer, &names)).await?;
+    signer.durably(life, "SetNames", || set_names(signer, &names)).await?;
     Ok(Reply::json(b"{}".to_vec()))
 }
 

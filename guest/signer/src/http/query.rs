@@ -42,7 +42,8 @@ pub(super) async fn operation(
     let form = Form { parameters: Parameters::read(&query, &body), query, head, body };
     let action = form.parameters.as_ref().ok().and_then(|parameters| parameters.get("Action"));
     let mut service = None;
-    let answer = signer.durably(action.unwrap_or_default(), || answer(signer, visit, &form, &mut service));
+    let answer =
+        signer.durably(visit.life, action.unwrap_or_default(), || answer(signer, visit, &form, &mut service));
     let answer = answer.await;
     if answer.is_err() {
         visit.asks(service.map_or("casemate", Service::name), action.unwrap_or("Query"));

@@ -60,7 +60,7 @@ pub(super) async fn tls(signer: &Signer, request: Request<Incoming>) -> Result<R
     check.done()?;
     // Who keeps the certificate must find the guest behind it after a restart too.
     let identity = signer
-        .durably("ReadTlsStatement", || {
+        .durably(signer.state.life(), "ReadTlsStatement", || {
             signer.tls_identity().map_err(|_| KmsError::internal("Making the TLS certificate"))
         })
         .await?;

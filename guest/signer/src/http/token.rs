@@ -43,7 +43,7 @@ pub(super) async fn operation(
     let mut patient = true;
     loop {
         let mut lacks = None;
-        let answer = signer.durably(admission, || {
+        let answer = signer.durably(visit.life, admission, || {
             let (caller, facts) = if operation.is_owners() {
                 authenticate::caller(signer, visit.door, &head, &query, &body, "kms")
                     .map_err(KmsError::from)?

@@ -25,6 +25,7 @@ mod sign;
 mod stores;
 mod tags;
 mod upgrade;
+mod volume;
 
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -101,8 +102,10 @@ const OPERATIONS: &[(&str, Run)] = &[
 
 /// Our own operations, sorted by name.
 const CASEMATE: &[(&str, Run)] = &[
+    ("AttachVolume", |c, b| typed(c, b, volume::attach_volume)),
     ("AttestPublicKey", |c, b| typed(c, b, attest_key::attest_public_key)),
     ("DeleteUpdatePolicy", |c, b| typed(c, b, upgrade::delete_update_policy)),
+    ("DetachVolume", |c, b| typed(c, b, volume::detach_volume)),
     ("GetGrantNonce", |c, b| typed(c, b, upgrade::get_grant_nonce)),
     ("GetUpdatePolicy", |c, b| typed(c, b, upgrade::get_update_policy)),
     ("GrantUpgrade", |c, b| typed(c, b, upgrade::grant_upgrade)),

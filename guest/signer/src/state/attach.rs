@@ -1,5 +1,7 @@
 //! A connection from the host on which a volume is offered: look at it, take it or refuse it, and keep it up to date.
 //!
+//! Whether it may come at all is [`super::handover`]'s business.
+//!
 //! | the signer | the volume | |
 //! | --- | --- | --- |
 //! | has none, and holds anything or nothing | empty | it is made, with everything that the signer holds |
@@ -19,10 +21,12 @@ use casemate_volume::{
 };
 use serde_bytes::ByteBuf;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
 
 use crate::signer::{Holdings, Signer};
 
 use super::grant;
+use super::handover::Awaited;
 use super::host::Host;
 use super::keys::VolumeKeys;
 use super::ledger::Ledger;
@@ -32,24 +36,36 @@ use super::{Phase, records};
 
 /// After so long, records that were not worth waiting for are written too.
 const LAZINESS: Duration = Duration::from_secs(60);
+/// How long the host may take to hear that its volume is detached.
+const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Serves a connection on which the host offers a volume, for as long as it lasts.
 pub async fn serve_volume<IO: AsyncRead + AsyncWrite + Unpin>(io: IO, signer: Rc<Signer>) {
     let mut host = Host::new(io);
-    let before = match signer.state.occupy() {
-        Ok(before) => before,
+    let claimed = signer.identity.borrow().claimed();
+    let awaited = match signer.state.occupy(claimed) {
+        Ok(awaited) => awaited,
         Err(refusal) => return refuse(&mut host, &refusal).await,
     };
-    match attach(&mut host, &signer, before).await {
+    match attach(&mut host, &signer, awaited).await {
         Ok(mut ledger) => {
             signer.state.keys.replace(Some(Rc::clone(&ledger.keys)));
             signer.state.enter(Phase::Attached);
             let (records, counter) = (ledger.records(), ledger.counter());
-            let lost = match host.ask(&Request::Attached { records, counter }).await {
+            let end = match host.ask(&Request::Attached { records, counter }).await {
                 Ok(_) => keep(&mut host, &signer, &mut ledger).await,
-                Err(refusal) => refusal,
+                Err(refusal) => End::Lost(refusal),
             };
-            signer.state.leave(Some(ledger), &lost);
+            match end {
+                End::Lost(refusal) => signer.state.leave(Some(ledger), &refusal),
+                End::LetGo => {
+                    drop(ledger);
+                    signer.forget();
+                    // Whoever keeps the file lets go of it. If they do not answer, that is their affair.
+                    let _ = timeout(GOODBYE, host.ask(&Request::Detached)).await;
+                    signer.begin_again();
+                }
+            }
         }
         Err((before, refusal)) => {
             signer.state.leave(before, &refusal);
@@ -64,6 +80,14 @@ async fn refuse<IO: AsyncRead + AsyncWrite + Unpin>(host: &mut Host<IO>, refusal
     let _ = host.ask(&Request::Refused { reason }).await;
 }
 
+/// Why a connection on which a volume was used is over.
+enum End {
+    /// It broke.
+    Lost(Refusal),
+    /// The owner let the volume go, and everything is on it.
+    LetGo,
+}
+
 /// What the host has.
 struct Offer {
     header: Option<Vec<u8>>,
@@ -75,18 +99,22 @@ struct Offer {
 async fn attach<IO: AsyncRead + AsyncWrite + Unpin>(
     host: &mut Host<IO>,
     signer: &Signer,
-    before: Option<Ledger>,
+    awaited: Awaited,
 ) -> Result<Ledger, (Option<Ledger>, Refusal)> {
-    let offer = match offer(host).await {
-        Ok(offer) => offer,
-        Err(refusal) => return Err((before, refusal)),
-    };
-    match before {
-        Some(mut ledger) => match ledger.recognise(offer.root.as_deref()) {
-            true => Ok(ledger),
-            false => Err((Some(ledger), Refusal::NotTheSame)),
+    let offer = offer(host).await;
+    match awaited {
+        Awaited::Own(mut ledger) => match offer.map(|offer| ledger.recognise(offer.root.as_deref())) {
+            Ok(true) => Ok(ledger),
+            Ok(false) => Err((Some(ledger), Refusal::NotTheSame)),
+            Err(refusal) => Err((Some(ledger), refusal)),
         },
-        None => take(host, signer, offer).await,
+        Awaited::Permitted(permit) => {
+            let offer = offer.and_then(|offer| permit.check(offer.header.as_deref()).map(|()| offer));
+            let ledger = take(host, signer, offer.map_err(|refusal| (None, refusal))?).await?;
+            permit.log(signer);
+            Ok(ledger)
+        }
+        Awaited::Any => take(host, signer, offer.map_err(|refusal| (None, refusal))?).await,
     }
 }
 
@@ -228,30 +256,33 @@ async fn load<IO: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Writes what changes, for as long as the connection lasts; why it ended.
+/// Writes what changes, until the connection breaks or the owner lets the volume go.
 async fn keep<IO: AsyncRead + AsyncWrite + Unpin>(
     host: &mut Host<IO>,
     signer: &Signer,
     ledger: &mut Ledger,
-) -> Refusal {
+) -> End {
     let state = &signer.state;
     loop {
         let due = tokio::time::sleep(LAZINESS);
         let waiting = !state.lazy.borrow().is_empty();
-        if state.dirty.borrow().is_empty() && state.grant.borrow().is_none() {
+        if state.dirty.borrow().is_empty() && state.grant.borrow().is_none() && !state.leaving.get() {
             tokio::select! {
                 () = state.wake.notified() => continue,
                 () = due, if waiting => {}
-                lost = host.closed() => return lost,
+                lost = host.closed() => return End::Lost(lost),
             }
         }
+        // Before the names are taken: nothing is added to them once the volume is leaving.
+        let leaving = state.leaving.get();
         let (touched, names) = state.take_dirty();
         state.place_grant(ledger);
         match commit(host, signer, ledger, &names).await {
+            Ok(()) if leaving => return End::LetGo,
             Ok(()) => state.reached(touched),
             Err(refusal) => {
                 state.give_back(names);
-                return refusal;
+                return End::Lost(refusal);
             }
         }
     }

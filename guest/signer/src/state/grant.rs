@@ -15,6 +15,8 @@
 //! So the two guests attest each other: the one that grants sees a document of the new one, and the new one takes a volume
 //! only from a guest of this platform whose measurement is the one that the volume was sealed for.
 
+use std::time::{Duration, SystemTime};
+
 use aws_lc_rs::agreement::{
     EphemeralPrivateKey, PrivateKey, UnparsedPublicKey, X25519, agree, agree_ephemeral,
 };
@@ -24,11 +26,15 @@ use casemate_volume::layout::Grant;
 use casemate_volume::{Header, VolumeId};
 use serde_bytes::{ByteArray, ByteBuf};
 
-use crate::crypto::CryptoError;
+use crate::crypto::{self, CryptoError};
+use crate::errors::KmsError;
+use crate::platform::AttestError;
 use crate::recipient;
 use crate::signer::Signer;
 
+use super::State;
 use super::keys::{self, SealingKeys, Secret};
+use super::ledger::Ledger;
 use super::refusal::Refusal;
 
 /// How the statement begins that the guest makes which grants a volume.
@@ -36,7 +42,68 @@ const VOUCHED: &str = "casemate:grant:1:";
 /// Bytes of a public key.
 pub(crate) const PUBLIC_LEN: usize = 32;
 
+/// How long a nonce for a grant is good.
+const CHALLENGE: Duration = Duration::from_secs(300);
+
+/// Bytes that a document must contain.
+pub(super) type Nonce = [u8; 32];
+
 const FAILED: CryptoError = CryptoError::Library("key agreement");
+
+impl State {
+    /// A nonce for the next grant, in the place of the one before.
+    pub(crate) fn challenge(&self, now: SystemTime) -> Result<Nonce, KmsError> {
+        let mut nonce = [0; 32];
+        crypto::random(&mut nonce)?;
+        self.challenge.set(Some((nonce, now)));
+        Ok(nonce)
+    }
+
+    /// Takes the nonce, which is good once and for a while; whether this is it.
+    pub(crate) fn answers_challenge(&self, nonce: Option<&[u8]>, now: SystemTime) -> bool {
+        let Some((expected, made)) = self.challenge.take() else { return false };
+        let age = now.duration_since(made).unwrap_or_default();
+        nonce == Some(&expected) && age <= CHALLENGE
+    }
+
+    /// Has the next commit grant the volume to the guest with this measurement and this public key, with the document that
+    /// `vouch` makes of the [statement](vouched) about it; the volume.
+    pub(crate) fn grant(
+        &self,
+        measurement: [u8; 48],
+        to: [u8; PUBLIC_LEN],
+        vouch: impl FnOnce(&str) -> Result<Vec<u8>, AttestError>,
+    ) -> Result<VolumeId, KmsError> {
+        let keys = self.keys.borrow().clone();
+        let keys =
+            keys.ok_or_else(|| KmsError::unsupported("The signer has no volume that it could grant."))?;
+        let mut grant = make(keys.volume, &keys.key, measurement, to)?;
+        grant.proof = ByteBuf::from(vouch(&vouched(keys.volume, &grant))?);
+        self.grant.replace(Some(grant));
+        self.touched.set(self.touched.get().saturating_add(1));
+        self.wake.notify_one();
+        Ok(keys.volume)
+    }
+
+    /// Puts a grant that waits into the header of the next commit.
+    pub(super) fn place_grant(&self, ledger: &mut Ledger) {
+        let Some(grant) = self.grant.take() else { return };
+        if let Ok(header) = Header::parse(&ledger.header) {
+            ledger.header = Header { grant: Some(grant), ..header }.to_bytes();
+        }
+    }
+}
+
+impl Signer {
+    /// The public key that volumes can be granted to.
+    pub(crate) fn grant_key(&self) -> Result<[u8; PUBLIC_LEN], KmsError> {
+        let keys = self.sealing_keys();
+        let keys = keys.ok_or_else(|| {
+            KmsError::unsupported("This signer has no sealing key, so it cannot open volumes.")
+        })?;
+        Ok(public(&keys)?)
+    }
+}
 
 fn private(sealing: &SealingKeys) -> Result<PrivateKey, CryptoError> {
     PrivateKey::from_private_key(&X25519, &sealing.grant[..]).map_err(|_| FAILED)

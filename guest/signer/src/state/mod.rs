@@ -5,7 +5,7 @@
 //! meanwhile go together in one commit.
 //!
 //! Start reading at [`attach`]: a volume comes as a connection that the host opens. What the host gets to see is in
-//! [`keys`], what it cannot change unnoticed in [`root`] and [`ledger`].
+//! [`keys`], what it cannot change unnoticed in [`root`] and [`ledger`]; when a volume may come and go in [`handover`].
 //!
 //! What it promises: nothing that was acknowledged is lost as long as the volume's file is not; what the file says is
 //! believed only if this signer, or another of the same measurement on the same platform, wrote it, whole, and
@@ -13,6 +13,7 @@
 
 mod attach;
 pub(crate) mod grant;
+mod handover;
 mod host;
 mod keys;
 mod ledger;
@@ -27,31 +28,24 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use casemate_volume::layout::Grant;
-use casemate_volume::{Header, VolumeId};
-use serde_bytes::ByteBuf;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::audit;
-use crate::crypto;
 use crate::errors::{ErrorKind, KmsError};
-use crate::platform::{AttestError, Platform};
+use crate::platform::Platform;
 use crate::signer::Signer;
 
+use handover::Permit;
 use keys::{SealingKeys, Secret, VolumeKeys};
 use ledger::Ledger;
 use refusal::Refusal;
 
 pub use attach::serve_volume;
+pub(crate) use handover::Life;
 
 /// How long a request waits for the volume.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// How long a nonce for a grant is good.
-const CHALLENGE: Duration = Duration::from_secs(300);
-
-/// Bytes that a document must contain.
-type Nonce = [u8; 32];
 
 /// How it stands with the volume.
 enum Phase {
@@ -70,8 +64,8 @@ enum Phase {
 /// The records that have changed since they were last written, and who waits for that.
 pub(crate) struct State {
     sealing: Option<Secret>,
-    /// Whether the host said that a volume would come.
-    expected: bool,
+    /// Whether the host said at the launch that a volume would come, and it has not been detached.
+    expected: Cell<bool>,
     phase: RefCell<Phase>,
     /// The volume, while it is not connected.
     ledger: RefCell<Option<Ledger>>,
@@ -80,11 +74,18 @@ pub(crate) struct State {
     /// A grant that the next commit brings.
     grant: RefCell<Option<Grant>>,
     /// The nonce that a document must have for a grant, and since when.
-    challenge: Cell<Option<(Nonce, SystemTime)>>,
+    challenge: Cell<Option<(grant::Nonce, SystemTime)>>,
     /// Whether a connection is being served.
     occupied: Cell<bool>,
     /// Whether operations wait for a large commit.
     held: Cell<bool>,
+    /// What the owner let in.
+    permit: RefCell<Option<Permit>>,
+    /// Whether the owner lets the volume go: operations wait until it has gone.
+    leaving: Cell<bool>,
+    life: Cell<Life>,
+    /// A life is over.
+    over: Notify,
     dirty: RefCell<BTreeSet<String>>,
     /// Changed, and not worth a commit of their own.
     lazy: RefCell<BTreeSet<String>>,
@@ -118,7 +119,7 @@ impl State {
         let phase = if expected { Phase::Expected(None) } else { Phase::Without };
         Self {
             sealing: platform.sealing_key(),
-            expected,
+            expected: Cell::new(expected),
             phase: RefCell::new(phase),
             ledger: RefCell::default(),
             keys: RefCell::default(),
@@ -126,6 +127,10 @@ impl State {
             challenge: Cell::default(),
             occupied: Cell::new(false),
             held: Cell::new(false),
+            permit: RefCell::default(),
+            leaving: Cell::new(false),
+            life: Cell::default(),
+            over: Notify::new(),
             dirty: RefCell::default(),
             lazy: RefCell::default(),
             touched: Cell::new(0),
@@ -170,7 +175,9 @@ impl State {
 
     /// Whether everything is here that there is, and may change now.
     pub(crate) fn is_open(&self) -> bool {
-        !self.held.get() && !matches!(&*self.phase.borrow(), Phase::Expected(_) | Phase::Loading)
+        !self.held.get()
+            && !self.leaving.get()
+            && !matches!(&*self.phase.borrow(), Phase::Expected(_) | Phase::Loading)
     }
 
     /// Waits while a volume is expected or read: before that nobody knows whose signer this is.
@@ -231,19 +238,6 @@ impl State {
         durable.await.unwrap_or_else(|_| Err(unavailable("The volume has not confirmed the change in time.")))
     }
 
-    /// Takes the only place for a volume's connection; the volume that the signer had before, if it had one.
-    fn occupy(&self) -> Result<Option<Ledger>, Refusal> {
-        if self.occupied.replace(true) {
-            return Err(Refusal::Occupied);
-        }
-        let before = self.ledger.borrow_mut().take();
-        if before.is_none() {
-            self.durable.set(self.touched.get());
-            self.enter(Phase::Loading);
-        }
-        Ok(before)
-    }
-
     fn enter(&self, phase: Phase) {
         self.phase.replace(phase);
         self.changed.notify_waiters();
@@ -253,7 +247,7 @@ impl State {
     fn leave(&self, before: Option<Ledger>, refusal: &Refusal) {
         let phase = match &before {
             Some(_) => Phase::Lost(refusal.to_string()),
-            None if self.expected => Phase::Expected(Some(refusal.to_string())),
+            None if self.expected.get() => Phase::Expected(Some(refusal.to_string())),
             None => Phase::Without,
         };
         if before.is_none() {
@@ -261,6 +255,7 @@ impl State {
             self.lazy.borrow_mut().clear();
         }
         self.ledger.replace(before);
+        self.leaving.set(false);
         self.occupied.set(false);
         self.enter(phase);
     }
@@ -289,74 +284,21 @@ impl State {
     }
 }
 
-/// Grants.
-impl State {
-    /// A nonce for the next grant, in the place of the one before.
-    pub(crate) fn challenge(&self, now: SystemTime) -> Result<Nonce, KmsError> {
-        let mut nonce = [0; 32];
-        crypto::random(&mut nonce)?;
-        self.challenge.set(Some((nonce, now)));
-        Ok(nonce)
-    }
-
-    /// Takes the nonce, which is good once and for a while; whether this is it.
-    pub(crate) fn answers_challenge(&self, nonce: Option<&[u8]>, now: SystemTime) -> bool {
-        let Some((expected, made)) = self.challenge.take() else { return false };
-        let age = now.duration_since(made).unwrap_or_default();
-        nonce == Some(&expected) && age <= CHALLENGE
-    }
-
-    /// Has the next commit grant the volume to the guest with this measurement and this public key, with the document that
-    /// `vouch` makes of the [statement](grant::vouched) about it; the volume.
-    pub(crate) fn grant(
-        &self,
-        measurement: [u8; 48],
-        to: [u8; grant::PUBLIC_LEN],
-        vouch: impl FnOnce(&str) -> Result<Vec<u8>, AttestError>,
-    ) -> Result<VolumeId, KmsError> {
-        let keys = self.keys.borrow().clone();
-        let keys =
-            keys.ok_or_else(|| KmsError::unsupported("The signer has no volume that it could grant."))?;
-        let mut grant = grant::make(keys.volume, &keys.key, measurement, to)?;
-        grant.proof = ByteBuf::from(vouch(&grant::vouched(keys.volume, &grant))?);
-        self.grant.replace(Some(grant));
-        self.touched.set(self.touched.get().saturating_add(1));
-        self.wake.notify_one();
-        Ok(keys.volume)
-    }
-
-    /// Puts a grant that waits into the header of the next commit.
-    fn place_grant(&self, ledger: &mut Ledger) {
-        let Some(grant) = self.grant.take() else { return };
-        if let Ok(header) = Header::parse(&ledger.header) {
-            ledger.header = Header { grant: Some(grant), ..header }.to_bytes();
-        }
-    }
-}
-
 impl Signer {
     /// The keys that follow from the sealing key, if there is one.
     fn sealing_keys(&self) -> Option<SealingKeys> {
         Some(SealingKeys::new(self.state.sealing.as_ref()?, self.platform.measurement()))
     }
 
-    /// The public key that volumes can be granted to.
-    pub(crate) fn grant_key(&self) -> Result<[u8; grant::PUBLIC_LEN], KmsError> {
-        let keys = self.sealing_keys();
-        let keys = keys.ok_or_else(|| {
-            KmsError::unsupported("This signer has no sealing key, so it cannot open volumes.")
-        })?;
-        Ok(grant::public(&keys)?)
-    }
-
     /// Runs an operation such that what it changes is durable when this returns. Whose request it is has to be found out in
-    /// `run`: before the volume is there, nobody knows whose signer this is.
+    /// `run`: before the volume is there, nobody knows whose signer this is. A request that came in another life is refused.
     pub(crate) async fn durably<T, E: From<KmsError>>(
         &self,
+        life: Life,
         operation: &str,
         run: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
-        self.state.open().await?;
+        self.state.open_in(life).await?;
         self.state.admit(operation)?;
         // What is overdue is not this request's to wait for.
         self.expire();

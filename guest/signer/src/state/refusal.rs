@@ -1,5 +1,7 @@
 //! Why a volume is not used: each case in words that say what to do.
 
+use casemate_volume::VolumeId;
+
 use crate::crypto::CryptoError;
 
 /// Why the signer will not use a volume.
@@ -13,6 +15,17 @@ pub(super) enum Refusal {
     /// Somebody else attached a volume before.
     #[error("the signer has a volume already")]
     Occupied,
+    /// The signer has an owner, who did not let a volume in.
+    #[error(
+        "the signer has an owner, who has not let a volume in: `casemate volume attach` asks for it with the owner's credentials"
+    )]
+    NotPermitted,
+    /// The owner let another volume in.
+    #[error("the owner let volume {0} in, and this is another")]
+    AnotherIsPermitted(VolumeId),
+    /// The owner let an empty volume in.
+    #[error("the owner let an empty volume in, and this one is not")]
+    EmptyIsPermitted,
     /// The signer holds something that is not in the volume.
     #[error(
         "the signer already holds keys or identities that are not in this volume: attach it to a fresh signer (`casemate run --state FILE`)"

@@ -125,6 +125,18 @@ impl Client {
         send(&self.signer, Door::Tls, self.form("sts", &body).as_bytes()).await
     }
 
+    /// The same credentials at another signer.
+    pub fn at(&self, signer: &Rc<Signer>) -> Self {
+        Self { signer: Rc::clone(signer), ..self.clone() }
+    }
+
+    /// An operation of our own.
+    pub async fn casemate(&self, operation: &str, body: &str) -> (u16, String) {
+        let target = format!("Casemate.{operation}");
+        let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target.as_str())];
+        send(&self.signer, Door::Tls, self.request("kms", &headers, body).as_bytes()).await
+    }
+
     /// An operation of KMS.
     pub async fn kms(&self, operation: &str, body: &str) -> (u16, String) {
         let target = format!("TrentService.{operation}");

@@ -167,6 +167,18 @@ impl Attachment {
         }
     }
 
+    /// The signer lets the volume go, and the keeper ends.
+    pub async fn detached(self) {
+        loop {
+            match self.event().await {
+                Event::Attached => {}
+                Event::Ended(Ok(Ended::Detached)) => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        self.guest.await.expect("no panic");
+    }
+
     /// The keeper dies.
     pub async fn kill(self) {
         self.host.shutdown(Shutdown::Both).expect("shutdown");
