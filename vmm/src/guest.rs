@@ -37,6 +37,7 @@ use crate::nsm::{self, Certifier, LeafKey, SecurityModule};
 use crate::stop::{Ending, Received, Stop};
 use crate::timing::{self, Stage};
 use crate::vcpu::{Devices, End, GuestEvents};
+use crate::volume::attachment;
 use crate::vsock::{self, Notifier, VsockDevice};
 
 /// What a launch needs to know beside the image.
@@ -399,8 +400,8 @@ impl Ready {
         jail::let_go_of_code();
         io_filter.enter().map_err(host("enter seccomp"))?;
         let served = device.run();
-        for name in [VSOCK_SOCKET, CONSOLE_SOCKET, "guest.json", "posture.cbor", "root.pem", "reserved.json"]
-        {
+        let files = ["guest.json", attachment::FILE, "posture.cbor", "root.pem", "reserved.json"];
+        for name in [VSOCK_SOCKET, CONSOLE_SOCKET].into_iter().chain(files) {
             let _ = rustix::fs::unlinkat(&removal, name, rustix::fs::AtFlags::empty());
         }
         let signal = stop.signal();

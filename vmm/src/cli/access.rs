@@ -96,6 +96,15 @@ impl SignerArgs {
         }
     }
 
+    /// A connection to this guest, through its own socket.
+    pub fn signer_of(&self, guest: &Guest) -> Result<Client, Failure> {
+        if self.login.endpoint_url.is_some() {
+            let message = "this is done on the guest's own host, through its own socket: --guest names it";
+            return Err(Failure::new(Code::InvalidArgument, message));
+        }
+        open_guest(guest, self.login.resolve()?)
+    }
+
     /// Where the signer is.
     pub fn place(&self) -> Result<Place, Failure> {
         match self.which(&self.login.resolve()?)? {

@@ -16,6 +16,7 @@
 //! | `console.sock` | the log, in debug mode only |
 //! | `root.pem` | the root certificate that the guest's attestation documents lead to |
 //! | `posture.cbor` | the measured posture of the host, which a verifier is given beside the document |
+//! | `volume.json` | which volume the guest has ([`crate::volume::attachment`]) |
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};

@@ -122,7 +122,7 @@ fn find(args: &Args) -> Result<Option<Served>, Failure> {
         return Err(Failure::new(
             Code::InvalidArgument,
             format!(
-                "{0} runs already, and --state is for a guest that is launched: `casemate volume serve --guest {0} --file FILE`",
+                "{0} runs already, and --state is for a guest that is launched: `casemate volume attach FILE --guest {0}`",
                 guest.record.name
             ),
         ));

@@ -4,6 +4,7 @@
 //! any client and then answers what the guest asks ([`casemate_volume::keeper`]). When the connection breaks it connects
 //! again, until the guest is gone. It sees encrypted bytes under names that mean nothing to it.
 
+pub mod attachment;
 mod jail;
 
 use std::io::{self, Read as _, Write as _};
@@ -16,6 +17,7 @@ use casemate_volume::keeper::{self, Keeper, KeeperError, Watcher};
 use casemate_volume::store::{Store, StoreError};
 
 use crate::guest::VSOCK_SOCKET;
+use attachment::Notice;
 
 /// Name of the directory of anchors, within that of the platform key.
 pub const ANCHORS: &str = "anchors";
@@ -79,12 +81,19 @@ pub struct Service {
 struct Reporter<'a> {
     events: &'a mut dyn Events,
     attached: bool,
+    notice: Notice,
+    service: &'a Service,
 }
 
 impl Watcher for Reporter<'_> {
     fn attached(&mut self, records: u64, counter: u64) {
         self.attached = true;
+        self.notice.put(&self.service.store, records, counter);
         self.events.attached(records, counter);
+    }
+
+    fn committed(&mut self, records: u64, counter: u64) {
+        self.notice.update(records, counter);
     }
 }
 
@@ -113,8 +122,10 @@ impl Service {
     pub fn run(&self, folder: &Path, alive: &dyn Fn() -> bool, events: &mut dyn Events) -> Result<(), Error> {
         let broken = |source| Error::Keeper { path: self.file.clone(), source };
         let mut keeper = Keeper::new(&self.store, &self.anchors).map_err(broken)?;
+        let notice = Notice::open(folder, &self.file)
+            .map_err(|error| Error::File { path: folder.to_owned(), source: error.into() })?;
         jail::enter(folder, &self.anchors)?;
-        let mut reporter = Reporter { events, attached: false };
+        let mut reporter = Reporter { events, attached: false, notice, service: self };
         let mut pause = PAUSE.0;
         loop {
             let conversation = match connect(folder, reporter.events) {
@@ -129,7 +140,10 @@ impl Service {
                     return Err(Error::Refused { path: self.file.clone(), reason });
                 }
                 // What the guest has let go of is not offered again.
-                Ok(keeper::Ended::Detached) => return Ok(()),
+                Ok(keeper::Ended::Detached) => {
+                    reporter.notice.clear();
+                    return Ok(());
+                }
                 _ if !alive() => return Ok(()),
                 Ok(keeper::Ended::Closed) => {}
                 Err(error @ KeeperError::Connection(_)) => reporter.events.lost(&error),
