@@ -320,7 +320,7 @@ fn a_volume_that_cannot_be_written_does_not_go() {
         };
         let ((), error) = tokio::join!(host, detach);
         assert!(error.message.contains("volume is not connected"), "{error}");
-        assert_eq!(keys(&signer), [kept.clone()]);
+        assert_eq!(keys(&signer), std::slice::from_ref(&kept));
         keep(&signer, "DescribeKey", json!({"KeyId": kept})).await.expect("it goes on");
     });
 }

@@ -28,6 +28,7 @@ const PERMIT: Duration = Duration::from_secs(30);
 pub(crate) struct Life(u64);
 
 /// What a connection may bring.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and a ledger is moved once")]
 pub(super) enum Awaited {
     /// The volume that the signer has.
     Own(Ledger),
