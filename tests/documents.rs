@@ -129,3 +129,41 @@ fn the_trusted_base_is_as_documented() {
     let output = std::process::Command::new(check).arg("--check").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn bills_of_materials_name_what_the_lock_file_has_with_its_check_sums() {
+    let lab = Lab::new();
+    let lock = read("Cargo.lock");
+    let script = checkout().join("supply-chain/sbom.py");
+    for _ in 0..2 {
+        let output = std::process::Command::new(&script).arg(lab.path("sbom")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        for (program, expected) in [("casemate", "kvm-ioctls"), ("casemate-signer", "virtio-drivers")] {
+            let text = lab.read(&format!("sbom/{program}.cdx.json"));
+            let bill: serde_json::Value = serde_json::from_slice(&text).unwrap();
+            let components = bill["components"].as_array().unwrap();
+            assert!(components.iter().any(|component| component["name"] == expected), "{program}");
+            for component in components {
+                let (name, version) =
+                    (component["name"].as_str().unwrap(), component["version"].as_str().unwrap());
+                let entry = format!("name = \"{name}\"\nversion = \"{version}\"");
+                let entry =
+                    &lock[lock.find(&entry).unwrap_or_else(|| panic!("{entry} is not in Cargo.lock"))..];
+                let entry = entry.split("\n\n").next().unwrap();
+                match component["hashes"][0]["content"].as_str() {
+                    Some(sum) => assert!(entry.contains(sum), "{name} {version}"),
+                    None => assert!(!entry.contains("checksum") && name.starts_with("casemate"), "{name}"),
+                }
+            }
+        }
+        let first = lab.path("sbom");
+        // The same again, to the byte.
+        if !lab.path("sbom-1").exists() {
+            std::fs::rename(first, lab.path("sbom-1")).unwrap();
+        }
+    }
+    for program in ["casemate", "casemate-signer"] {
+        let file = |folder: &str| lab.read(&format!("{folder}/{program}.cdx.json"));
+        assert_eq!(file("sbom"), file("sbom-1"));
+    }
+}

@@ -14,7 +14,7 @@ pub mod flags;
 pub mod instructions;
 pub mod link;
 mod progress;
-mod signer;
+pub mod signer;
 pub mod strip;
 pub mod template;
 
@@ -79,6 +79,8 @@ pub struct Options {
     pub metadata: Option<serde_json::Value>,
     /// Further arguments for cargo, such as features.
     pub cargo_arguments: Vec<String>,
+    /// Where to build; else where cargo builds this workspace.
+    pub target_dir: Option<PathBuf>,
 }
 
 /// A finished image.
@@ -99,7 +101,10 @@ pub fn build(options: &Options, progress: &Progress) -> Result<Built, BuildError
     if u64::try_from(options.cmdline.len()).map_or(true, |length| length > casemate_abi::CMDLINE_MAX) {
         return Err(BuildError::Cmdline(options.cmdline.len()));
     }
-    let target = cargo::target(&options.manifest, options.binary.as_deref())?;
+    let mut target = cargo::target(&options.manifest, options.binary.as_deref())?;
+    if let Some(folder) = &options.target_dir {
+        target.target_dir.clone_from(folder);
+    }
     let flags = flags::Flags::new(&target)?;
     let path = cargo::build(&target, &flags, &options.cargo_arguments, progress)?;
     let elf = std::fs::read(&path).map_err(|source| BuildError::Io {

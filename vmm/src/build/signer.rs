@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{BuildError, Options, Progress, build};
+use super::{BuildError, Options, Progress, build, cargo, flags};
 
 /// The checkout that this binary was built from.
 pub(super) fn checkout() -> PathBuf {
@@ -13,20 +13,29 @@ pub(super) fn checkout() -> PathBuf {
     vmm.parent().unwrap_or(vmm).to_owned()
 }
 
-/// The signer's image, built first if there is none or its source has changed: cargo decides, and says so in a
-/// fraction of a second if there is nothing to do.
-pub fn signer_image() -> Result<PathBuf, BuildError> {
+/// How the signer is built.
+pub fn options() -> Result<Options, BuildError> {
     let manifest = checkout().join("guest/signer/Cargo.toml");
     if !manifest.is_file() {
         return Err(BuildError::NoSigner(manifest));
     }
+    let name = Some("signer".to_owned());
+    Ok(Options { manifest, binary: name.clone(), name, ..Options::default() })
+}
+
+/// Where [`signer_image`] leaves the image, if it has been there.
+pub fn built_image() -> Option<PathBuf> {
+    let options = options().ok()?;
+    let target = cargo::target(&options.manifest, options.binary.as_deref()).ok()?;
+    let path = target.target_dir.join("guest").join(flags::TARGET).join(flags::PROFILE).join("signer.eif");
+    path.is_file().then_some(path)
+}
+
+/// The signer's image, built first if there is none or its source has changed: cargo decides, and says so in a
+/// fraction of a second if there is nothing to do.
+pub fn signer_image() -> Result<PathBuf, BuildError> {
     let progress = Progress::start("Building the signer (once; it takes a minute or two)");
-    let options = Options {
-        manifest,
-        binary: Some("signer".to_owned()),
-        name: Some("signer".to_owned()),
-        ..Options::default()
-    };
+    let options = options()?;
     let built = build(&options, &progress)?;
     let path = built.elf.with_extension("eif");
     if fs::read(&path).is_ok_and(|old| old == built.image) {

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::error::{Code, Failure};
 use super::output::{BuildInfo, measurements, print_json};
+use super::reproduce;
 use super::sign_eif::{KeyArgs, signed};
 use super::text;
 use crate::build::{self, Options, Progress};
@@ -13,9 +14,9 @@ use crate::build::{self, Options, Progress};
 /// Flags of `build`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The guest's Cargo.toml
-    #[arg(long, value_name = "FILE", default_value = "Cargo.toml")]
-    manifest_path: PathBuf,
+    /// The guest's Cargo.toml [default: Cargo.toml]
+    #[arg(long, value_name = "FILE")]
+    manifest_path: Option<PathBuf>,
     /// Which binary, if the package has several
     #[arg(long, value_name = "NAME")]
     bin: Option<String>,
@@ -46,6 +47,10 @@ pub struct Args {
     /// Build without the network
     #[arg(long)]
     offline: bool,
+    /// Write no image: build anew, from nothing, and compare with this image, or [default] the signer's of this checkout. Without
+    /// --manifest-path, the source is the signer's. Exit code 1 if the PCRs differ
+    #[arg(long, value_name = "IMAGE", num_args = 0..=1, conflicts_with_all = ["output", "cmdline", "signing_certificate"])]
+    reproduce: Option<Option<PathBuf>>,
     #[command(flatten)]
     keys: KeyArgs,
     /// nitro-cli's: guests here are made from crates
@@ -57,6 +62,19 @@ pub struct Args {
 }
 
 impl Args {
+    fn options(&self, metadata: Option<Value>) -> Options {
+        Options {
+            manifest: self.manifest_path.clone().unwrap_or_else(|| "Cargo.toml".into()),
+            binary: self.bin.clone(),
+            name: self.name.clone(),
+            version: self.version.clone(),
+            cmdline: self.cmdline.clone(),
+            metadata,
+            cargo_arguments: self.cargo_arguments(),
+            target_dir: None,
+        }
+    }
+
     fn cargo_arguments(&self) -> Vec<String> {
         let mut arguments = Vec::new();
         if let Some(features) = &self.features {
@@ -80,19 +98,19 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             "guests are made from crates, not from containers: use --manifest-path; `casemate new` makes a crate",
         ));
     }
+    if let Some(image) = &args.reproduce {
+        let mut options = args.options(None);
+        if args.manifest_path.is_none() {
+            let signer = build::signer::options().map_err(|e| Failure::new(Code::EifBuildingError, e))?;
+            options = Options { cargo_arguments: options.cargo_arguments, ..signer };
+        }
+        return reproduce::run(image.as_deref(), options, args.metadata.as_deref());
+    }
     let failed = |error: build::BuildError| Failure::new(Code::EifBuildingError, error);
     let custom = args.metadata.as_deref().map(read_metadata).transpose()?;
     // Before the build, which takes long.
     let keys = args.keys.read()?;
-    let options = Options {
-        manifest: args.manifest_path.clone(),
-        binary: args.bin.clone(),
-        name: args.name.clone(),
-        version: args.version.clone(),
-        cmdline: args.cmdline.clone(),
-        metadata: custom,
-        cargo_arguments: args.cargo_arguments(),
-    };
+    let options = args.options(custom);
     let built = {
         let progress = Progress::start("Building the guest");
         build::build(&options, &progress).map_err(failed)?
@@ -115,7 +133,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     print_json(&BuildInfo { measurements: measurements(&pcrs) })
 }
 
-fn read_metadata(path: &Path) -> Result<Value, Failure> {
+pub(super) fn read_metadata(path: &Path) -> Result<Value, Failure> {
     let bad = |error: &dyn std::fmt::Display| {
         Failure::new(Code::SerdeError, format!("{} is not a JSON object: {error}", path.display()))
     };

@@ -28,6 +28,7 @@ mod owner;
 mod pcr;
 mod profile;
 pub mod registry;
+mod reproduce;
 pub mod run;
 mod serve;
 mod sign_eif;

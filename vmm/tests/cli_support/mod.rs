@@ -12,6 +12,7 @@ use serde_json::Value;
 pub struct Scratch(PathBuf);
 
 /// How a command ended.
+#[derive(Debug)]
 pub struct Run {
     pub code: i32,
     pub stdout: String,
