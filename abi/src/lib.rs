@@ -225,7 +225,9 @@ pub mod port {
     pub const SIGNER: u32 = 8000;
     /// The signer's volume: the host connects, then the guest sends requests and the host answers.
     pub const VOLUME: u32 = 8001;
-    /// The same behind TLS that ends in the guest.
+    /// The signer's certificate authorities: what everybody may have of them, over HTTP/1.1 (revocation lists, OCSP).
+    pub const REVOCATION: u32 = 8080;
+    /// The same as [`SIGNER`] behind TLS that ends in the guest.
     pub const SIGNER_TLS: u32 = 8443;
 }
 

@@ -1,5 +1,6 @@
 //! The signer as a sealed guest: the library's HTTP front on vsock port 8000, and behind TLS on port 8443, attested by the
-//! guest's own NSM; its volume on port 8001.
+//! guest's own NSM; its volume on port 8001;
+//! on port 8080 what everybody may have of certificate authorities.
 
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -61,6 +62,7 @@ async fn serve() -> std::io::Result<std::convert::Infallible> {
     let mut plain = VsockListener::bind(port::SIGNER).map_err(std::io::Error::other)?;
     let mut volume = VsockListener::bind(port::VOLUME).map_err(std::io::Error::other)?;
     let mut tls = VsockListener::bind(port::SIGNER_TLS).map_err(std::io::Error::other)?;
+    let mut public = VsockListener::bind(port::REVOCATION).map_err(std::io::Error::other)?;
     let signer = Signer::new(Box::new(Sealed));
     loop {
         let signer = Rc::clone(&signer);
@@ -68,6 +70,10 @@ async fn serve() -> std::io::Result<std::convert::Infallible> {
             accepted = plain.accept() => {
                 let (stream, _) = accepted?;
                 tokio::task::spawn_local(async move { drop(serve_connection(stream, signer, Door::Plain).await) });
+            }
+            accepted = public.accept() => {
+                let (stream, _) = accepted?;
+                tokio::task::spawn_local(async move { drop(serve_connection(stream, signer, Door::Public).await) });
             }
             accepted = volume.accept() => {
                 let (stream, _) = accepted?;

@@ -1,4 +1,4 @@
-"""A KMS client that holds every answer of the signer against botocore's service model."""
+"""A client that holds every answer of the signer against botocore's service model."""
 
 import json
 import sys
@@ -8,16 +8,16 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 
-def client(**config):
+def client(service="kms", **config):
     made = boto3.client(
-        "kms",
+        service,
         endpoint_url=sys.argv[1],
         region_name="us-east-1",
         aws_access_key_id="AKIDEXAMPLE",
         aws_secret_access_key="not checked: the signer is unclaimed",
         config=Config(retries={"max_attempts": 0, "mode": "standard"}, read_timeout=30, **config),
     )
-    made.meta.events.register("after-call.kms", check)
+    made.meta.events.register(f"after-call.{service}", check)
     return made
 
 

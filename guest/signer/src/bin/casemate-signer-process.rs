@@ -3,7 +3,7 @@
 //! It answers the same requests with the same code, and nothing hides its keys: use it for tests and benchmarks only.
 //! Clients may begin as with a guest's vsock door, `CONNECT <port>\n`, answered `OK <n>\n`, or with HTTP at once. With
 //! port 8443 in the handshake, or on the TCP address of `--tls`, they find TLS as it is in the guest; with port 8001 they
-//! bring a volume.
+//! bring a volume; with port 8080 they find what everybody may have of certificate authorities.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -144,6 +144,9 @@ async fn pause() {
 async fn connection(mut stream: UnixStream, signer: Rc<Signer>) {
     match timeout(Duration::from_secs(60), greet(&mut stream)).await {
         Ok(Ok(Begun::Connected(port::SIGNER_TLS))) => drop(serve_tls(stream, signer).await),
+        Ok(Ok(Begun::Connected(port::REVOCATION))) => {
+            drop(serve_connection(stream, signer, Door::Public).await);
+        }
         Ok(Ok(Begun::Connected(port::VOLUME))) => serve_volume(stream, signer).await,
         Ok(Ok(Begun::Connected(_))) => drop(serve_connection(stream, signer, Door::Plain).await),
         Ok(Ok(Begun::Request(begun))) => {

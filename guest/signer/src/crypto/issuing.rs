@@ -6,7 +6,7 @@
 use zeroize::Zeroizing;
 
 use super::lc::{Key, message};
-use super::{CryptoError, Hash, KeySpec, KeyUsage, Material, NotGenuine};
+use super::{CryptoError, KeySpec, KeyUsage, Material, NotGenuine, Scheme};
 
 /// A private key that signs messages. It is aws-lc's, which cleanses it when it is dropped.
 pub struct IssuingKey {
@@ -57,13 +57,13 @@ impl IssuingKey {
         &self.spki
     }
 
-    /// Signs: RSASSA-PKCS1-v1_5 and ECDSA with that hash, ML-DSA without one.
+    /// Signs.
     ///
     /// # Errors
     ///
-    /// A hash where the key's algorithm has its own, or none where it needs one.
-    pub fn sign(&self, hash: Option<Hash>, message: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        message::sign(&self.key, hash, message)
+    /// A scheme that is not one for the key.
+    pub fn sign(&self, scheme: Scheme, message: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        message::sign(&self.key, scheme, message)
     }
 }
 
@@ -74,9 +74,9 @@ impl IssuingKey {
 /// It is not, or the key is none.
 pub fn verify_message(
     spki: &[u8],
-    hash: Option<Hash>,
+    scheme: Scheme,
     message: &[u8],
     signature: &[u8],
 ) -> Result<(), NotGenuine> {
-    message::verify(spki, hash, message, signature)
+    message::verify(spki, scheme, message, signature)
 }

@@ -325,12 +325,12 @@ impl PKey {
 
     /// Signs a whole message: Ed25519, ML-DSA with an empty context.
     pub fn sign_message(&self, message: &[u8]) -> Option<Vec<u8>> {
-        message::sign(&self.0, None, message).ok()
+        message::sign(&self.0, message::Scheme::Own, message).ok()
     }
 
     /// Whether a signature is that of the whole message.
     pub fn verify_message(&self, message: &[u8], signature: &[u8]) -> bool {
-        message::verify_with(&self.0, None, message, signature).is_ok()
+        message::verify_with(&self.0, message::Scheme::Own, message, signature).is_ok()
     }
 
     fn prepare(&self, scheme: Scheme<'_>, init: Init) -> Option<Context> {

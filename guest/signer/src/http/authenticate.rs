@@ -29,7 +29,7 @@ pub(super) fn caller(
     if !signer.identity.borrow().claimed() {
         return match door {
             Door::Plain => Ok((Caller::LocalOwner, facts)),
-            Door::Tls => Err(AuthError::Missing),
+            Door::Tls | Door::Public => Err(AuthError::Missing),
         };
     }
     let request = sigv4::Request { method: head.method.as_str(), query, headers: &head.headers, body };

@@ -97,7 +97,7 @@ impl Visit {
             summarise(signer, false);
         }
         // What only reads, and says nothing but what everybody may know, is worth no line.
-        let public = refusal.is_none() && route.is_some_and(read_only);
+        let public = refusal.is_none() && (route.is_some_and(read_only) || self.door == Door::Public);
         let mut strangers = signer.strangers.borrow_mut();
         if public || !open || !strangers.may_write(now) {
             let what = refusal.map(|refusal| refusal.code).or(route).unwrap_or("Others");

@@ -16,6 +16,8 @@
 //! | `GET /health` | that the signer runs, with how many keys, whether it has an owner, and how it stands with its volume |
 //! | `POST /selftest` | known answers, where built in |
 //!
+//! On [`Door::Public`] there is nothing but what [`revocation`] says.
+//!
 //! A connection is one client's: what it sends is bounded in size and in time ([`Limits`](crate::Limits)), what it does
 //! not read is given up after a time, and all bodies on their way share one budget. Nothing that a client does keeps
 //! another waiting longer than one operation.
@@ -28,6 +30,7 @@ mod log;
 mod names;
 mod query;
 mod reply;
+mod revocation;
 mod stall;
 mod statements;
 mod target;
@@ -68,6 +71,8 @@ pub enum Door {
     Plain,
     /// HTTP over TLS that ends in the signer.
     Tls,
+    /// HTTP in the clear, from anywhere: see [`revocation`].
+    Public,
 }
 
 /// Serves one connection until the client closes it, breaks the protocol, or lets a time-out pass.
@@ -113,6 +118,7 @@ where
 async fn answer(signer: &Signer, door: Door, life: Life, request: Request<Incoming>) -> Response {
     let visit = Visit::new(door, life, reply::request_id(), &request);
     let reply = match (request.method(), request.uri().path()) {
+        _ if door == Door::Public => revocation::answer(signer, request).await,
         (&Method::POST | &Method::GET, "/") if query::is_query(&request) => {
             query::operation(signer, &visit, request).await
         }

@@ -60,6 +60,11 @@ impl Reply {
         Self { status, content_type: AWS_JSON, body: body.into(), close: false, refusal }
     }
 
+    /// What everybody may have.
+    pub(super) fn public(body: Bytes, content_type: HeaderValue) -> Self {
+        Self { status: StatusCode::OK, content_type, body, close: false, refusal: None }
+    }
+
     /// JSON with a secret in it, which is erased once hyper has let go of it.
     pub(super) fn secret(json: Zeroizing<Vec<u8>>) -> Self {
         Self { content_type: JSON, ..Self::kms(json) }

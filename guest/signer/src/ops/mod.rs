@@ -106,6 +106,7 @@ const CASEMATE: &[(&str, Run)] = &[
     ("AttestPublicKey", |c, b| typed(c, b, attest_key::attest_public_key)),
     ("DeleteUpdatePolicy", |c, b| typed(c, b, upgrade::delete_update_policy)),
     ("DetachVolume", |c, b| typed(c, b, volume::detach_volume)),
+    ("GetCertificateAuthorityAuditReport", |c, b| typed(c, b, pca::get_audit_report)),
     ("GetGrantNonce", |c, b| typed(c, b, upgrade::get_grant_nonce)),
     ("GetUpdatePolicy", |c, b| typed(c, b, upgrade::get_update_policy)),
     ("GrantUpgrade", |c, b| typed(c, b, upgrade::grant_upgrade)),

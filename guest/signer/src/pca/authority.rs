@@ -15,6 +15,9 @@ use crate::store::KeyId;
 use crate::types::{Blob, SecretBlob, Tags, Timestamp};
 
 use super::names::{KeyAlgorithm, Kind, SigningAlgorithm, Status, UsageMode};
+use super::permission::Permission;
+use super::publish::Published;
+use super::report::Report;
 use super::types::{Configuration, RevocationConfiguration};
 use super::x509::{Certificate, X509Error};
 
@@ -50,6 +53,10 @@ pub(crate) struct Meta {
     pub(crate) disabled: bool,
     /// Until when it can be restored, once it is deleted.
     pub(crate) deleted: Option<Timestamp>,
+    /// The number of its latest revocation list.
+    pub(super) crl_number: u64,
+    pub(super) permissions: Vec<Permission>,
+    pub(super) reports: Vec<Report>,
     /// Its resource policy, as it was given; empty if there is none.
     pub(crate) policy: String,
     pub(crate) principals: Bindings,
@@ -70,6 +77,8 @@ pub(crate) struct Authority {
     meta: RefCell<Meta>,
     /// The certificate, and those above it.
     chain: RefCell<Vec<Rc<Certificate>>>,
+    /// Its latest revocation list and answers, which can be given again for a while.
+    pub(super) published: RefCell<Published>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -81,7 +90,14 @@ struct Stored {
 
 impl Authority {
     pub(super) fn new(id: KeyId, settled: Settled, key: IssuingKey, meta: Meta) -> Self {
-        Self { id, settled, key, meta: RefCell::new(meta), chain: RefCell::default() }
+        Self {
+            id,
+            settled,
+            key,
+            meta: RefCell::new(meta),
+            chain: RefCell::default(),
+            published: RefCell::default(),
+        }
     }
 
     pub(crate) fn arn(&self) -> &str {
@@ -166,6 +182,13 @@ impl Authority {
         let parsed: Result<Vec<_>, X509Error> =
             meta.chain.iter().map(|der| Certificate::parse(der.0.clone()).map(Rc::new)).collect();
         let chain = parsed.map_err(|error| error.to_string())?;
-        Ok(Self { id, settled, key, meta: RefCell::new(meta), chain: RefCell::new(chain) })
+        Ok(Self {
+            id,
+            settled,
+            key,
+            meta: RefCell::new(meta),
+            chain: RefCell::new(chain),
+            published: RefCell::default(),
+        })
     }
 }

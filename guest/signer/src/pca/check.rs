@@ -21,7 +21,7 @@ const CNAME: Characters = Characters {
 };
 /// Paths.
 const PATH: Characters = Characters {
-    pattern: "[-a-zA-Z0-9;?:@&=+$,%_.!~*()']+(/[-a-zA-Z0-9;?:@&=+$,%_.!~*()']+)*",
+    pattern: "(/|[-a-zA-Z0-9;?:@&=+$,%_.!~*()']+(/[-a-zA-Z0-9;?:@&=+$,%_.!~*()']+)*)",
     test: CNAME.test,
 };
 /// S3 buckets.

@@ -57,6 +57,7 @@ pub(super) fn issue(call: &Call<'_>, request: IssueRequest) -> Result<IssueRespo
         certificate: Blob(certificate.der().to_vec()),
         issued: Timestamp(call.now()),
         template: wanted.template_arn,
+        revoked: None,
         token: wanted.request.idempotency_token,
     };
     call.pca.borrow_mut().keep(authority.id, serial, issued);

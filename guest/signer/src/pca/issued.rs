@@ -2,13 +2,30 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::identity::time::seconds;
 use crate::store::KeyId;
 use crate::types::{Blob, Timestamp};
 
+use super::names::RevocationReason;
 use super::x509::Serial;
+use super::x509::crl::Revoked;
 
 /// The family of the records of certificates.
 pub(crate) const FAMILY: &str = "certificate";
+
+/// That a certificate is revoked.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Revocation {
+    pub(crate) at: Timestamp,
+    pub(crate) reason: RevocationReason,
+}
+
+impl Revocation {
+    /// As lists and answers have it.
+    pub(super) fn written(self) -> Revoked {
+        Revoked { at: seconds(self.at.0), reason: self.reason.code() }
+    }
+}
 
 /// A certificate that was issued.
 #[derive(Clone, Serialize, Deserialize)]
@@ -19,6 +36,8 @@ pub(crate) struct Issued {
     /// Seconds since 1970.
     pub(crate) not_after: u64,
     pub(crate) template: String,
+    #[serde(default)]
+    pub(crate) revoked: Option<Revocation>,
     /// The idempotency token of the request.
     #[serde(default)]
     pub(crate) token: Option<String>,

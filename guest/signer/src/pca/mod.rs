@@ -17,9 +17,15 @@ mod describe;
 mod install;
 mod issue;
 pub(crate) mod issued;
+mod lifecycle;
 mod names;
 mod page;
+mod permission;
+mod policy;
+pub(crate) mod publish;
+mod report;
 mod revocation;
+mod revoke;
 mod tags;
 mod template;
 mod types;
@@ -29,21 +35,34 @@ use crate::errors::KmsError;
 use crate::ops::{Run, typed};
 
 pub(crate) use authorities::Authorities;
+pub(crate) use report::get as get_audit_report;
 use x509::X509Error;
 
-/// Every operation of the service model that is offered, sorted by name.
+/// Every operation of the service model, sorted by name.
 pub(crate) const OPERATIONS: &[(&str, Run)] = &[
     ("CreateCertificateAuthority", |c, b| typed(c, b, create::create)),
+    ("CreateCertificateAuthorityAuditReport", |c, b| typed(c, b, report::create)),
+    ("CreatePermission", |c, b| typed(c, b, permission::create)),
+    ("DeleteCertificateAuthority", |c, b| typed(c, b, lifecycle::delete)),
+    ("DeletePermission", |c, b| typed(c, b, permission::delete)),
+    ("DeletePolicy", |c, b| typed(c, b, policy::delete)),
     ("DescribeCertificateAuthority", |c, b| typed(c, b, describe::describe)),
+    ("DescribeCertificateAuthorityAuditReport", |c, b| typed(c, b, report::describe)),
     ("GetCertificate", |c, b| typed(c, b, issue::get)),
     ("GetCertificateAuthorityCertificate", |c, b| typed(c, b, install::get)),
     ("GetCertificateAuthorityCsr", |c, b| typed(c, b, csr::get)),
+    ("GetPolicy", |c, b| typed(c, b, policy::get)),
     ("ImportCertificateAuthorityCertificate", |c, b| typed(c, b, install::import)),
     ("IssueCertificate", |c, b| typed(c, b, issue::issue)),
     ("ListCertificateAuthorities", |c, b| typed(c, b, describe::list)),
+    ("ListPermissions", |c, b| typed(c, b, permission::list)),
     ("ListTags", |c, b| typed(c, b, tags::list)),
+    ("PutPolicy", |c, b| typed(c, b, policy::put)),
+    ("RestoreCertificateAuthority", |c, b| typed(c, b, lifecycle::restore)),
+    ("RevokeCertificate", |c, b| typed(c, b, revoke::revoke)),
     ("TagCertificateAuthority", |c, b| typed(c, b, tags::tag)),
     ("UntagCertificateAuthority", |c, b| typed(c, b, tags::untag)),
+    ("UpdateCertificateAuthority", |c, b| typed(c, b, lifecycle::update)),
 ];
 
 /// A structure of our own that could not be made: nobody's fault but ours.

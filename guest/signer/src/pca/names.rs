@@ -93,6 +93,12 @@ named! {
         RsaSha384 = "SHA384WITHRSA",
         /// RSASSA-PKCS1-v1_5 with SHA-512.
         RsaSha512 = "SHA512WITHRSA",
+        /// RSASSA-PSS with SHA-256.
+        PssSha256 = "SHA256WITHRSA_PSS",
+        /// RSASSA-PSS with SHA-384.
+        PssSha384 = "SHA384WITHRSA_PSS",
+        /// RSASSA-PSS with SHA-512.
+        PssSha512 = "SHA512WITHRSA_PSS",
         /// SM2 with SM3: in the model, not offered.
         Sm3Sm2 = "SM3WITHSM2",
         /// ML-DSA-44.
@@ -114,6 +120,9 @@ impl SigningAlgorithm {
             Self::RsaSha256 => Algorithm::Rsa(Hash::Sha256),
             Self::RsaSha384 => Algorithm::Rsa(Hash::Sha384),
             Self::RsaSha512 => Algorithm::Rsa(Hash::Sha512),
+            Self::PssSha256 => Algorithm::Pss(Hash::Sha256),
+            Self::PssSha384 => Algorithm::Pss(Hash::Sha384),
+            Self::PssSha512 => Algorithm::Pss(Hash::Sha512),
             Self::Sm3Sm2 => return None,
             Self::MlDsa44 => Algorithm::MlDsa44,
             Self::MlDsa65 => Algorithm::MlDsa65,
@@ -167,5 +176,65 @@ named! {
         Own = "SELF",
         /// Those that other accounts share: there are none.
         Others = "OTHER_ACCOUNTS",
+    }
+}
+
+named! {
+    /// Why a certificate is revoked.
+    pub(crate) enum RevocationReason {
+        /// Nothing is said.
+        Unspecified = "UNSPECIFIED",
+        /// Its key is known to others.
+        KeyCompromise = "KEY_COMPROMISE",
+        /// The authority's key is.
+        AuthorityCompromise = "CERTIFICATE_AUTHORITY_COMPROMISE",
+        /// Its subject belongs elsewhere now.
+        AffiliationChanged = "AFFILIATION_CHANGED",
+        /// There is a new one.
+        Superseded = "SUPERSEDED",
+        /// It is no longer needed.
+        CessationOfOperation = "CESSATION_OF_OPERATION",
+        /// Its subject has lost a right.
+        PrivilegeWithdrawn = "PRIVILEGE_WITHDRAWN",
+        /// An attribute authority's key is known to others.
+        AaCompromise = "A_A_COMPROMISE",
+    }
+}
+
+impl RevocationReason {
+    /// CRLReason (RFC 5280, 5.3.1).
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Unspecified => 0,
+            Self::KeyCompromise => 1,
+            Self::AuthorityCompromise => 2,
+            Self::AffiliationChanged => 3,
+            Self::Superseded => 4,
+            Self::CessationOfOperation => 5,
+            Self::PrivilegeWithdrawn => 9,
+            Self::AaCompromise => 10,
+        }
+    }
+}
+
+named! {
+    /// The form of an audit report.
+    pub(crate) enum ReportFormat {
+        /// A list of objects.
+        Json = "JSON",
+        /// Lines of values.
+        Csv = "CSV",
+    }
+}
+
+named! {
+    /// What a permission is for.
+    pub(crate) enum Action {
+        /// IssueCertificate.
+        IssueCertificate = "IssueCertificate",
+        /// GetCertificate.
+        GetCertificate = "GetCertificate",
+        /// ListPermissions.
+        ListPermissions = "ListPermissions",
     }
 }

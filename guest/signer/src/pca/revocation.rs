@@ -83,12 +83,16 @@ pub(super) fn announce(
 ) -> Result<(), KmsError> {
     let (meta, id) = (authority.meta(), authority.id);
     if let Some(crl) = enabled_crl(&meta.revocation).filter(|crl| !omitted(crl)) {
-        let path = given(&crl.custom_path).unwrap_or("crl");
+        let path = match given(&crl.custom_path) {
+            None => "crl/".to_owned(),
+            Some("/") => String::new(),
+            Some(path) => format!("{path}/"),
+        };
         let host = match (given(&crl.custom_cname), given(&crl.s3_bucket_name)) {
             (Some(cname), _) => cname.to_owned(),
             (None, bucket) => format!("{}.s3.{}.amazonaws.com", bucket.unwrap_or_default(), config.region),
         };
-        let url = format!("http://{host}/{path}/{id}.crl");
+        let url = format!("http://{host}/{path}{id}.crl");
         extensions.crl_address(&url).map_err(|error| broken(error.into()))?;
     }
     if let Some(host) = enabled_ocsp(&meta.revocation).and_then(|ocsp| given(&ocsp.ocsp_custom_cname)) {

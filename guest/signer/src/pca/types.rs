@@ -277,3 +277,96 @@ shape! {
     /// GetCertificate.
     GetCertificateRequest { certificate_authority_arn: String, certificate_arn: String, }
 }
+shape! {
+    /// RevokeCertificate.
+    RevokeRequest {
+        certificate_authority_arn: String,
+        certificate_serial: String,
+        revocation_reason: String,
+    }
+}
+shape! {
+    /// UpdateCertificateAuthority.
+    UpdateRequest {
+        certificate_authority_arn: String,
+        revocation_configuration: RevocationConfiguration,
+        status: String,
+    }
+}
+shape! {
+    /// DeleteCertificateAuthority.
+    DeleteRequest { certificate_authority_arn: String, permanent_deletion_time_in_days: i64, }
+}
+shape! {
+    /// CreatePermission and DeletePermission.
+    PermissionRequest {
+        certificate_authority_arn: String,
+        principal: String,
+        source_account: String,
+        actions: Vec<String>,
+    }
+}
+shape! {
+    /// A permission.
+    ShownPermission {
+        certificate_authority_arn: String,
+        created_at: Timestamp,
+        principal: String,
+        source_account: String,
+        actions: Vec<String>,
+    }
+}
+shape! {
+    /// ListPermissions.
+    ListPermissionsResponse { permissions: Vec<ShownPermission>, next_token: String, }
+}
+shape! {
+    /// PutPolicy, GetPolicy and DeletePolicy.
+    PolicyRequest { resource_arn: String, policy: String, }
+}
+shape! {
+    /// GetPolicy.
+    GetPolicyResponse { policy: String, }
+}
+shape! {
+    /// The operations on audit reports.
+    ReportRequest {
+        certificate_authority_arn: String,
+        s3_bucket_name: String,
+        audit_report_response_format: String,
+        audit_report_id: String,
+        next_token: String,
+    }
+}
+shape! {
+    /// CreateCertificateAuthorityAuditReport.
+    ReportResponse { audit_report_id: String, s3_key: String, }
+}
+shape! {
+    /// DescribeCertificateAuthorityAuditReport.
+    DescribeReportResponse {
+        audit_report_status: String,
+        s3_bucket_name: String,
+        s3_key: String,
+        created_at: Timestamp,
+    }
+}
+shape! {
+    /// Our own GetCertificateAuthorityAuditReport.
+    ReportText { report: String, next_token: String, }
+}
+shape! {
+    /// A certificate in an audit report.
+    ReportLine {
+        aws_account_id as "awsAccountId": String,
+        certificate_arn as "certificateArn": String,
+        serial as "serial": String,
+        subject as "subject": String,
+        not_before as "notBefore": String,
+        not_after as "notAfter": String,
+        issued_at as "issuedAt": String,
+        revoked_at as "revokedAt": String,
+        revocation_reason as "revocationReason": String,
+        template_arn as "templateArn": String,
+    }
+}

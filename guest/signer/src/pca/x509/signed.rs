@@ -31,13 +31,14 @@ impl Signed {
     pub(super) fn verify(&self, spki: &[u8]) -> Result<(), X509Error> {
         let algorithm = Algorithm::of(&self.algorithm).ok_or(X509Error::Algorithm)?;
         let signature = self.signature.as_bytes().ok_or(X509Error::Signature)?;
-        verify_message(spki, algorithm.hash(), &self.content()?, signature).map_err(|_| X509Error::Signature)
+        verify_message(spki, algorithm.scheme(), &self.content()?, signature)
+            .map_err(|_| X509Error::Signature)
     }
 }
 
 /// Signs `content`; the whole, DER. What `content` says about the algorithm must be `algorithm`.
 pub(super) fn sign(content: &[u8], key: &IssuingKey, algorithm: Algorithm) -> Result<Vec<u8>, X509Error> {
-    let signature = key.sign(algorithm.hash(), content)?;
+    let signature = key.sign(algorithm.scheme(), content)?;
     let signed = Signed {
         content: Any::from_der(content)?,
         algorithm: algorithm.identifier(),
