@@ -88,11 +88,16 @@ impl Api {
 
     /// Calls an operation of KMS.
     pub fn call(&mut self, operation: &str, body: &Value) -> Result<Value, NoResult> {
+        self.request_once(operation, body).map(|(value, _)| value)
+    }
+
+    /// The same; and whether the answer ends the connection.
+    pub fn request_once(&mut self, operation: &str, body: &Value) -> Result<(Value, bool), NoResult> {
         let request = self.kms(operation, body.to_string().as_bytes());
         let answer = self.exchange(&request).map_err(|error| NoResult::Broken(error.to_string()))?;
         let value: Value = serde_json::from_slice(&answer.body).unwrap();
         if answer.status == 200 {
-            return Ok(value);
+            return Ok((value, answer.closes));
         }
         let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
         Err(NoResult::Refused(text("__type"), text("message")))

@@ -47,6 +47,7 @@ impl FakeGuest {
             image_version: None,
             metadata: None,
             started_ms: 1,
+            image: "/image.eif".into(),
         };
         let listener = UnixListener::bind(reservation.vsock_path()).unwrap();
         let (sender, asked) = channel();

@@ -118,6 +118,7 @@ fn record(options: &RunOptions, reservation: &Reservation, ready: &guest::Ready)
         image_version: metadata.map(|metadata| metadata.image_version.clone()),
         metadata: metadata.and_then(|metadata| serde_json::to_value(metadata).ok()),
         started_ms: now_ms(),
+        image: options.image.clone(),
     }
 }
 

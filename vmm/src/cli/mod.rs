@@ -35,6 +35,7 @@ mod sign_eif;
 mod state;
 mod terminate;
 mod text;
+mod update;
 mod verify;
 mod volume;
 
@@ -105,7 +106,9 @@ enum Command {
     #[command(subcommand)]
     Volume(volume::Command),
 
-    /// Hand the signer's state to another image
+    /// Put another image in the place of a signer that is served, with its state and its endpoint
+    Update(update::Args),
+    /// Hand the signer's state to another image, or say which images may have it
     #[command(subcommand)]
     State(state::Command),
 
@@ -168,6 +171,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Hsm(command) => done(hsm::run(&command)),
         Command::Audit(command) => done(audit::run(&command)),
         Command::Volume(command) => done(volume::run(&command)),
+        Command::Update(args) => update::run(&args),
         Command::State(command) => done(state::run(&command)),
         Command::New(args) => done(new::run(&args)),
         Command::Build(args) => done(build::run(&args)),

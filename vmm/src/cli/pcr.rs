@@ -33,7 +33,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// The DER of a certificate in PEM.
-fn certificate(path: &Path) -> Result<Vec<u8>, Failure> {
+pub(super) fn certificate(path: &Path) -> Result<Vec<u8>, Failure> {
     platform::parse_root(&text::read(path)?).map_err(|error| {
         Failure::new(
             Code::InvalidArgument,

@@ -136,6 +136,8 @@ pub struct GuestRecord {
     pub metadata: Option<serde_json::Value>,
     /// When the guest was launched, in milliseconds since 1970.
     pub started_ms: u64,
+    /// The image's file.
+    pub image: PathBuf,
 }
 
 /// The runtime directory.

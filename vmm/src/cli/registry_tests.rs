@@ -38,6 +38,7 @@ fn record(reservation: &Reservation) -> GuestRecord {
         image_version: None,
         metadata: None,
         started_ms: now_ms(),
+        image: PathBuf::from("/image.eif"),
     }
 }
 

@@ -161,6 +161,17 @@ impl LaunchArgs {
         }
     }
 
+    /// Those of a guest of this image in the place of one that ran, with its volume.
+    pub(super) fn in_place_of(record: &GuestRecord, image: &Path, state: &Path) -> Self {
+        Self {
+            memory: Some(record.memory_mib),
+            enclave_name: Some(record.name.clone()),
+            cpus: (!record.cpu_ids.is_empty()).then(|| record.cpu_ids.iter().copied().collect()),
+            state: Some(state.to_owned()),
+            ..Self::of_image(image)
+        }
+    }
+
     /// The settings of `--config`, if there is one, in the place of the flags.
     pub(super) fn resolved(mut self) -> Result<Self, Failure> {
         let Some(path) = self.config.take() else {

@@ -44,7 +44,7 @@ pub struct Args {
 }
 
 /// The guest that is served.
-struct Served {
+pub(super) struct Served {
     guest: Guest,
     process: OwnedFd,
     /// Its VMM, if this command launched it.
@@ -55,7 +55,7 @@ struct Served {
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let gateway = listen(&args.listen)?;
     let failed = |error| Failure::plain(format!("cannot serve: {error}"));
-    let (mut served, stop) = match find(&args)? {
+    let (served, stop) = match find(&args)? {
         Some(served) => (served, Stop::new().map_err(failed)?),
         None => {
             let launch = args.launch.resolved()?;
@@ -65,14 +65,26 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             (Served::launched(run::start(&launch, &options, true)?)?, stop)
         }
     };
-    let ended = match announce(&gateway, &served, &args.host, args.json) {
+    serve(gateway, served, &stop, &args.host, args.json)
+}
+
+/// Announces the endpoint and becomes its gateway, until a signal comes, the guest is gone or a successor has taken over.
+pub(super) fn serve(
+    gateway: Gateway,
+    mut served: Served,
+    stop: &Stop,
+    hosts: &[String],
+    as_json: bool,
+) -> Result<ExitCode, Failure> {
+    let failed = |error| Failure::plain(format!("cannot serve: {error}"));
+    let ended = match announce(&gateway, &served, hosts, as_json) {
         Ok(()) => {
             let target = Target {
                 folder: served.guest.dir.clone(),
                 port: casemate_abi::port::SIGNER_TLS,
                 process: served.process.try_clone().map_err(failed)?,
             };
-            gateway.run(&target, &stop).or_else(|error| {
+            gateway.run(&target, stop).or_else(|error| {
                 // A guest that ends before the gateway is in jail takes its folder with it.
                 match terminate::wait(&served.process, GRACE) {
                     Ok(true) => Ok(Ended::Guest),
@@ -191,7 +203,7 @@ fn next_steps(endpoint: &str, guest: &Guest, claimed: bool) -> String {
 
 impl Served {
     /// The guest that was launched for this.
-    fn launched(background: Background) -> Result<Self, Failure> {
+    pub(super) fn launched(background: Background) -> Result<Self, Failure> {
         let Background { vmm, record } = background;
         let opened = i32::try_from(vmm.id()).ok().and_then(Pid::from_raw);
         // A child that nobody has waited for keeps its number.
@@ -210,6 +222,11 @@ impl Served {
             Ended::Signal(number) => {
                 self.end_guest();
                 EXIT_SIGNAL.saturating_add(u8::try_from(number).unwrap_or(0))
+            }
+            Ended::HandedOver => {
+                eprintln!("casemate: {}: its clients are another gateway's now", self.guest.record.name);
+                self.end_guest();
+                0
             }
             // The VMM that was launched for this has said why.
             Ended::Guest => match self.end_guest() {

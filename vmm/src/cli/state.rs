@@ -10,6 +10,7 @@ use serde_json::json;
 use super::access::SignerArgs;
 use super::error::{Code, Failure};
 use super::output::{print_json, print_line};
+use super::pcr::certificate as certificate_of;
 use super::registry::{Guest, Registry, Selector};
 use super::run::{self, LaunchArgs};
 use super::text;
@@ -19,6 +20,24 @@ use super::text;
 pub enum Command {
     /// Let another image open the volume of the running signer: an upgrade, with its owner's consent
     Grant(GrantArgs),
+    /// Show, set or remove the update policy: which images may have the signer's volume
+    Policy(PolicyArgs),
+}
+
+/// Flags of `state policy`; without any, the policy is shown.
+#[derive(Debug, clap::Args)]
+pub struct PolicyArgs {
+    /// Images must be signed with this certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "minimum_version")]
+    signing_certificate: Option<PathBuf>,
+    /// Images must have this version or a later one: `casemate.version=` in their command line
+    #[arg(long, value_name = "1.2.3", requires = "signing_certificate")]
+    minimum_version: Option<String>,
+    /// Remove the policy: each image is named by its owner again
+    #[arg(long, conflicts_with = "signing_certificate")]
+    remove: bool,
+    #[command(flatten)]
+    signer: SignerArgs,
 }
 
 /// Flags of `state grant`.
@@ -41,17 +60,31 @@ pub struct GrantArgs {
 pub fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Grant(args) => grant(args),
+        Command::Policy(args) => policy(args),
     }
 }
 
+/// Prints the policy as it then is.
+fn policy(args: &PolicyArgs) -> Result<(), Failure> {
+    let mut signer = args.signer.signer()?;
+    if let (Some(certificate), Some(version)) = (&args.signing_certificate, &args.minimum_version) {
+        let pcr8 = Pcr::measure(&certificate_of(certificate)?).to_string();
+        let request = json!({"SigningCertificateSha384": pcr8, "MinimumVersion": version});
+        signer.operation("Casemate", "PutUpdatePolicy", &request)?;
+    } else if args.remove {
+        signer.operation("Casemate", "DeleteUpdatePolicy", &json!({}))?;
+    }
+    print_json(&signer.operation("Casemate", "GetUpdatePolicy", &json!({}))?)
+}
+
 /// The image that the volume is granted to.
-struct Image {
-    pcr0: Pcr,
+pub(super) struct Image {
+    pub(super) pcr0: Pcr,
     file: Option<PathBuf>,
 }
 
 impl Image {
-    fn parse(to: &str) -> Result<Self, Failure> {
+    pub(super) fn parse(to: &str) -> Result<Self, Failure> {
         if let Ok(pcr0) = to.parse() {
             return Ok(Self { pcr0, file: None });
         }
@@ -93,7 +126,7 @@ fn grant(args: &GrantArgs) -> Result<(), Failure> {
 }
 
 /// What a guest of the image states, with this nonce.
-fn statement(image: &Image, nonce: &str) -> Result<String, Failure> {
+pub(super) fn statement(image: &Image, nonce: &str) -> Result<String, Failure> {
     let registry = Registry::open()?;
     if let Some(guest) = image.find(&registry)? {
         return ask(&guest, nonce);

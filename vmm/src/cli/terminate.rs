@@ -54,6 +54,15 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     Ok(if info.terminated { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Ends a guest.
+pub(super) fn end(guest: Guest) -> Result<(), Failure> {
+    let name = guest.record.name.clone();
+    match Ending::begin(guest)?.finish()?.terminated {
+        true => Ok(()),
+        false => Err(Failure::new(Code::EnclaveProcessCommandNotExecuted, format!("{name} does not end"))),
+    }
+}
+
 /// A guest that has been asked to end.
 struct Ending {
     guest: Guest,

@@ -3,8 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
 
 /// All clients, by a number that grows with each.
 #[derive(Default)]
@@ -16,11 +18,27 @@ pub(super) struct Clients {
     activity: Cell<u64>,
 }
 
+/// How long a client must have been silent after an answer to count as one that waits for nothing. Longer than a round
+/// trip: an answer may come in pieces.
+const SILENCE: Duration = Duration::from_millis(400);
+
+/// Who sent the last bytes of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Side {
+    /// The client: it waits for an answer.
+    Client,
+    /// The guest, or nobody yet: nothing is on its way.
+    #[default]
+    Guest,
+}
+
 /// What is known about a client.
 #[derive(Default)]
 struct Client {
     /// [`Clients::activity`] as of the last byte of this one.
     last: Cell<u64>,
+    /// Whose byte that was.
+    by: Cell<Side>,
     /// Tells it to go.
     leave: Notify,
 }
@@ -47,8 +65,24 @@ impl Clients {
         table.insert(number, Rc::clone(&client));
         drop(table);
         let place = Place { clients: Rc::clone(self), number, client };
-        place.touch();
+        place.touch(Side::Guest);
         place
+    }
+
+    /// Lets clients go as soon as nothing is on its way for them. Returns when all are gone, or after `patience`.
+    pub(super) async fn drain(&self, patience: Duration) {
+        let end = Instant::now() + patience;
+        let mut seen = self.activity.get();
+        loop {
+            sleep(SILENCE).await;
+            let silent = |client: &Client| client.last.get() <= seen && client.by.get() == Side::Guest;
+            let table = self.table.borrow();
+            if table.is_empty() || Instant::now() >= end {
+                return;
+            }
+            table.values().filter(|client| silent(client)).for_each(|client| client.leave.notify_one());
+            seen = self.activity.get();
+        }
     }
 
     #[cfg(test)]
@@ -58,11 +92,12 @@ impl Clients {
 }
 
 impl Place {
-    /// Something has been sent or received.
-    pub(super) fn touch(&self) {
+    /// This side has sent something.
+    pub(super) fn touch(&self, by: Side) {
         let activity = self.clients.activity.get().wrapping_add(1);
         self.clients.activity.set(activity);
         self.client.last.set(activity);
+        self.client.by.set(by);
     }
 
     /// Returns when the client has to go.

@@ -32,7 +32,7 @@ fn failed<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> Error {
 }
 
 /// The system calls that remain, with reasons. Any other kills the process.
-const ALLOWED: [(i64, &str); 31] = [
+const ALLOWED: [(i64, &str); 32] = [
     (libc::SYS_epoll_wait, "wait for clients, the guest, signals, time"),
     (libc::SYS_epoll_ctl, "watch a connection"),
     (libc::SYS_accept4, "take a client"),
@@ -45,6 +45,7 @@ const ALLOWED: [(i64, &str); 31] = [
     (libc::SYS_write, "write to either side; say why it ends"),
     (libc::SYS_writev, "the same"),
     (libc::SYS_sendto, "the same"),
+    (libc::SYS_sendmsg, "hand the listener over"),
     (libc::SYS_shutdown, "close one direction"),
     (libc::SYS_close, "end a connection"),
     (libc::SYS_pidfd_send_signal, "end the guest that was launched for it"),

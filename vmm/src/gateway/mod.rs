@@ -9,9 +9,11 @@
 //! the one that has been silent the longest is let go. When one direction of a connection is closed, that direction is
 //! closed on the other side, and only that.
 //!
-//! Start at [`Gateway`]; `relay` is one client, `clients` all of them, `jail` what the process gives up first.
+//! Start at [`Gateway`]; `relay` is one client, `clients` all of them, `jail` what the process gives up first, [`handover`] how
+//! another gateway takes its place.
 
 mod clients;
+pub mod handover;
 mod jail;
 mod relay;
 #[cfg(test)]
@@ -20,14 +22,14 @@ mod tests;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
 use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
@@ -38,6 +40,8 @@ pub use jail::Error as JailError;
 
 /// The most clients at once. Fewer than the signer takes, so that one that is let go here makes room there.
 pub const CLIENTS_MAX: usize = 500;
+/// How long requests may take that are on their way when the endpoint is handed over.
+const LAST_REQUESTS: Duration = Duration::from_secs(30);
 /// How long to wait after a client could not be taken: out of descriptors, most likely.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -48,6 +52,8 @@ pub enum Ended {
     Signal(i32),
     /// The guest is gone.
     Guest,
+    /// Another gateway has its clients now.
+    HandedOver,
 }
 
 /// Why there is no gateway.
@@ -97,24 +103,34 @@ impl Gateway {
         Ok(Self { runtime, listener, address })
     }
 
+    /// Goes on with the listener of a gateway that has handed it over.
+    pub fn resume(listener: OwnedFd) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let listener = std::net::TcpListener::from(listener);
+        let listener = runtime.block_on(async { TcpListener::from_std(listener) })?;
+        let address = listener.local_addr()?;
+        Ok(Self { runtime, listener, address })
+    }
+
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Goes into the jail, for good, and carries clients until a signal comes or the guest is gone. Call it from the only
-    /// thread; signals that came since `stop` was made count.
+    /// Goes into the jail, for good, and carries clients until a signal comes, the guest is gone, or another gateway has taken
+    /// over. Call it from the only thread; signals that came since `stop` was made count.
     pub fn run(self, target: &Target, stop: &Stop) -> Result<Ended, Error> {
         let Self { runtime, listener, .. } = self;
         let signals = stop.descriptor().map_err(failed("watch for signals"))?;
         let process = target.process.try_clone().map_err(failed("watch the guest"))?;
+        let door = handover::listen(&target.folder).map_err(failed("listen for a successor"))?;
         jail::enter(&target.folder, 2 * CLIENTS_MAX)?;
         let _inside = runtime.enter();
         let signals = watch(signals).map_err(failed("watch for signals"))?;
         let process = watch(process).map_err(failed("watch the guest"))?;
         LocalSet::new().block_on(&runtime, async {
             tokio::select! {
-                never = accept(listener, PathBuf::from(VSOCK_SOCKET).into(), target.port, CLIENTS_MAX) => match never {},
+                served = serve(listener, door, PathBuf::from(VSOCK_SOCKET).into(), target.port) => served.map_err(failed("take clients")),
                 _ = signals.readable() => Ok(stop.signal().map_or(Ended::Guest, |received| Ended::Signal(received.number))),
                 _ = process.readable() => Ok(Ended::Guest),
             }
@@ -147,9 +163,49 @@ fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }.map_err(io::Error::from)
 }
 
-/// Takes clients for ever; how one ends concerns it alone.
-async fn accept(listener: TcpListener, socket: Rc<Path>, port: u32, limit: usize) -> Infallible {
+/// Takes clients until a successor comes, and carries the last requests to their end.
+async fn serve(
+    listener: TcpListener,
+    door: Option<std::os::unix::net::UnixListener>,
+    socket: Rc<Path>,
+    port: u32,
+) -> io::Result<Ended> {
     let clients = Rc::new(Clients::default());
+    let door = door.map(UnixListener::from_std).transpose()?;
+    let successor = tokio::select! {
+        never = accept(&listener, Rc::clone(&clients), socket, port, CLIENTS_MAX) => match never {},
+        successor = hand_over(door, &listener) => successor,
+    };
+    // What comes now waits in the queue of the socket, which is the successor's too.
+    drop(listener);
+    clients.drain(LAST_REQUESTS).await;
+    // Its end, when this process ends, tells the successor.
+    std::mem::forget(successor);
+    Ok(Ended::HandedOver)
+}
+
+/// The successor that has the listener.
+async fn hand_over(door: Option<UnixListener>, listener: &TcpListener) -> UnixStream {
+    let Some(door) = door else { return std::future::pending().await };
+    loop {
+        match door.accept().await {
+            Ok((successor, _)) if handover::give(successor.as_fd(), listener.as_fd()).is_ok() => {
+                return successor;
+            }
+            Ok(_) => {}
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
+
+/// Takes clients for ever; how one ends concerns it alone.
+async fn accept(
+    listener: &TcpListener,
+    clients: Rc<Clients>,
+    socket: Rc<Path>,
+    port: u32,
+    limit: usize,
+) -> Infallible {
     loop {
         let Ok((client, _)) = listener.accept().await else {
             tokio::time::sleep(PAUSE).await;

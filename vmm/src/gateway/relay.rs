@@ -18,7 +18,7 @@ use tokio::io::{
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{sleep, timeout};
 
-use super::clients::Place;
+use super::clients::{Place, Side};
 
 /// Bytes in flight in each direction of a client.
 pub(super) const BUFFER: usize = 16 * 1024;
@@ -47,11 +47,11 @@ async fn carry(mut client: TcpStream, socket: &Path, port: u32, place: &Place) -
     let (from_guest, mut to_guest) = guest.split();
     to_guest.write_all(format!("CONNECT {port}\n").as_bytes()).await?;
 
-    let up = copy(BufReader::with_capacity(BUFFER, from_client), to_guest, place);
+    let up = copy(BufReader::with_capacity(BUFFER, from_client), to_guest, place, Side::Client);
     let down = async {
         let mut from_guest = BufReader::with_capacity(BUFFER, from_guest);
         accepted(&mut from_guest).await?;
-        copy(from_guest, to_client, place).await
+        copy(from_guest, to_client, place, Side::Guest).await
     };
     both(up, down).await
 }
@@ -101,13 +101,14 @@ async fn copy(
     mut from: impl AsyncBufRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     place: &Place,
+    side: Side,
 ) -> io::Result<()> {
     loop {
         let bytes = from.fill_buf().await?;
         if bytes.is_empty() {
             return to.shutdown().await;
         }
-        place.touch();
+        place.touch(side);
         let written = to.write(bytes).await?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());

@@ -28,7 +28,9 @@ where
     });
     let listener = listen(&["127.0.0.1:0".parse().unwrap()]).unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::task::spawn_local(async move { match accept(listener, socket.into(), 8443, limit).await {} });
+    tokio::task::spawn_local(async move {
+        match accept(&listener, Rc::default(), socket.into(), 8443, limit).await {}
+    });
     address
 }
 
@@ -116,9 +118,9 @@ fn a_full_queue_at_the_guests_socket_makes_clients_wait_and_not_fail() {
         let listener = listen(&["127.0.0.1:0".parse().unwrap()]).unwrap();
         let address = listener.local_addr().unwrap();
         let path = socket.clone();
-        tokio::task::spawn_local(
-            async move { match accept(listener, path.into(), 8443, CLIENTS_MAX).await {} },
-        );
+        tokio::task::spawn_local(async move {
+            match accept(&listener, Rc::default(), path.into(), 8443, CLIENTS_MAX).await {}
+        });
         let clients: Vec<_> =
             (0..20).map(|_| tokio::task::spawn_local(exchange(address, sample(100)))).collect();
         // Nobody is let in for a while: the queue holds one or two, the others find it full.

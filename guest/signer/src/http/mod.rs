@@ -136,6 +136,7 @@ async fn answer(signer: &Signer, door: Door, life: Life, request: Request<Incomi
     };
     let reply = reply.unwrap_or_else(Reply::from);
     visit.end(signer, &reply);
+    let reply = if signer.state.hands_over(signer.now()) { reply.closing() } else { reply };
     reply.into_response(&visit.id)
 }
 

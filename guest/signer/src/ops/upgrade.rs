@@ -49,6 +49,8 @@ request! {
         /// PCR0 of the new image, as its owner knows it: 96 hexadecimal digits. May be left out where there is an update
         /// policy.
         image_sha384: String,
+        /// The new image takes over at once: until then each answer ends its connection.
+        hand_over: bool,
     }
 }
 
@@ -115,6 +117,9 @@ pub(super) fn grant_upgrade(
     };
     let vouch = |statement: &str| call.platform.attest(Some(statement.as_bytes()), None, None);
     let volume = call.state.grant(*image.as_bytes(), key, vouch)?;
+    if request.hand_over == Some(true) {
+        call.state.hand_over_soon(call.now());
+    }
     Ok(GrantUpgradeResponse {
         volume_id: volume.to_string(),
         image_sha384: image.to_string(),

@@ -85,6 +85,17 @@ impl State {
         Ok(keys.volume)
     }
 
+    /// Another guest is about to take over: clients are to connect anew after each answer. If none does in
+    /// [this time](CHALLENGE), all is as it was.
+    pub(crate) fn hand_over_soon(&self, now: SystemTime) {
+        self.handing_over.set(now.checked_add(CHALLENGE));
+    }
+
+    /// Whether each answer ends its connection.
+    pub(crate) fn hands_over(&self, now: SystemTime) -> bool {
+        self.handing_over.get().is_some_and(|until| now < until)
+    }
+
     /// Puts a grant that waits into the header of the next commit.
     pub(super) fn place_grant(&self, ledger: &mut Ledger) {
         let Some(grant) = self.grant.take() else { return };

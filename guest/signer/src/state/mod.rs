@@ -75,6 +75,8 @@ pub(crate) struct State {
     grant: RefCell<Option<Grant>>,
     /// The nonce that a document must have for a grant, and since when.
     challenge: Cell<Option<(grant::Nonce, SystemTime)>>,
+    /// Until when each answer ends its connection, because another guest is about to take over.
+    handing_over: Cell<Option<SystemTime>>,
     /// Whether a connection is being served.
     occupied: Cell<bool>,
     /// Whether operations wait for a large commit.
@@ -125,6 +127,7 @@ impl State {
             keys: RefCell::default(),
             grant: RefCell::default(),
             challenge: Cell::default(),
+            handing_over: Cell::default(),
             occupied: Cell::new(false),
             held: Cell::new(false),
             permit: RefCell::default(),
