@@ -80,7 +80,8 @@ fn policy(args: &PolicyArgs) -> Result<(), Failure> {
 /// The image that the volume is granted to.
 pub(super) struct Image {
     pub(super) pcr0: Pcr,
-    file: Option<PathBuf>,
+    /// Where it is, and its PCR8: it counts as much for what the image can open.
+    file: Option<(PathBuf, Option<Pcr>)>,
 }
 
 impl Image {
@@ -94,15 +95,16 @@ impl Image {
         };
         let file = text::read(path)?;
         let measured = Eif::parse(&file).map_err(|error| failed(&error))?.measure();
-        Ok(Self { pcr0: measured.map_err(|error| failed(&error))?.pcr0, file: Some(path.to_owned()) })
+        let measured = measured.map_err(|error| failed(&error))?;
+        Ok(Self { pcr0: measured.pcr0, file: Some((path.to_owned(), measured.pcr8)) })
     }
 
-    /// A running guest of this image.
-    fn find(&self, registry: &Registry) -> Result<Option<Guest>, Failure> {
-        let is_it = |guest: &Guest| {
-            guest.record.measurements.get("PCR0").is_some_and(|pcr0| *pcr0 == self.pcr0.to_string())
+    /// Whether it is a guest of this image.
+    pub(super) fn is_of(&self, guest: &Guest) -> bool {
+        let has = |name: &str, pcr: Option<Pcr>| {
+            guest.record.measurements.get(name).cloned() == pcr.map(|pcr| pcr.to_string())
         };
-        Ok(registry.guests()?.into_iter().find(is_it))
+        has("PCR0", Some(self.pcr0)) && self.file.as_ref().is_none_or(|(_, pcr8)| has("PCR8", *pcr8))
     }
 }
 
@@ -128,10 +130,10 @@ fn grant(args: &GrantArgs) -> Result<(), Failure> {
 /// What a guest of the image states, with this nonce.
 pub(super) fn statement(image: &Image, nonce: &str) -> Result<String, Failure> {
     let registry = Registry::open()?;
-    if let Some(guest) = image.find(&registry)? {
+    if let Some(guest) = registry.guests()?.into_iter().find(|guest| image.is_of(guest)) {
         return ask(&guest, nonce);
     }
-    let Some(file) = &image.file else {
+    let Some((file, _)) = &image.file else {
         let message = format!("no guest with PCR0 {} runs: launch it, or name its file", image.pcr0);
         return Err(Failure::new(Code::InvalidArgument, message));
     };

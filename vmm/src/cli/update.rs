@@ -68,7 +68,12 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
             format!("there is no volume {}: without one there is no state to hand over", state.display());
         return Err(Failure::new(Code::InvalidArgument, message));
     }
-    grant(args, &new)?;
+    let image = Image::parse(&new.to_string_lossy())?;
+    if image.is_of(&old) {
+        let message = format!("{} runs this very image already", old.record.name);
+        return Err(Failure::new(Code::InvalidArgument, message));
+    }
+    grant(args, &image)?;
     let (listener, predecessor) = handover::take(&old.dir).map_err(|error| {
         let name = &old.record.name;
         Failure::plain(format!(
@@ -91,12 +96,11 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 /// Has the signer grant its volume to the new image.
-fn grant(args: &Args, new: &Path) -> Result<(), Failure> {
-    let image = Image::parse(&new.to_string_lossy())?;
+fn grant(args: &Args, image: &Image) -> Result<(), Failure> {
     // Before a second guest runs: the signer may be the one that needs no name.
     let mut signer = args.signer.signer()?;
     let answer = signer.operation("Casemate", "GetGrantNonce", &Value::Object(Map::new()))?;
-    let document = statement(&image, field(&answer, "GetGrantNonce", "Nonce")?)?;
+    let document = statement(image, field(&answer, "GetGrantNonce", "Nonce")?)?;
     let mut request = Map::new();
     request.insert("Document".to_owned(), Value::String(document));
     request.insert("HandOver".to_owned(), Value::Bool(true));

@@ -245,3 +245,63 @@ fn places_are_given_back() {
     drop(other);
     assert_eq!(clients.len(), 2, "its place was somebody else's already");
 }
+
+#[test]
+fn a_successor_gets_the_listener_and_requests_on_their_way_are_finished() {
+    run(async {
+        let folder = std::env::temp_dir().join(format!("casemate-handover-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        // A guest that takes a second and a half for each answer.
+        let slow = folder.join("guest.sock");
+        let guest = UnixListener::bind(&slow).unwrap();
+        tokio::task::spawn_local(async move {
+            while let Ok((stream, _)) = guest.accept().await {
+                tokio::task::spawn_local(async move {
+                    let mut stream = admit(stream).await;
+                    let mut byte = [0];
+                    while let Ok(1) = stream.read(&mut byte).await {
+                        tokio::time::sleep(Duration::from_millis(1500)).await;
+                        let _ = stream.write_all(&byte).await;
+                    }
+                });
+            }
+        });
+        let listener = listen(&["127.0.0.1:0".parse().unwrap()]).unwrap();
+        let address = listener.local_addr().unwrap();
+        let door = handover::listen(&folder).unwrap();
+        assert!(handover::listen(&folder).unwrap().is_none(), "two doors");
+        let serving = tokio::task::spawn_local(serve(listener, door, slow.into(), 8443));
+
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        let mut answered = TcpStream::connect(address).await.unwrap();
+        answered.write_all(b"a").await.unwrap();
+        answered.read_exact(&mut [0]).await.unwrap();
+        let mut waiting = TcpStream::connect(address).await.unwrap();
+        waiting.write_all(b"w").await.unwrap();
+
+        let taken = tokio::task::spawn_blocking({
+            let folder = folder.clone();
+            move || handover::take(&folder)
+        });
+        let (listener, predecessor) = taken.await.unwrap().unwrap();
+        // Whoever comes now is the successor's.
+        let mut new = TcpStream::connect(address).await.unwrap();
+        for client in [&mut idle, &mut answered] {
+            assert_eq!(timeout(PATIENCE, client.read(&mut [0])).await.unwrap().unwrap(), 0, "it was let go");
+        }
+        let mut byte = [0];
+        waiting.read_exact(&mut byte).await.unwrap();
+        assert_eq!(byte, *b"w", "a request was lost");
+        assert_eq!(serving.await.unwrap().unwrap(), Ended::HandedOver);
+        assert!(!predecessor.wait(Duration::from_millis(10)).unwrap(), "its process lives");
+
+        let successor = TcpListener::from_std(std::net::TcpListener::from(listener)).unwrap();
+        assert_eq!(successor.local_addr().unwrap(), address);
+        let (mut taken, _) = successor.accept().await.unwrap();
+        taken.write_all(b"n").await.unwrap();
+        new.read_exact(&mut byte).await.unwrap();
+        assert_eq!(byte, *b"n");
+        assert_eq!(handover::take(&folder).map(drop).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        std::fs::remove_dir_all(folder).unwrap();
+    });
+}
