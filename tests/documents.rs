@@ -167,3 +167,68 @@ fn bills_of_materials_name_what_the_lock_file_has_with_its_check_sums() {
         assert_eq!(file("sbom"), file("sbom-1"));
     }
 }
+
+/// What stands in `code` in the columns that name evidence, of all tables of a document.
+fn evidence(document: &str) -> Vec<String> {
+    let cells = |line: &str| -> Vec<String> {
+        line.trim().trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect()
+    };
+    let (mut column, mut found) = (None, Vec::new());
+    let mut before = "";
+    for line in document.lines() {
+        if !line.starts_with('|') {
+            column = None;
+        } else if line.starts_with("| ---") {
+            let named = ["evidence", "shown by"];
+            column = cells(before).iter().position(|cell| named.contains(&cell.as_str()));
+        } else if let Some(text) = column.and_then(|column| cells(line).get(column).cloned()) {
+            found.extend(text.split('`').skip(1).step_by(2).map(str::to_owned));
+        }
+        before = line;
+    }
+    found
+}
+
+/// Every Rust and Python file of the checkout that is ours.
+fn sources(folder: &Path, into: &mut Vec<(String, String)>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() {
+            if name != "target" && !name.starts_with('.') {
+                sources(&path, into);
+            }
+        } else if name.ends_with(".rs") || name.ends_with(".py") {
+            into.push((path.to_string_lossy().into_owned(), std::fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+#[test]
+fn every_test_that_is_named_as_evidence_exists() {
+    let mut files = Vec::new();
+    sources(checkout(), &mut files);
+    // Tests, and not what they are made of: the attribute is on a line between the last empty one and the name.
+    let named_tests = |text: &'static str| {
+        text.match_indices("fn ").filter_map(|(at, _)| {
+            let before = &text[..at];
+            let head = &before[before.rfind("\n\n").unwrap_or(0)..];
+            head.contains("test]").then(|| text[at + 3..].split(['(', '<']).next().unwrap())
+        })
+    };
+    let tests: BTreeSet<&str> = files.iter().flat_map(|(_, text)| named_tests(text.clone().leak())).collect();
+    for document in ["security-design", "specification", "commands"] {
+        let named = evidence(&read(&format!("docs/{document}.md")));
+        assert!(named.len() > 5, "{document}: {named:?}");
+        for name in named {
+            let is_path = name.ends_with(".rs") || name.ends_with(".py");
+            // A command to repeat it with.
+            let is_command = name.starts_with("casemate ") || name.contains('=');
+            let exists = match is_path {
+                true => files.iter().any(|(path, _)| path.ends_with(&name)),
+                false => is_command || tests.contains(name.as_str()),
+            };
+            assert!(exists, "docs/{document}.md: there is no test `{name}`");
+        }
+    }
+}
