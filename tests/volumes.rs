@@ -168,6 +168,12 @@ fn a_volume_is_added_to_a_running_guest_and_moves_to_another() {
     let later = listed(&lab, "data");
     assert_eq!(later["Records"].as_u64(), now["Records"].as_u64().map(|records| records + 1), "{later}");
 
+    // What keeps the file has given up everything else.
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", service(&owned.served).as_raw_nonzero())).unwrap();
+    let has = |line: &str| status.lines().any(|one| one.split_whitespace().eq(line.split(' ')));
+    assert!(has("NoNewPrivs: 1") && has("Seccomp: 2"), "{status}");
+
     // The keeper is killed, and another one goes on: that takes no consent.
     kill_process(service(&owned.served), Signal::KILL).unwrap();
     wait_until("it is noticed", || listed(&lab, "data")["State"] == "Lost");
@@ -248,6 +254,12 @@ fn a_volume_that_leaves_under_load_takes_all_that_was_acknowledged() {
     let (first, second) = (lab.launch(Image::Signer, &[]), lab.launch(Image::Signer, &[]));
     lab.ok(&["volume", "create", "data"]);
     lab.ok(&["volume", "attach", "data", "--guest", first.name()]);
+    // Which guest has it is settled, also while nobody keeps its file.
+    kill_process(service(&first), Signal::KILL).unwrap();
+    wait_until("it is noticed", || listed(&lab, "data")["State"] == "Lost");
+    let elsewhere = ["volume", "attach", "data", "--guest", second.name()];
+    lab.fails(&elsewhere, "though its service has died: attach it");
+    lab.ok(&["volume", "attach", "data", "--guest", first.name()]);
     let (acknowledged, over) = (Mutex::new(Vec::new()), AtomicBool::new(false));
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -270,7 +282,7 @@ fn a_volume_that_leaves_under_load_takes_all_that_was_acknowledged() {
         lab.ok(&["volume", "detach", "data"]);
         over.store(true, Ordering::Relaxed);
     });
-    lab.ok(&["volume", "attach", "data", "--guest", second.name()]);
+    lab.ok(&elsewhere);
     let ids = |guest: &str| lab.ok(&["key", "list", "--guest", guest]);
     let (moved, fresh) = (ids(second.name()), ids(first.name()));
     let acknowledged = acknowledged.into_inner().unwrap();

@@ -102,7 +102,7 @@ enum Command {
     #[command(subcommand)]
     Audit(audit::Command),
 
-    /// Keep a guest's records in a file, or show what the host sees of one
+    /// Make volumes, attach them to running guests and detach them, or show what the host sees of one
     #[command(subcommand)]
     Volume(volume::Command),
 
