@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use casemate_hsm::message::UserType;
-use casemate_hsm::{Bytes, Mechanism, Operation, Request, ck};
+use casemate_hsm::{Attribute, Bytes, Mechanism, Operation, Request, attribute, ck};
 use cryptoki_sys as sys;
 
 use crate::cipher::Cipher;
@@ -197,6 +197,24 @@ impl Session {
         go_on(&mut lock(&self.work).digest, |hashing| {
             hashing.mode.go_on(Mode::Parts)?;
             hashing.context.update(part);
+            Ok(())
+        })
+    }
+
+    /// C_DigestKey. Digests are computed here, so it takes a key whose value may be read.
+    pub fn digest_key(&self, key: u64) -> Result<()> {
+        ensure(lock(&self.work).digest.is_some(), ck::CKR_OPERATION_NOT_INITIALIZED)?;
+        let told = self.attributes(key, &[ck::CKA_CLASS, ck::CKA_VALUE]).map_err(|Rv(rv)| {
+            Rv(if rv == ck::CKR_OBJECT_HANDLE_INVALID { ck::CKR_KEY_HANDLE_INVALID } else { rv })
+        })?;
+        let [Attribute { value: Some(class), .. }, Attribute { value, .. }] = told.template.as_slice() else {
+            return Err(Rv(ck::CKR_DEVICE_ERROR));
+        };
+        ensure(attribute::number(class) == Some(ck::CKO_SECRET_KEY), ck::CKR_KEY_HANDLE_INVALID)?;
+        let value = value.as_ref().ok_or(Rv(ck::CKR_KEY_INDIGESTIBLE));
+        go_on(&mut lock(&self.work).digest, |hashing| {
+            hashing.mode.go_on(Mode::Parts)?;
+            hashing.context.update(value?);
             Ok(())
         })
     }

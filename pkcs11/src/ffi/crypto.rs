@@ -7,7 +7,7 @@ use super::memory::{Output, bytes};
 use super::state::with;
 use super::values::mechanism;
 use crate::key::Use;
-use crate::rv::{Result, Rv, ensure};
+use crate::rv::{Result, ensure};
 use crate::session::Session;
 
 /// The flag that C_SessionCancel has for it: an Init function without a mechanism ends what is going on (5.2).
@@ -171,12 +171,8 @@ pub unsafe extern "C" fn C_DigestUpdate(
     unsafe { next(session, ck::CKF_DIGEST, part, length, Session::digest_update) }
 }
 
-pub extern "C" fn C_DigestKey(session: CK_SESSION_HANDLE, _: CK_OBJECT_HANDLE) -> CK_RV {
-    with(|module| {
-        module.session(session)?;
-        // Digests are computed here, where no key is.
-        Err(Rv(ck::CKR_KEY_INDIGESTIBLE))
-    })
+pub extern "C" fn C_DigestKey(session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE) -> CK_RV {
+    with(|module| module.session(session)?.digest_key(key))
 }
 
 pub unsafe extern "C" fn C_DigestFinal(
