@@ -2,10 +2,11 @@
 //! with Debian's engine, OpenSSH.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use casemate_tests::{Done, Lab, Owned, can_seal, casemate, checkout};
+use casemate_tests::{Done, Image, Lab, Owned, Running, can_seal, casemate, checkout};
 use serde_json::{Value, json};
 
 const LABEL: &str = "acceptance";
@@ -163,6 +164,35 @@ fn threads_and_processes_do_not_get_in_each_others_way() {
         let done = Done::new(process.wait_with_output().unwrap());
         assert_eq!((done.code, done.stdout.trim()), (0, "40"), "{done:?}");
     }
+}
+
+/// A program that has logged in goes on when the guest is launched again: the module has it prove what it is, and logs in.
+#[test]
+fn a_login_outlives_the_guest() {
+    if !can_seal("a token whose guest is launched again") {
+        return;
+    }
+    let token = Token::new();
+    let login = ["--token-label", LABEL, "--login", "--pin", PIN];
+    let generate = ["--keypairgen", "--key-type", "rsa:2048", "--label", "lasting", "--id", "01"];
+    token.tool_ok(&[&login[..], &generate].concat());
+    let mut client = token.command(Path::new(env!("CARGO_BIN_EXE_pkcs11_client")));
+    client.arg(module()).args([LABEL, PIN, "lasting", "2", "2"]);
+    let mut client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut orders, mut answers) =
+        (client.stdin.take().unwrap(), BufReader::new(client.stdout.take().unwrap()).lines());
+    assert_eq!(answers.next().unwrap().unwrap(), "4");
+
+    let Token { lab, owned } = token;
+    let address = owned.endpoint.strip_prefix("https://").unwrap().to_owned();
+    owned.served.ends_by_terminate();
+    let mut serve = lab.command(casemate());
+    serve.args(["serve", "--json", "--listen", &address, "--state", "volume", "--eif-path"]);
+    let _served = Running::launched_by(serve.arg(Image::Signer.path()), lab.runtime());
+    orders.write_all(b"again\n").unwrap();
+    assert_eq!(answers.next().unwrap().unwrap(), "4");
+    drop(orders);
+    assert!(client.wait().unwrap().success());
 }
 
 /// The module tells a guest nothing, above all no pin, before it has proved what the policy demands.

@@ -1,6 +1,7 @@
 //! A program that uses a PKCS#11 module as programs do: some threads, a session each, that sign and verify with a key.
 //!
-//! `pkcs11_client MODULE TOKEN PIN KEY THREADS COUNT`: prints how many signatures were made, and verified.
+//! `pkcs11_client MODULE TOKEN PIN KEY THREADS COUNT`: prints how many signatures were made, and verified. Then again for each
+//! line of input, with the same login.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it fails by panicking, as a test does")]
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
@@ -23,15 +24,21 @@ fn main() {
     let first = library.open_ro_session(slot).unwrap();
     first.login(UserType::User, Some(&AuthPin::new(pin.as_str().into()))).unwrap();
     let (library, key) = (&library, key.as_bytes());
-    let made: usize = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads)
-            .map(|thread| {
-                scope.spawn(move || work(&library.open_ro_session(slot).unwrap(), key, thread, count))
-            })
-            .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
-    });
-    println!("{made}");
+    let mut again = String::new();
+    loop {
+        let made: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads)
+                .map(|thread| {
+                    scope.spawn(move || work(&library.open_ro_session(slot).unwrap(), key, thread, count))
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        println!("{made}");
+        if std::io::stdin().read_line(&mut again).unwrap() == 0 {
+            return;
+        }
+    }
 }
 
 /// Signs `count` messages, each another, and verifies them; with one bit changed they must not verify.
