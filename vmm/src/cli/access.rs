@@ -105,11 +105,11 @@ impl SignerArgs {
         open_guest(guest, self.login.resolve()?)
     }
 
-    /// Where the signer is.
+    /// Where others find the signer, for as long as it is served: an endpoint rather than a guest's own socket.
     pub fn place(&self) -> Result<Place, Failure> {
-        match self.which(&self.login.resolve()?)? {
-            Signer::Guest(guest) => Ok(guest.place()),
-            Signer::Endpoint(url) => Ok(Place::Endpoint(Endpoint::parse(&url)?)),
+        match self.login.resolve()?.endpoint {
+            Some(url) if self.guest.guest.is_none() => Ok(Place::Endpoint(Endpoint::parse(&url)?)),
+            _ => Ok(self.find()?.place()),
         }
     }
 
