@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use casemate_benches::error::{Error, Result};
 use casemate_benches::groups::GROUPS;
 use casemate_benches::load::plan::{self, Choice, SIDES};
-use casemate_benches::load::{self, softhsm};
+use casemate_benches::load::{self, pkcs11};
 use casemate_benches::report::{Machine, Report};
 use casemate_benches::workshop::Workshop;
 use casemate_benches::{peer, plot};
@@ -46,9 +46,17 @@ enum Role {
         /// Where to listen
         socket: PathBuf,
     },
-    /// Be SoftHSM2's process
+    /// Be the process of a PKCS#11 library
     #[command(hide = true)]
-    SoftHsm,
+    Pkcs11 {
+        /// The library
+        library: PathBuf,
+        /// The user's pin
+        pin: String,
+        /// Make the token first
+        #[arg(long)]
+        new: bool,
+    },
     /// Requests in a second and latencies of the signer's API, for 1, 8 and 64 clients, beside moto and SoftHSM2
     Kms(KmsArgs),
 }
@@ -67,7 +75,7 @@ struct KmsArgs {
     /// Only operations whose name contains this, as in "Sign P-256"; may be repeated
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Ask only this side; may be repeated: TLS, sealed, process, moto, SoftHSM2
+    /// Ask only this side; may be repeated: TLS, sealed, process, moto, PKCS#11, SoftHSM2
     #[arg(long, value_name = "SIDE", value_parser = known_side)]
     side: Vec<String>,
     /// Only so many clients; may be repeated: 1, 8, 64
@@ -97,7 +105,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.role {
         Some(Role::Peer { kind, socket }) => peer::serve(kind, socket),
-        Some(Role::SoftHsm) => softhsm::serve(),
+        Some(Role::Pkcs11 { library, pin, new }) => pkcs11::serve(library, pin, *new),
         Some(Role::Kms(arguments)) => run_kms(arguments),
         None => run(&cli),
     };

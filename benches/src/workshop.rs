@@ -24,6 +24,8 @@ pub struct Workshop {
     pub probe: PathBuf,
     /// What a verifier demands of the signer: PCR0, PCR1 and PCR2 as the image has them, and the nonce.
     pub policy: Policy,
+    /// The PKCS#11 module, if somebody has built it.
+    module: Option<PathBuf>,
     directory: PathBuf,
 }
 
@@ -34,7 +36,8 @@ pub fn checkout() -> PathBuf {
 }
 
 impl Workshop {
-    /// Takes `casemate`, `casemate-signer-process`, `signer.eif` and `probe.eif` from a folder, as they are.
+    /// Takes `casemate`, `casemate-signer-process`, `signer.eif`, `probe.eif` and, if it is asked for,
+    /// `libcasemate_pkcs11.so` from a folder, as they are.
     pub fn with_programs(programs: &Path) -> Result<Self> {
         let casemate = programs.join("casemate");
         let signer = programs.join("signer.eif");
@@ -44,6 +47,7 @@ impl Workshop {
             signer,
             signer_process: programs.join("casemate-signer-process"),
             probe: programs.join("probe.eif"),
+            module: Some(programs.join("libcasemate_pkcs11.so")),
             bench: this_program()?,
             directory: directory()?,
         })
@@ -66,7 +70,26 @@ impl Workshop {
         step("building the probe's image");
         let probe = image(&casemate, "benches/guests/probe", "probe", &directory)?;
         let policy = policy(&casemate, &signer)?;
-        Ok(Self { casemate, signer_process, bench: this_program()?, signer, probe, policy, directory })
+        let (bench, module) = (this_program()?, None);
+        Ok(Self { casemate, signer_process, bench, signer, probe, policy, module, directory })
+    }
+
+    /// The PKCS#11 module, built now if it is out of date.
+    pub fn module(&self, step: &dyn Fn(&str)) -> Result<PathBuf> {
+        if let Some(module) = &self.module {
+            return Ok(module.clone());
+        }
+        step("building the PKCS#11 module (optimised)");
+        let arguments = "build --profile module -p casemate-pkcs11 --message-format=json-render-diagnostics";
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let messages =
+            output(Command::new(cargo).args(arguments.split_whitespace()).current_dir(checkout()))?;
+        let found = messages.lines().find_map(|line| {
+            let message: Value = serde_json::from_str(line).ok()?;
+            let files = message.get("filenames")?.as_array()?.iter().filter_map(Value::as_str);
+            files.filter(|file| file.ends_with("/libcasemate_pkcs11.so")).map(PathBuf::from).next()
+        });
+        found.ok_or_else(|| Error::answer("what cargo built", "no PKCS#11 module"))
     }
 
     /// A file of ours.

@@ -1,5 +1,6 @@
 //! Requests as they go over the wire, signed by AWS's own signer where the other side asks for it.
 
+use std::process::Command;
 use std::time::SystemTime;
 
 use aws_credential_types::Credentials;
@@ -20,6 +21,14 @@ impl AccessKey {
     /// From its two halves.
     pub fn new(id: &str, secret: &str) -> Self {
         Self(Credentials::from_keys(id, secret, None))
+    }
+
+    /// Gives it to a program, in AWS's variables.
+    pub fn environment(&self, command: &mut Command) {
+        command
+            .env("AWS_ACCESS_KEY_ID", self.0.access_key_id())
+            .env("AWS_SECRET_ACCESS_KEY", self.0.secret_access_key())
+            .env("AWS_REGION", REGION);
     }
 
     /// `request` with its signature (Signature Version 4), for `host`. It is good for some minutes.

@@ -4,8 +4,8 @@
 //! One load generator for everybody who speaks the API: keep-alive connections, signed requests ([`door`],
 //! [`credentials`], [`drive`]). Whom it asks is a [`Side`] ([`http`]): the sealed signer as its owner has it, behind
 //! TLS and with signed requests ([`owned`]), and before it is claimed, in the clear; the same code as an ordinary process; moto's
-//! server ([`moto`]). SoftHSM2 is no server: its side calls the library from as many threads
-//! ([`softhsm`]). Sides take turns in short blocks, and a ratio is the median over the rounds, so that a busy moment of the
+//! server ([`moto`]). SoftHSM2 is no server: its side calls the library from as many threads, and so does the side that uses
+//! our own PKCS#11 module with the sealed signer's token ([`pkcs11`]). Sides take turns in short blocks, and a ratio is the median over the rounds, so that a busy moment of the
 //! machine touches all of them. [`plan`] has the order, [`report`] the rows, [`plot`] the picture.
 //!
 //! Clients share the machine with what they ask. Where that is the limit, a rate says as much about the machine as about
@@ -18,10 +18,10 @@ pub mod drive;
 pub mod http;
 pub mod moto;
 pub mod owned;
+pub mod pkcs11;
 pub mod plan;
 pub mod plot;
 pub mod report;
-pub mod softhsm;
 pub mod venv;
 
 use std::time::Duration;

@@ -29,6 +29,9 @@ pub struct Owned {
     ca: PathBuf,
 }
 
+/// What the owner demands, as a file.
+const DEMANDS: &str = "owned.json";
+
 impl Owned {
     /// Launches a signer and goes all the way that its owner goes.
     pub fn launch(workshop: &Workshop, step: &dyn Fn(&str)) -> Result<Self> {
@@ -49,6 +52,19 @@ impl Owned {
                 Err(error)
             }
         }
+    }
+
+    /// `casemate`, as the owner runs it with this signer.
+    pub fn command(&self, workshop: &Workshop, arguments: &[&str]) -> Command {
+        let mut command = casemate(workshop);
+        self.key.environment(&mut command);
+        command.args(arguments).arg("--endpoint-url").arg(format!("https://{}", self.address));
+        command
+    }
+
+    /// With the certificate that was verified.
+    pub fn known<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.arg("--ca-bundle").arg(&self.ca)
     }
 
     /// As a side.
@@ -72,6 +88,12 @@ fn casemate(workshop: &Workshop) -> Command {
     let mut command = Command::new(&workshop.casemate);
     workshop.environment(&mut command);
     command
+}
+
+/// With what a verifier demands of it.
+pub(super) fn demanding<'a>(workshop: &Workshop, command: &'a mut Command) -> &'a mut Command {
+    let root = workshop.file("home").join("root.pem");
+    command.arg("--root").arg(root).arg("--policy").arg(workshop.file(DEMANDS))
 }
 
 /// Where it is served, and the VMM's process.
@@ -100,14 +122,13 @@ fn announced(child: &mut Child) -> Result<(String, u32)> {
 
 /// Verifies the signer at `endpoint`, claims it, and keeps its CA file.
 fn claim(workshop: &Workshop, endpoint: &str, pid: u32) -> Result<(SocketAddr, u32, AccessKey, PathBuf)> {
-    let (policy, ca) = (workshop.file("owned.json"), workshop.file("owned.pem"));
+    let (policy, ca) = (workshop.file(DEMANDS), workshop.file("owned.pem"));
     let demands = serde_json::to_string(&workshop.policy).unwrap_or_default();
     std::fs::write(&policy, demands).map_err(Error::file("write", &policy))?;
-    let root = workshop.file("home").join("root.pem");
-    let demanding =
-        |command: &mut Command| output(command.arg("--root").arg(&root).arg("--policy").arg(&policy));
-    demanding(casemate(workshop).args(["verify", "--tls", endpoint, "--out"]).arg(&ca))?;
-    let answer = demanding(casemate(workshop).args(["claim", "--print", "--endpoint", endpoint]))?;
+    let mut verify = casemate(workshop);
+    output(demanding(workshop, verify.args(["verify", "--tls", endpoint, "--out"]).arg(&ca)))?;
+    let mut claim = casemate(workshop);
+    let answer = output(demanding(workshop, claim.args(["claim", "--print", "--endpoint", endpoint])))?;
     let claimed: Value = serde_json::from_str(&answer).unwrap_or_default();
     // Not told what it was: it holds a secret.
     let wrong = || Error::answer("casemate claim's answer", "no access key in it");

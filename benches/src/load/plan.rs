@@ -11,8 +11,8 @@ use super::door::Door;
 use super::http::Server;
 use super::moto::Moto;
 use super::owned::Owned;
+use super::pkcs11::Library;
 use super::report::{Absent, LoadReport, LoadRow, Target};
-use super::softhsm::SoftHsm;
 use super::{CLIENTS, Side, Tally};
 use crate::error::{Error, Result};
 use crate::groups::primitives::Probe;
@@ -31,10 +31,12 @@ pub const SEALED: &str = "sealed";
 pub const PROCESS: &str = "process";
 /// moto's server.
 pub const MOTO: &str = "moto";
+/// The sealed signer's token through our PKCS#11 module.
+pub const MODULE: &str = "PKCS#11";
 /// SoftHSM2 through PKCS#11.
 pub const SOFTHSM: &str = "SoftHSM2";
 /// Everybody who can be asked.
-pub const SIDES: [&str; 5] = [OWNED, SEALED, PROCESS, MOTO, SOFTHSM];
+pub const SIDES: [&str; 6] = [OWNED, SEALED, PROCESS, MOTO, MODULE, SOFTHSM];
 
 /// What is asked for, and the bare operation in it, if that is nearly all of the work.
 const WORKS: [(&str, Option<Operation>); 9] = [
@@ -216,9 +218,14 @@ impl Lineup {
             process: None,
             moto: None,
         };
-        if choice.has_side(OWNED) {
+        if choice.has_side(OWNED) || choice.has_side(MODULE) {
             let owned = Owned::launch(workshop, step)?;
-            lineup.sides.push(Box::new(owned.side(OWNED)?));
+            if choice.has_side(OWNED) {
+                lineup.sides.push(Box::new(owned.side(OWNED)?));
+            }
+            if choice.has_side(MODULE) {
+                lineup.sides.push(Box::new(Library::casemate(MODULE, workshop, &owned, step)?));
+            }
             lineup.owned = Some(owned);
         }
         if choice.has_side(SEALED) {
@@ -240,7 +247,7 @@ impl Lineup {
             }
         }
         if choice.has_side(SOFTHSM) {
-            let token = SoftHsm::start(&workshop.bench, &workshop.file(""), step);
+            let token = Library::softhsm(SOFTHSM, workshop, step);
             if let Some(token) = lineup.if_there(SOFTHSM, token) {
                 lineup.sides.push(Box::new(token));
             }

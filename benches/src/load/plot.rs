@@ -1,6 +1,6 @@
 //! The picture: rates with the most clients, then latencies with one.
 
-use super::plan::{MOTO, OWNED, PROCESS, SEALED, SOFTHSM};
+use super::plan::{MODULE, MOTO, OWNED, PROCESS, SEALED, SOFTHSM};
 use super::report::{LoadReport, LoadRow, rate};
 use crate::plot::{self, Canvas, FAINT, INK, LEFT, LINE, RULE, Scale, TARGET};
 use crate::report::{Unit, show};
@@ -16,6 +16,7 @@ fn colour(side: &str) -> &'static str {
         SEALED => "#6aa2d0",
         PROCESS => "#b8c4d0",
         MOTO => "#c9b458",
+        MODULE => "#c08b5c",
         SOFTHSM => "#a88bc0",
         _ => "#3f9b7f",
     }

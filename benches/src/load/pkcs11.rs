@@ -1,4 +1,5 @@
-//! SoftHSM2 through PKCS#11: a software token, in the process of whoever asks it, without a network or an API between.
+//! PKCS#11 modules: our own, with the sealed signer's token behind it, and SoftHSM2, a software token in the process of
+//! whoever asks it, without a network or an API between.
 //!
 //! Each client is a thread with a session. The library is loaded by a child process ([`serve`]), which finds its token
 //! by an environment variable and takes orders by lines: `WORK\tCLIENTS\tWARM\tSPAN`, in milliseconds; none of them only
@@ -21,14 +22,19 @@ use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
 use serde::{Deserialize, Serialize};
 
+use super::owned::{Owned, demanding};
 use super::{Side, Tally};
 use crate::error::{Error, Result};
 use crate::kms::Work;
 use crate::measure::Samples;
+use crate::workshop::{Workshop, output};
 
-/// Where Debian has it.
-const LIBRARY: &str = "/usr/lib/softhsm/libsofthsm2.so";
+/// Where Debian has SoftHSM2.
+const SOFTHSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
+/// SoftHSM2's pins.
 const PIN: &str = "casemate";
+/// Our token's officer and user.
+const PASSWORD: &str = "casemate-bench";
 const MESSAGE: [u8; 32] = [0x5a; 32];
 const PLAINTEXT: [u8; 4096] = [7; 4096];
 const NONCE: [u8; 12] = [1; 12];
@@ -49,36 +55,68 @@ struct Answer {
     refused: Option<String>,
 }
 
-/// The token, in its process.
-pub struct SoftHsm {
+/// A token and its library, in a process.
+pub struct Library {
+    name: &'static str,
     child: Child,
     orders: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
 
-impl SoftHsm {
-    /// Installs it if need be (as root, from Debian) and makes a token in `directory`. `bench` is this program.
-    pub fn start(bench: &Path, directory: &Path, step: &dyn Fn(&str)) -> Result<Self> {
+impl Library {
+    /// SoftHSM2: installs it if need be (as root, from Debian) and makes a token.
+    pub fn softhsm(name: &'static str, workshop: &Workshop, step: &dyn Fn(&str)) -> Result<Self> {
         install(step)?;
-        let tokens = directory.join("softhsm");
+        let tokens = workshop.file("softhsm");
         std::fs::create_dir_all(&tokens).map_err(Error::file("make", &tokens))?;
-        let configuration = directory.join("softhsm2.conf");
+        let configuration = workshop.file("softhsm2.conf");
         let text = format!(
             "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
             tokens.display()
         );
         std::fs::write(&configuration, text).map_err(Error::file("write", &configuration))?;
-        let mut child = Command::new(bench)
-            .arg("soft-hsm")
-            .env("SOFTHSM2_CONF", &configuration)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(Error::file("run", bench))?;
+        let mut child = Command::new(&workshop.bench);
+        child.args(["pkcs11", SOFTHSM, PIN, "--new"]).env("SOFTHSM2_CONF", configuration);
+        Self::start(name, &mut child)
+    }
+
+    /// Our module: builds it, and goes all the way that the owner of a token goes.
+    pub fn casemate(
+        name: &'static str,
+        workshop: &Workshop,
+        owned: &Owned,
+        step: &dyn Fn(&str),
+    ) -> Result<Self> {
+        let module = workshop.module(step)?;
+        step("making a token");
+        let (password, configuration) = (workshop.file("password"), workshop.file("pkcs11.toml"));
+        std::fs::write(&password, PASSWORD).map_err(Error::file("write", &password))?;
+        let secret = |flag: &str, command: &mut Command| {
+            command.arg(flag).arg(&password);
+        };
+        let mut init = owned.command(workshop, &["hsm", "init", "--label", "bench"]);
+        secret("--new-password-file", &mut init);
+        output(owned.known(&mut init))?;
+        let mut user = owned.command(workshop, &["hsm", "user", "add", "bench"]);
+        secret("--password-file", &mut user);
+        secret("--new-password-file", &mut user);
+        output(owned.known(&mut user))?;
+        let mut config = owned.command(workshop, &["hsm", "config", "--out"]);
+        config.arg(&configuration);
+        output(demanding(workshop, &mut config))?;
+        let mut child = Command::new(&workshop.bench);
+        child.arg("pkcs11").arg(module).arg(format!("bench:{PASSWORD}"));
+        Self::start(name, child.env("CASEMATE_PKCS11_CONF", configuration))
+    }
+
+    fn start(name: &'static str, command: &mut Command) -> Result<Self> {
+        let program = PathBuf::from(command.get_program());
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut child = child.map_err(Error::file("run", &program))?;
         let (Some(orders), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Error::answer("the token's process", "no pipes"));
         };
-        Ok(Self { child, orders, answers: BufReader::new(answers) })
+        Ok(Self { name, child, orders, answers: BufReader::new(answers) })
     }
 
     fn order(&mut self, work: &Work, clients: usize, warm: Duration, span: Duration) -> Result<Answer> {
@@ -91,9 +129,9 @@ impl SoftHsm {
     }
 }
 
-impl Side for SoftHsm {
+impl Side for Library {
     fn name(&self) -> &'static str {
-        "SoftHSM2"
+        self.name
     }
 
     fn prepare(&mut self, work: &'static Work) -> Result<bool> {
@@ -110,13 +148,13 @@ impl Side for SoftHsm {
     ) -> Result<Tally> {
         let answer = self.order(work, clients, warm, span)?;
         match answer.refused {
-            Some(refused) => Err(Error::answer("SoftHSM2", refused)),
+            Some(refused) => Err(Error::answer(self.name, refused)),
             None => Ok(Tally { rate: answer.rate, latencies: answer.latencies, cpu: None }),
         }
     }
 }
 
-impl Drop for SoftHsm {
+impl Drop for Library {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -125,18 +163,18 @@ impl Drop for SoftHsm {
 
 /// Installs Debian's package, if the library is not there and this is root.
 fn install(step: &dyn Fn(&str)) -> Result<()> {
-    if Path::new(LIBRARY).exists() {
+    if Path::new(SOFTHSM).exists() {
         return Ok(());
     }
     // SAFETY: a system call without memory.
     if unsafe { libc::geteuid() } != 0 {
         let source =
-            std::io::Error::other(format!("{LIBRARY} is not there, and only root can install softhsm2"));
+            std::io::Error::other(format!("{SOFTHSM} is not there, and only root can install softhsm2"));
         return Err(Error::Io { what: "use SoftHSM2".into(), source });
     }
     step("installing softhsm2 from Debian");
-    crate::workshop::output(Command::new("apt-get").args(["-qq", "update"]))?;
-    crate::workshop::output(
+    output(Command::new("apt-get").args(["-qq", "update"]))?;
+    output(
         Command::new("apt-get")
             .env("DEBIAN_FRONTEND", "noninteractive")
             .args(["-qq", "-y", "install", "softhsm2"]),
@@ -145,8 +183,9 @@ fn install(step: &dyn Fn(&str)) -> Result<()> {
 }
 
 /// The child: takes orders until its input ends.
-pub fn serve() -> Result<()> {
-    let token = Token::new().map_err(refusal)?;
+pub fn serve(library: &Path, pin: &str, new: bool) -> Result<()> {
+    let token =
+        Token::new(library, pin, new).map_err(|error| Error::answer("the token", error.to_string()))?;
     let mut prepared = HashMap::new();
     for line in std::io::stdin().lines() {
         let line = line.map_err(Error::io("read an order"))?;
@@ -161,10 +200,6 @@ pub fn serve() -> Result<()> {
         println!("{}", serde_json::to_string(&answer).unwrap_or_default());
     }
     Ok(())
-}
-
-fn refusal(error: cryptoki::error::Error) -> Error {
-    Error::answer("SoftHSM2", error.to_string())
 }
 
 type Outcome<T> = std::result::Result<T, cryptoki::error::Error>;
@@ -209,17 +244,21 @@ impl Scheme {
 }
 
 impl Token {
-    fn new() -> Outcome<Self> {
-        let library = Pkcs11::new(PathBuf::from(LIBRARY))?;
+    /// The first token of a library; a new one is made first.
+    fn new(library: &Path, pin: &str, new: bool) -> Outcome<Self> {
+        let library = Pkcs11::new(library)?;
         library.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))?;
-        let free = library.get_slots_with_token()?;
-        let slot = *free.first().ok_or(cryptoki::error::Error::NotSupported)?;
-        let pin = AuthPin::new(PIN.into());
-        library.init_token(slot, &pin, "casemate bench")?;
+        let slot = *library.get_slots_with_token()?.first().ok_or(cryptoki::error::Error::NotSupported)?;
+        let pin = AuthPin::new(pin.into());
+        if new {
+            library.init_token(slot, &pin, "casemate bench")?;
+        }
         let first = library.open_rw_session(slot)?;
-        first.login(UserType::So, Some(&pin))?;
-        first.init_pin(&pin)?;
-        first.logout()?;
+        if new {
+            first.login(UserType::So, Some(&pin))?;
+            first.init_pin(&pin)?;
+            first.logout()?;
+        }
         first.login(UserType::User, Some(&pin))?;
         Ok(Self { library, slot, first })
     }
