@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::object::{Handle, Object};
-use super::quorum::Quorums;
 use super::{Token, users};
 
 /// What the names of the records begin with.
@@ -31,8 +30,6 @@ pub(super) struct Settings {
     pub(super) serial: String,
     /// No handle from here on has been used.
     pub(super) reserved: Handle,
-    #[serde(default)]
-    pub(super) quorums: Quorums,
 }
 
 #[derive(Serialize, Deserialize)]

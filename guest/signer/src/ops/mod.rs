@@ -24,7 +24,7 @@ mod rotation;
 mod sign;
 mod stores;
 mod tags;
-pub(crate) mod upgrade;
+mod upgrade;
 mod volume;
 
 use serde::Serialize;
