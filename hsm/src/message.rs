@@ -2,7 +2,11 @@
 //!
 //! All requests are one structure, [`Request`], and all responses another, [`Response`]: an operation uses the members that
 //! the table says, the others are left out. (A type for each would cost the guest's image more than the operations do.)
-//! Every operation but those marked ○ takes a `SessionToken`. A `?` marks what may be left out.
+//! Every operation but those marked ○ takes a `SessionToken`; those marked ◐ take one, a crypto officer's, or are signed by the
+//! signer's owner (`casemate:CreateBackup`, `casemate:ShareBackup`). A `?` marks what may be left out. What a quorum must
+//! approve takes its `QuorumToken` as well.
+//!
+//! A backup's file is its parts in order, each after its length in four bytes, the most significant first.
 //!
 //! | operation | request | response |
 //! | --- | --- | --- |
@@ -21,7 +25,7 @@
 //! | `RegisterQuorumKey` | `PublicKey`: SubjectPublicKeyInfo of RSA or a NIST curve | |
 //! | `SetQuorum` | `Service`, `Count` | |
 //! | `GetQuorum` | | `Quorums` |
-//! | `GetQuorumToken` | `Service`, `Object`? | `QuorumToken`, `Data`: what is to be signed |
+//! | `GetQuorumToken` | `Operation`, and the members of its request but the passwords | `QuorumToken`, `Data`: what is to be signed |
 //! | `ApproveQuorumToken` | `QuorumToken`, `Approvals` | |
 //! | `GenerateKey` | `Mechanism`, `Template` | `Object` |
 //! | `GenerateKeyPair` | `Mechanism`, `PublicTemplate`, `Template` | `PublicObject`, `Object` |
@@ -39,7 +43,14 @@
 //! | `UnwrapKey` | `Mechanism`, `WrappingObject`, `Data`, `Template` | `Object` |
 //! | `DeriveKey` | `Mechanism`, `Object`, `Template` | `Object` |
 //! | `Random` | `Length` | `Data` |
+//! | `GetBackupNonce` ◐ | | `Data`: the nonce for the document of `ShareBackup` |
+//! | `CreateBackup` ◐ | | `Backup`, `Data`: its first part |
+//! | `ReadBackup` ◐ | `Backup`: its id, `Marker`: the number of a part, from 1 | `Data` |
+//! | `ShareBackup` ◐ | `Data`: the first part, `Document`, `ImageSha384`, `PlatformRoot`? | `Data`: the first part from now on |
+//! | `RestoreBackup` ○ | `Data`: a part, `Marker`: its number, from 0, `PlatformRoot`?; signed by the owner, `casemate:RestoreBackup` | `NextMarker`?, then `Token` |
 //! | `Mechanisms` ○ | | `Mechanisms` |
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -76,6 +87,7 @@ operations! {
     GenerateKey, GenerateKeyPair, CreateObject, CopyObject, DestroyObject,
     GetAttributes, SetAttributes, FindObjects, ShareObject, UnshareObject,
     Sign, Verify, Encrypt, Decrypt, WrapKey, UnwrapKey, DeriveKey, Random, Mechanisms,
+    GetBackupNonce, CreateBackup, ReadBackup, ShareBackup, RestoreBackup,
 }
 
 impl Operation {
@@ -86,7 +98,12 @@ impl Operation {
 
     /// Whether it is signed (SigV4) and authorised by the signer's own policies, and not by the token's users.
     pub const fn is_owners(self) -> bool {
-        matches!(self, Self::InitializeToken)
+        matches!(self, Self::InitializeToken | Self::RestoreBackup)
+    }
+
+    /// Whether it is, if the request has no session.
+    pub const fn may_be_owners(self) -> bool {
+        matches!(self, Self::GetBackupNonce | Self::CreateBackup | Self::ReadBackup | Self::ShareBackup)
     }
 }
 
@@ -155,6 +172,16 @@ pub struct Request {
     pub quorum_token: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approvals: Option<Vec<Approval>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub document: Option<Bytes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_sha384: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform_root: Option<Bytes>,
 }
 
 /// What an operation answers; the [module](self) says which members.
@@ -186,6 +213,37 @@ pub struct Response {
     pub quorums: Option<Vec<Quorum>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quorum_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<Backup>,
+}
+
+// What is in them may be a password or a key: neither is shown.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Request")
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Response")
+    }
+}
+
+/// A backup of everything that is on the token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Backup {
+    /// 32 hexadecimal digits.
+    pub id: String,
+    /// How many parts it has, the first included.
+    pub parts: u64,
+    /// The token's label.
+    pub label: String,
+    /// The token's serial number.
+    pub serial: String,
+    /// When it was made, in seconds since 1970, by the host's clock.
+    pub created: u64,
 }
 
 /// The token.
@@ -243,16 +301,17 @@ pub struct MechanismInfo {
     pub flags: u64,
 }
 
-/// What a quorum can be asked for: the numbers are for [`Request::count`].
+/// What a quorum can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Service {
-    /// Users and quorums: creating, deleting and changing them. Crypto officers approve.
+    /// Users and quorums: `CreateUser`, `DeleteUser`, `ChangePassword` of somebody else, `InitializePin`, `SetQuorum`. Crypto
+    /// officers approve.
     #[serde(rename = "user")]
     Users,
-    /// Keys that leave the token wrapped. Crypto users approve.
+    /// Keys that leave the token wrapped. Crypto users and officers approve.
     #[serde(rename = "export")]
     Export,
-    /// Backups: making and sharing them. Crypto officers approve.
+    /// `CreateBackup` and `ShareBackup`. Crypto officers approve.
     #[serde(rename = "backup")]
     Backup,
 }
@@ -267,8 +326,8 @@ pub struct Quorum {
     pub count: u64,
 }
 
-/// A user's approval: their signature over the quorum token's [`Response::data`], by the key they registered: PKCS #1 v1.5 or
-/// ECDSA (DER) with SHA-256, SHA-384 for P-384 and SHA-512 for P-521.
+/// A user's approval: their signature over the quorum token's [`Response::data`], by the key they registered: RSASSA-PKCS1-v1_5
+/// or ECDSA (DER), with SHA-256.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct Approval {
@@ -281,7 +340,7 @@ pub struct Approval {
 /// Why a request was refused: HTTP 400, or 500 where the signer failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// AWS's name for it, as the KMS API has them.
+    /// `CKR_`…, or AWS's name for it where PKCS#11 has none.
     #[serde(rename = "__type")]
     pub kind: String,
     /// What failed, on what, what to do next.

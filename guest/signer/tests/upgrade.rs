@@ -1,6 +1,8 @@
 //! A volume is opened by another image only if its owner has granted it, to a guest that proves what it is.
 
 mod common;
+#[path = "common/image.rs"]
+mod image;
 #[path = "common/sealed.rs"]
 mod sealed;
 #[path = "common/volume.rs"]
@@ -9,88 +11,15 @@ mod volume;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use casemate_attestation::nsm::Nsm;
-use casemate_attestation::pcr::{ImageMeasurements, Launch, Mode, Pcr};
+use casemate_attestation::pcr::{Mode, Pcr};
 use casemate_attestation::platform::PlatformKey;
-use casemate_attestation::sealing::{self, Sealing};
-use casemate_signer::{AttestError, Door, Platform, Signer, serve_connection};
+use casemate_signer::{Door, Platform, Signer, serve_connection};
 use common::{b64, call, ok, text, unb64};
-use sealed::support::{self, FixedClock, Leaf};
+use image::{Image, Sealed};
+use sealed::support;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 use volume::{Place, keep, run};
-use zeroize::Zeroizing;
-
-/// A signer's image on a platform.
-#[derive(Clone, Copy)]
-struct Image<'a> {
-    platform: &'a PlatformKey,
-    name: &'a str,
-    mode: Mode,
-    /// Whose certificate signed it, and the command line that is measured with it.
-    signed_by: Option<&'a str>,
-    command_line: &'a str,
-}
-
-struct Sealed {
-    nsm: RefCell<Nsm<Leaf, FixedClock>>,
-    sealing_key: [u8; 32],
-    measurement: [u8; 48],
-    command_line: String,
-}
-
-impl Platform for Sealed {
-    fn attest(
-        &self,
-        user_data: Option<&[u8]>,
-        nonce: Option<&[u8]>,
-        public_key: Option<&[u8]>,
-    ) -> Result<Vec<u8>, AttestError> {
-        Ok(support::document(&mut self.nsm.borrow_mut(), user_data, nonce, public_key))
-    }
-
-    fn command_line(&self) -> &str {
-        &self.command_line
-    }
-
-    fn sealing_key(&self) -> Option<Zeroizing<[u8; 32]>> {
-        Some(Zeroizing::new(self.sealing_key))
-    }
-
-    fn measurement(&self) -> [u8; 48] {
-        self.measurement
-    }
-}
-
-impl Image<'_> {
-    fn pcr0(&self) -> Pcr {
-        Pcr::measure(format!("{} {}", self.name, self.command_line).as_bytes())
-    }
-
-    fn pcr8(&self) -> Option<Pcr> {
-        self.signed_by.map(|name| Pcr::measure(name.as_bytes()))
-    }
-
-    fn launch(&self) -> Rc<Signer> {
-        Signer::new(Box::new(self.platform()))
-    }
-
-    fn platform(&self) -> Sealed {
-        let image =
-            ImageMeasurements { pcr0: self.pcr0(), pcr8: self.pcr8(), ..support::launch(self.mode).image };
-        let launch = Launch { image, ..support::launch(self.mode) };
-        let now = sealed::now();
-        let leaf = Leaf::new(self.platform, support::MODULE_ID, now);
-        let production = self.mode == Mode::Production;
-        let sealing = if production { Sealing::Production } else { Sealing::Debug };
-        Sealed {
-            nsm: RefCell::new(Nsm::new(support::MODULE_ID.into(), &launch, leaf, FixedClock(now))),
-            sealing_key: *sealing::key(self.platform, sealing, &image),
-            measurement: if production { *self.pcr0().as_bytes() } else { [0; 48] },
-            command_line: self.command_line.to_owned(),
-        }
-    }
-}
 
 /// What a guest states about the key to which volumes can be granted.
 async fn statement(signer: &Rc<Signer>, nonce: &[u8]) -> Value {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use casemate_hsm::ck::*;
 use casemate_hsm::message::{Token as Described, User as Listed, UserType};
-use casemate_hsm::{Request, Response, limits};
+use casemate_hsm::{Operation, Request, Response, limits};
 use zeroize::Zeroizing;
 
 use crate::access::{Call, Facts};
@@ -105,7 +105,7 @@ fn begin(
     crypto::random(&mut serial)?;
     let serial = base16ct::lower::encode_string(&serial);
     let reserved = token.next;
-    token.settings = Some(Settings { label, serial, reserved });
+    token.settings = Some(Settings { label, serial, reserved, quorums: Default::default() });
     token.users.insert(name.to_owned(), officer);
     call.state.touch(record::TOKEN);
     call.state.touch(record::user_name(name));
@@ -128,6 +128,7 @@ pub(super) fn reset(token: &mut Token, call: &Call<'_>, request: &Request) -> Re
     token.bytes = 0;
     token.users.clear();
     token.sessions.clear();
+    token.pending.clear();
     begin(token, call, label, &name, officer)
 }
 
@@ -213,7 +214,9 @@ pub(super) fn create_user(
     if token.users.contains_key(name) {
         return refuse(Rv::CKR_FUNCTION_REJECTED, "There is a user of that name already.");
     }
-    add(token, asked, name, User::new(user_type, pin(request.pin.as_ref())?)?)
+    let new = User::new(user_type, pin(request.pin.as_ref())?)?;
+    token.approve(asked, Operation::CreateUser, request)?;
+    add(token, asked, name, new)
 }
 
 fn add(token: &mut Token, asked: &Asked<'_>, name: &str, user: User) -> Result<Response, Fault> {
@@ -241,6 +244,7 @@ pub(super) fn delete_user(
     if token.objects.values().any(|object| object.session.is_none() && object.owner == name) {
         return refuse(Rv::CKR_FUNCTION_REJECTED, "The user has objects on the token: they go first.");
     }
+    token.approve(asked, Operation::DeleteUser, request)?;
     token.users.remove(name);
     asked.call.state.touch(record::user_name(name));
     // Another of that name later is somebody else.
@@ -295,6 +299,12 @@ pub(super) fn change_password(
         let kind = token.users.get(name).map_or(*user_type, |user| user.user_type);
         prove(token, asked.call, name, pin(request.old_pin.as_ref())?, kind)?;
     }
+    if !is_own {
+        if !token.users.contains_key(name) {
+            return no_such_user();
+        }
+        token.approve(asked, Operation::ChangePassword, request)?;
+    }
     let Some(changed) = token.users.get_mut(name) else { return no_such_user() };
     changed.set_password(new)?;
     asked.call.state.touch(record::user_name(name));
@@ -313,6 +323,7 @@ pub(super) fn initialize_pin(
     asked.crypto_officer()?;
     let (name, new) = (user(request)?, pin(request.pin.as_ref())?);
     users::check_name(name)?;
+    token.approve(asked, Operation::InitializePin, request)?;
     match token.users.get_mut(name) {
         None => return add(token, asked, name, User::new(UserType::CryptoUser, new)?),
         Some(user) if user.user_type == UserType::CryptoUser => user.set_password(new)?,

@@ -27,7 +27,6 @@ macro_rules! return_values {
 }
 
 return_values! {
-    CKR_FUNCTION_FAILED,
     CKR_ARGUMENTS_BAD,
     CKR_ATTRIBUTE_READ_ONLY,
     CKR_ATTRIBUTE_TYPE_INVALID,

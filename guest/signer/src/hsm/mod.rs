@@ -7,6 +7,8 @@
 //! | [`attributes`] | which attributes there are, and when each may be given |
 //! | [`create`], [`find`], [`change`] | making, finding, reading, changing, sharing objects |
 //! | [`mechanism`], [`wrap`], [`derive`] | computing |
+//! | [`quorum`] | what more than one person must want |
+//! | [`backup`] | everything, encrypted, for another guest |
 //! | [`record`] | what survives a restart |
 //!
 //! Whoever asks gets an [`Asked`]; an object is reached only through [`Token::seen`] and its like, which know who sees what:
@@ -21,6 +23,7 @@
 
 mod admin;
 mod attributes;
+mod backup;
 mod change;
 mod create;
 mod derive;
@@ -29,6 +32,7 @@ mod find;
 mod material;
 mod mechanism;
 mod object;
+mod quorum;
 mod record;
 mod session;
 mod users;
@@ -53,9 +57,9 @@ use users::User;
 /// Handles that are set aside at once: see [`Token::insert`].
 const RESERVE: Handle = 4096;
 /// Most bytes that all objects take together.
-const BYTES_MAX: usize = 24 << 20;
+const BYTES_MAX: usize = 16 << 20;
 /// Most bytes of one object.
-const OBJECT_BYTES_MAX: usize = 256 << 10;
+const OBJECT_BYTES_MAX: usize = 96 << 10;
 
 /// The token.
 #[derive(Default)]
@@ -67,6 +71,11 @@ pub(crate) struct Token {
     /// What the objects take.
     bytes: usize,
     sessions: Sessions,
+    /// Quorum tokens that have not been used.
+    pending: Vec<quorum::Pending>,
+    /// A backup that is being read, and one that is being restored.
+    snapshot: Option<backup::Snapshot>,
+    restoring: Option<backup::Restoring>,
     /// The next handle.
     next: Handle,
 }
@@ -105,7 +114,8 @@ pub(crate) struct Answer {
 }
 
 /// Answers an operation. Those that are the [owner's](Operation::is_owners) are authorised on behalf of the call's caller;
-/// for the others it does not matter who that is.
+/// for the others it does not matter who that is. So are those that [may be](Operation::may_be_owners), where there is no
+/// session.
 pub(crate) fn answer(call: &Call<'_>, operation: Operation, request: Request) -> Answer {
     let mut token = call.hsm.borrow_mut();
     let now = Instant::now();
@@ -118,6 +128,11 @@ pub(crate) fn answer(call: &Call<'_>, operation: Operation, request: Request) ->
         Operation::ResetToken => Some(admin::reset(&mut token, call, &request)),
         Operation::OpenSession => Some(admin::open_session(&mut token, now)),
         Operation::Mechanisms => Some(Ok(mechanism::list())),
+        Operation::RestoreBackup => Some(backup::restore(&mut token, call, &request)),
+        _ if operation.may_be_owners() && request.session_token.is_none() => {
+            let asked = Asked { call, session: 0, user: None };
+            Some(in_session(&mut token, &asked, operation, request.clone()))
+        }
         _ => None,
     };
     if let Some(result) = alone {
@@ -175,7 +190,21 @@ fn in_session(
         Operation::UnwrapKey => wrap::unwrap_key(token, asked, request),
         Operation::DeriveKey => derive::derive_key(token, asked, request),
         Operation::Random => mechanism::random(&request),
-        _ => refuse(Rv::CKR_FUNCTION_FAILED, "The signer does not have this operation yet."),
+        Operation::RegisterQuorumKey => quorum::register(token, asked, &request),
+        Operation::SetQuorum => quorum::set(token, asked, &request),
+        Operation::GetQuorum => Ok(quorum::get(token)),
+        Operation::GetQuorumToken => quorum::get_token(token, asked, &request),
+        Operation::ApproveQuorumToken => quorum::approve(token, asked, &request),
+        Operation::GetBackupNonce => backup::nonce(asked),
+        Operation::CreateBackup => backup::create(token, asked, &request),
+        Operation::ReadBackup => backup::read(token, asked, &request),
+        Operation::ShareBackup => backup::share(token, asked, &request),
+        Operation::DescribeToken
+        | Operation::InitializeToken
+        | Operation::ResetToken
+        | Operation::OpenSession
+        | Operation::Mechanisms
+        | Operation::RestoreBackup => refuse(Rv::CKR_ARGUMENTS_BAD, "The operation takes no session."),
     }
 }
 
@@ -189,6 +218,12 @@ pub(crate) const fn only_reads(operation: Operation) -> bool {
             | Operation::Logout
             | Operation::ListUsers
             | Operation::GetQuorum
+            | Operation::GetBackupNonce
+            | Operation::CreateBackup
+            | Operation::ReadBackup
+            | Operation::ShareBackup
+            | Operation::GetQuorumToken
+            | Operation::ApproveQuorumToken
             | Operation::GetAttributes
             | Operation::FindObjects
             | Operation::Sign

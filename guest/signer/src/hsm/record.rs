@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::object::{Handle, Object};
+use super::quorum::Quorums;
 use super::{Token, users};
 
 /// What the names of the records begin with.
@@ -30,6 +31,8 @@ pub(super) struct Settings {
     pub(super) serial: String,
     /// No handle from here on has been used.
     pub(super) reserved: Handle,
+    #[serde(default)]
+    pub(super) quorums: Quorums,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -8,11 +8,11 @@
 //! | `CKM_RSA_PKCS`, `CKM_RSA_PKCS_OAEP` | secret keys |
 //! | `CKM_RSA_AES_KEY_WRAP` | any key: KWP under an AES key that is wrapped with OAEP (PKCS#11 3.1, 6.1.21) |
 //!
-//! A secret key is its value, a private key its PKCS #8. A key leaves if it is extractable, and its owner says so, and it does not
-//! ask for a trusted wrapping key or has one.
+//! A secret key is its value, a private key its PKCS #8. A key leaves if it is extractable, its owner says so, it does not ask for a
+//! trusted wrapping key or has one, and the [quorum](super::quorum) that the key or the token asks for has approved.
 
 use casemate_hsm::ck::*;
-use casemate_hsm::{Bytes, Mechanism, Parameter, Request, Response};
+use casemate_hsm::{Bytes, Mechanism, Operation, Parameter, Request, Response};
 use zeroize::Zeroizing;
 
 use crate::crypto::aes;
@@ -50,6 +50,7 @@ pub(super) fn wrap_key(token: &mut Token, asked: &Asked<'_>, request: &Request) 
     }
     let private = key.class() == CKO_PRIVATE_KEY;
     let wrapped = wrap(wrapping, mechanism, private, key.secret())?;
+    token.approve(asked, Operation::WrapKey, request)?;
     Ok(Response { data: Some(Bytes(wrapped)), ..Response::default() })
 }
 

@@ -44,13 +44,14 @@ pub(super) async fn operation(
     loop {
         let mut lacks = None;
         let answer = signer.durably(visit.life, admission, || {
-            let (caller, facts) = if operation.is_owners() {
+            let asked = parse(&body)?;
+            let owners = operation.is_owners() || operation.may_be_owners() && asked.session_token.is_none();
+            let (caller, facts) = if owners {
                 authenticate::caller(signer, visit.door, &head, &query, &body, "kms")
                     .map_err(KmsError::from)?
             } else {
                 (Caller::LocalOwner, Facts::default())
             };
-            let asked = parse(&body)?;
             let summary = summary(&asked);
             let call = Call::new(signer, &caller, &facts).patient(patient);
             let answer = hsm::answer(&call, operation, asked);
@@ -60,7 +61,7 @@ pub(super) async fn operation(
                     Ok(_) => Outcome::Answered,
                     Err(fault) => Outcome::Refused(fault.name(), fault.message()),
                 };
-                let who = match (&answer.user, operation.is_owners()) {
+                let who = match (&answer.user, owners) {
                     (Some(user), _) => Some(Who::TokenUser(user)),
                     (None, true) => Some(Who::Proved(call.caller)),
                     // Whoever has not logged in is a stranger, and logged as one.

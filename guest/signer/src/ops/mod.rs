@@ -24,7 +24,7 @@ mod rotation;
 mod sign;
 mod stores;
 mod tags;
-mod upgrade;
+pub(crate) mod upgrade;
 mod volume;
 
 use serde::Serialize;

@@ -73,8 +73,41 @@ pub(super) fn grant_upgrade(
     check.blob("document", &request.document, 1, DOCUMENT_MAX);
     check.done()?;
     call.allow(ACTION, "*", &Facts::NONE)?;
+    let document = request.document.unwrap_or(Blob(Vec::new()));
+    let Grantee { image, key, version, module_id } =
+        grantee(call, &document.0, request.image_sha384.as_deref(), None)?;
+    let vouch = |statement: &str| call.platform.attest(Some(statement.as_bytes()), None, None);
+    let volume = call.state.grant(*image.as_bytes(), key, vouch)?;
+    if request.hand_over == Some(true) {
+        call.state.hand_over_soon(call.now());
+    }
+    Ok(GrantUpgradeResponse {
+        volume_id: volume.to_string(),
+        image_sha384: image.to_string(),
+        image_version: version.to_string(),
+        module_id,
+    })
+}
+
+/// A guest to which something is granted.
+pub(crate) struct Grantee {
+    pub(crate) image: Pcr,
+    /// The key that it is granted to.
+    pub(crate) key: [u8; 32],
+    version: Version,
+    module_id: String,
+}
+
+/// The guest of a document of `POST /attestation/volume`, if it answers the last challenge and is one that may have what is
+/// this signer's: of the image that is named, or that the update policy admits. `root` is that of another platform.
+pub(crate) fn grantee(
+    call: &Call<'_>,
+    document: &[u8],
+    image: Option<&str>,
+    root: Option<&[u8]>,
+) -> Result<Grantee, KmsError> {
     let policy = call.update_policy.borrow().clone();
-    let wanted = match &request.image_sha384 {
+    let wanted = match image {
         Some(text) => Some(text.parse::<Pcr>().map_err(|_| {
             KmsError::validation("ImageSha384 must be the PCR0 of an image: 96 hexadecimal digits.")
         })?),
@@ -90,8 +123,7 @@ pub(super) fn grant_upgrade(
             "This signer runs in debug mode or unsealed: what is on its volume was never secret, and is granted to nobody.",
         ));
     }
-    let document = request.document.unwrap_or(Blob(Vec::new()));
-    let established = recipient::establish(call, &document.0, None)?;
+    let established = recipient::establish_under(call, document, None, root)?;
     let refuse =
         |reason: &str| Err(KmsError::validation(format!("The attestation document is not valid: {reason}.")));
     if !call.state.answers_challenge(established.nonce.as_deref(), call.now()) {
@@ -115,17 +147,7 @@ pub(super) fn grant_upgrade(
     let Some(key) = established.public_key.as_deref().and_then(|key| key.try_into().ok()) else {
         return refuse("it has no public key to grant to");
     };
-    let vouch = |statement: &str| call.platform.attest(Some(statement.as_bytes()), None, None);
-    let volume = call.state.grant(*image.as_bytes(), key, vouch)?;
-    if request.hand_over == Some(true) {
-        call.state.hand_over_soon(call.now());
-    }
-    Ok(GrantUpgradeResponse {
-        volume_id: volume.to_string(),
-        image_sha384: image.to_string(),
-        image_version: version.to_string(),
-        module_id: established.module_id.clone(),
-    })
+    Ok(Grantee { image: *image, key, version, module_id: established.module_id.clone() })
 }
 
 request! {

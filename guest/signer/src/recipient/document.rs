@@ -50,30 +50,52 @@ impl Own {
     }
 }
 
+/// The root that somebody names, or else this platform's.
+fn roots(signer: &Signer, named: Option<&[u8]>) -> Result<Vec<Vec<u8>>, KmsError> {
+    match named {
+        Some(root) => Ok(vec![root.to_vec()]),
+        None => Ok(signer.own.get(signer)?.roots.clone()),
+    }
+}
+
 /// Verifies a document, a signer's too; `posture` is the facts behind its PCR15, if they came along.
 pub(crate) fn establish(
     signer: &Signer,
     document: &[u8],
     posture: Option<&[u8]>,
 ) -> Result<Established, KmsError> {
-    let own = signer.own.get(signer)?;
+    establish_under(signer, document, posture, None)
+}
+
+/// The same under a root (DER) that somebody answers for who may.
+pub(crate) fn establish_under(
+    signer: &Signer,
+    document: &[u8],
+    posture: Option<&[u8]>,
+    root: Option<&[u8]>,
+) -> Result<Established, KmsError> {
+    let roots = roots(signer, root)?;
     let now = signer.now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let policy = Policy { max_age_seconds: Some(MAX_AGE_SECONDS), allow_debug: true, ..Policy::default() };
     let evidence = Evidence { document, posture };
     let now = u64::try_from(now).unwrap_or(u64::MAX);
-    let expected = Expectations { roots: &own.roots, policy: &policy, nonce: None, now };
+    let expected = Expectations { roots: &roots, policy: &policy, nonce: None, now };
     verify(evidence, expected)
         .map_err(|error| KmsError::validation(format!("The attestation document is not valid: {error}.")))
 }
 
 /// The same for a document that was kept: as of the time when it was made, by its own word.
-pub(crate) fn establish_then(signer: &Signer, document: &[u8]) -> Result<Established, KmsError> {
+pub(crate) fn establish_then(
+    signer: &Signer,
+    document: &[u8],
+    root: Option<&[u8]>,
+) -> Result<Established, KmsError> {
     let made = document::parse(document).map(|parsed| parsed.claims.timestamp);
     let now = made
         .map_err(|error| KmsError::validation(format!("The attestation document is not valid: {error}.")))?;
-    let own = signer.own.get(signer)?;
+    let roots = roots(signer, root)?;
     let policy = Policy { allow_debug: true, ..Policy::default() };
-    let expected = Expectations { roots: &own.roots, policy: &policy, nonce: None, now };
+    let expected = Expectations { roots: &roots, policy: &policy, nonce: None, now };
     verify(Evidence { document, posture: None }, expected)
         .map_err(|error| KmsError::validation(format!("The attestation document is not valid: {error}.")))
 }

@@ -195,7 +195,7 @@ fn open(signer: &Signer, header: Vec<u8>, root: &[u8], anchor: Option<Anchor>) -
         Err(other @ Refusal::OtherGuest { .. }) => {
             let grant = parsed.grant.as_ref().ok_or(other)?;
             let key = grant::accept(&sealing, parsed.volume, grant)?;
-            grant::check_proof(signer, &parsed, grant)?;
+            grant::check_proof(signer, &parsed, grant, None)?;
             (key, true)
         }
         key => (key?, false),

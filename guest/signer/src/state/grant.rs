@@ -154,10 +154,16 @@ pub(super) fn vouched(volume: VolumeId, grant: &Grant) -> String {
     format!("{VOUCHED}{}", base16ct::lower::encode_string(hash.as_ref()))
 }
 
-/// Checks that a guest of this platform with the measurement that the volume was sealed for has made the grant.
-pub(super) fn check_proof(signer: &Signer, header: &Header, grant: &Grant) -> Result<(), Refusal> {
-    let guest =
-        recipient::establish_then(signer, &grant.proof).map_err(|error| Refusal::Proof(error.message))?;
+/// Checks that a guest of this platform, or of the one with that root, with the measurement that the volume was sealed for
+/// has made the grant.
+pub(super) fn check_proof(
+    signer: &Signer,
+    header: &Header,
+    grant: &Grant,
+    root: Option<&[u8]>,
+) -> Result<(), Refusal> {
+    let guest = recipient::establish_then(signer, &grant.proof, root)
+        .map_err(|error| Refusal::Proof(error.message))?;
     let off = |what: &str| Err(Refusal::Proof(format!("its attestation document {what}")));
     if guest.debug || guest.pcrs.get(&0).is_none_or(|pcr0| *pcr0.as_bytes() != *header.sealed.measurement) {
         return off("is not of the image that the volume was sealed for");

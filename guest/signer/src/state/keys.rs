@@ -43,13 +43,14 @@ pub(super) fn prf(key: &[u8], label: &[u8]) -> Secret {
     derived
 }
 
-fn aead(key: &[u8; KEY_LEN]) -> Result<LessSafeKey, CryptoError> {
+/// AES-256-GCM under that key.
+pub(super) fn aead(key: &[u8; KEY_LEN]) -> Result<LessSafeKey, CryptoError> {
     let key = UnboundKey::new(&AES_256_GCM, key).map_err(|_| CryptoError::Library("encryption"))?;
     Ok(LessSafeKey::new(key))
 }
 
 /// `associated ‖ nonce ‖ ciphertext and tag` of `content`; `associated` first, as it stands in the clear.
-fn seal(key: &LessSafeKey, associated: &[u8], content: &[u8]) -> Result<Vec<u8>, CryptoError> {
+pub(super) fn seal(key: &LessSafeKey, associated: &[u8], content: &[u8]) -> Result<Vec<u8>, CryptoError> {
     let mut nonce = [0; NONCE_LEN];
     crypto::random(&mut nonce)?;
     let mut text = Zeroizing::new(content.to_vec());
@@ -59,7 +60,8 @@ fn seal(key: &LessSafeKey, associated: &[u8], content: &[u8]) -> Result<Vec<u8>,
     Ok([associated, &nonce, &text, tag.as_ref()].concat())
 }
 
-fn open<P>(key: &LessSafeKey, parts: &Parts<'_, P>) -> Option<Zeroizing<Vec<u8>>> {
+/// What [`seal`] made this of.
+pub(super) fn open<P>(key: &LessSafeKey, parts: &Parts<'_, P>) -> Option<Zeroizing<Vec<u8>>> {
     let mut text = Zeroizing::new(parts.sealed.to_vec());
     let nonce = Nonce::assume_unique_for_key(parts.nonce);
     let length = key.open_in_place(nonce, Aad::from(parts.associated), &mut text).ok()?.len();

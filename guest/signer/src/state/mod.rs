@@ -12,6 +12,7 @@
 //! last as far as the anchor knows. What it does not: an anchor is the host's word.
 
 mod attach;
+mod backup;
 pub(crate) mod grant;
 mod handover;
 mod host;
@@ -42,6 +43,7 @@ use ledger::Ledger;
 use refusal::Refusal;
 
 pub use attach::serve_volume;
+pub(crate) use backup::BackupKey;
 pub(crate) use handover::Life;
 
 /// How long a request waits for the volume.

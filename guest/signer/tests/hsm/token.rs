@@ -41,7 +41,7 @@ pub async fn post(signer: &Rc<Signer>, door: Door, operation: &str, body: &str) 
     send(signer, door, format!("{head}{body}").as_bytes()).await
 }
 
-fn read((status, body): (u16, String)) -> Answer {
+pub fn read((status, body): (u16, String)) -> Answer {
     if status == 200 {
         return Ok(serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}")));
     }
