@@ -105,9 +105,16 @@ const EMPTY: [u64; 9] = [
     CKA_SERIAL_NUMBER,
 ];
 
-/// Whether somebody may make an object from this template, in this way; who that is.
-pub(super) fn admit(asked: &Asked<'_>, given: &Given) -> Result<String, Fault> {
-    let owner = asked.crypto_user()?.to_owned();
+/// Whether somebody may make an object of that class from this template; whose it is then.
+pub(super) fn admit(asked: &Asked<'_>, given: &Given, class: u64) -> Result<String, Fault> {
+    let private = given.flag(CKA_PRIVATE).or_else(|| default_of(class, None, CKA_PRIVATE));
+    let owner = asked.maker(private == Some(true), given.flag(CKA_TOKEN) == Some(true))?;
+    check_given(given)?;
+    Ok(owner)
+}
+
+/// What no template gives, whoever asks.
+fn check_given(given: &Given) -> Result<(), Fault> {
     if given.flag(CKA_TRUSTED) == Some(true) {
         return refuse(Rv::CKR_ATTRIBUTE_READ_ONLY, "Only a crypto officer trusts a key or a certificate.");
     }
@@ -120,7 +127,7 @@ pub(super) fn admit(asked: &Asked<'_>, given: &Given) -> Result<String, Fault> {
     if given.number(CKA_CASEMATE_QUORUM).is_some_and(|count| count > limits::QUORUM_MAX as u64) {
         return refuse(Rv::CKR_ATTRIBUTE_VALUE_INVALID, "A quorum has 8 approvals at most.");
     }
-    Ok(owner)
+    Ok(())
 }
 
 /// Makes an object, and keeps it. The template has been checked against the rules of its class.
@@ -130,8 +137,8 @@ pub(super) fn keep(
     given: &Given,
     content: Content,
 ) -> Result<Handle, Fault> {
-    let owner = admit(asked, given)?;
     let Content { class, key_type, spki, secret, origin } = content;
+    let owner = admit(asked, given, class)?;
     let session = (given.flag(CKA_TOKEN) != Some(true)).then_some(asked.session);
     let mut object = Object::new(owner, session);
     object.set_number(CKA_CLASS, class);
@@ -256,7 +263,7 @@ pub(super) fn generate_key(
     given.agrees(CKA_CLASS, CKO_SECRET_KEY)?;
     given.agrees(CKA_KEY_TYPE, key_type)?;
     given.check(CKO_SECRET_KEY, Use::Generate)?;
-    admit(asked, &given)?;
+    admit(asked, &given, CKO_SECRET_KEY)?;
     let Some(length) = given.number(CKA_VALUE_LEN).or(length) else {
         return refuse(Rv::CKR_TEMPLATE_INCOMPLETE, "The template lacks CKA_VALUE_LEN.");
     };
@@ -293,7 +300,7 @@ pub(super) fn generate_key_pair(
         given.agrees(CKA_CLASS, class)?;
         given.agrees(CKA_KEY_TYPE, key_type)?;
         given.check(class, Use::Generate)?;
-        admit(asked, given)?;
+        admit(asked, given, class)?;
     }
     let kind = Kind::asked(key_type, &public)?;
     let key = match kind {
@@ -325,6 +332,10 @@ fn generate_rsa(asked: &Asked<'_>, given: &Given) -> Result<Option<PKey>, Fault>
     if given.get(CKA_PUBLIC_EXPONENT).is_some_and(|e| e.iter().skip_while(|b| **b == 0).ne(&[1, 0, 1])) {
         return refuse(Rv::CKR_ATTRIBUTE_VALUE_INVALID, "The public exponent of RSA keys is 65537.");
     }
+    // What takes seconds of everybody's time is not for strangers.
+    if given.number(CKA_MODULUS_BITS).is_some_and(|bits| bits > 2048) {
+        asked.crypto_user()?;
+    }
     let (spec, bits) = match given.number(CKA_MODULUS_BITS) {
         Some(4096) => (KeySpec::Rsa4096, 4096),
         Some(3072) => (KeySpec::Rsa3072, 3072),
@@ -349,7 +360,7 @@ pub(super) fn create_object(
     given.need(CKA_CLASS)?;
     let class = given.number(CKA_CLASS).unwrap_or(u64::MAX);
     given.check(class, Use::Create)?;
-    admit(asked, &given)?;
+    admit(asked, &given, class)?;
     let key_type = given.number(CKA_KEY_TYPE);
     let empty = Zeroizing::default;
     let (key_type, spki, secret) = match class {
@@ -385,13 +396,15 @@ pub(super) fn create_object(
 /// CopyObject.
 pub(super) fn copy_object(token: &mut Token, asked: &Asked<'_>, request: Request) -> Result<Response, Fault> {
     let given = Given::new(request.template)?;
-    let owner = admit(asked, &given)?;
     let (_, object) = token.owned(asked, request.object)?;
     given.check(object.class(), Use::Copy)?;
+    check_given(&given)?;
     if !object.flag(CKA_COPYABLE) {
         return refuse(Rv::CKR_ACTION_PROHIBITED, "The object cannot be copied.");
     }
     let on_token = given.flag(CKA_TOKEN).unwrap_or_else(|| object.flag(CKA_TOKEN));
+    let private = given.flag(CKA_PRIVATE).unwrap_or_else(|| object.flag(CKA_PRIVATE));
+    let owner = asked.maker(private, on_token)?;
     let mut copy = object.copy(owner, (!on_token).then_some(asked.session));
     change::apply(&mut copy, &given, Some((UserType::CryptoUser, Use::Copy)))?;
     Ok(Response { object: Some(token.insert(asked, copy)?), ..Response::default() })

@@ -27,7 +27,7 @@ pub(super) fn derive_key(token: &mut Token, asked: &Asked<'_>, request: Request)
     let given = Given::new(request.template.clone())?;
     given.agrees(CKA_CLASS, CKO_SECRET_KEY)?;
     given.check(CKO_SECRET_KEY, Use::Unwrap)?;
-    create::admit(asked, &given)?;
+    create::admit(asked, &given, CKO_SECRET_KEY)?;
     let base = token.usable(asked, request.object, Rv::CKR_KEY_HANDLE_INVALID)?;
     permit(base, CKA_DERIVE, mechanism.kind)?;
     let kind = base.get(CKA_PUBLIC_KEY_INFO).and_then(Kind::of_public);

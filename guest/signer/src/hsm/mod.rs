@@ -19,7 +19,8 @@
 //! | a crypto officer | those that wrap, to trust them | all | all, to see |
 //! | a crypto user | their own and shared ones | all | all |
 //!
-//! Session objects are seen in their own session only. Only an object's owner changes it.
+//! Session objects are seen in their own session only. Only an object's owner changes it. Who has not logged in can make
+//! objects that are neither private nor on the token, a few small ones, and compute with them: PKCS#11 has it so.
 
 mod admin;
 mod attributes;
@@ -61,6 +62,11 @@ const BYTES_MAX: usize = 16 << 20;
 /// Most bytes of one object.
 const OBJECT_BYTES_MAX: usize = 96 << 10;
 
+/// Most objects that were made without a login, in all sessions together, and most bytes of one: together no more than a
+/// quarter of what there is room for.
+const STRANGERS_OBJECTS_MAX: usize = 512;
+const STRANGERS_BYTES_MAX: usize = 8 << 10;
+
 /// The token.
 #[derive(Default)]
 pub(crate) struct Token {
@@ -94,6 +100,21 @@ impl Asked<'_> {
             Some((name, UserType::CryptoUser)) => Ok(name),
             _ => refuse(Rv::CKR_USER_NOT_LOGGED_IN, "This takes a crypto user who has logged in."),
         }
+    }
+
+    /// Who an object belongs to that is made now. What is neither private nor on the token takes no login (PKCS#11 3.1, 5.6): it
+    /// is nobody's but its session's.
+    fn maker(&self, private: bool, on_token: bool) -> Result<String, Fault> {
+        match &self.user {
+            Some((_, UserType::CryptoUser)) => self.crypto_user().map(str::to_owned),
+            _ if private || on_token => self.crypto_user().map(str::to_owned),
+            _ => Ok(String::new()),
+        }
+    }
+
+    /// Whether an object that is seen is this user's, or the session's alone.
+    fn owns(&self, object: &Object) -> bool {
+        object.owner.is_empty() || self.crypto_user().is_ok_and(|user| user == object.owner)
     }
 
     /// The crypto officer who has logged in.
@@ -253,7 +274,7 @@ impl Token {
     /// A key that whoever asks can compute with.
     fn usable(&self, asked: &Asked<'_>, handle: Option<Handle>, rv: Rv) -> Result<&Object, Fault> {
         let (_, object) = self.seen(asked, handle, rv)?;
-        if object.class() != CKO_PUBLIC_KEY {
+        if object.class() != CKO_PUBLIC_KEY && !object.owner.is_empty() {
             asked.crypto_user()?;
         }
         if object.key_type().is_none() {
@@ -265,8 +286,7 @@ impl Token {
     /// An object that whoever asks may change.
     fn owned(&mut self, asked: &Asked<'_>, handle: Option<Handle>) -> Result<(Handle, &mut Object), Fault> {
         let (handle, _) = self.seen(asked, handle, Rv::CKR_OBJECT_HANDLE_INVALID)?;
-        let user = asked.crypto_user()?;
-        match self.objects.get_mut(&handle).filter(|object| object.owner == user) {
+        match self.objects.get_mut(&handle).filter(|object| asked.owns(object)) {
             Some(object) => Ok((handle, object)),
             None => refuse(Rv::CKR_ACTION_PROHIBITED, "Only its owner changes an object."),
         }
@@ -275,16 +295,17 @@ impl Token {
     /// Takes an object; its handle. Handles are never used again: as many as are set aside in the token's record are lost
     /// with a restart.
     fn insert(&mut self, asked: &Asked<'_>, object: Object) -> Result<Handle, Fault> {
-        let Some(settings) = &mut self.settings else { return not_initialized() };
         let size = object.size();
         let of_session = |other: &&Object| other.session.is_some() && other.session == object.session;
         if self.objects.len() >= limits::OBJECTS_MAX
             || size > OBJECT_BYTES_MAX
             || self.bytes.saturating_add(size) > BYTES_MAX
             || self.objects.values().filter(of_session).count() >= limits::SESSION_OBJECTS_MAX
+            || object.owner.is_empty() && !self.has_room_for_a_strangers(size)
         {
             return refuse(Rv::CKR_TOKEN_RESOURCE_EXCEEDED, "The token holds as many objects as it may.");
         }
+        let Some(settings) = &mut self.settings else { return not_initialized() };
         let handle = self.next.max(1);
         self.next = handle.saturating_add(1);
         if self.next > settings.reserved {
@@ -297,6 +318,12 @@ impl Token {
         self.bytes = self.bytes.saturating_add(size);
         self.objects.insert(handle, object);
         Ok(handle)
+    }
+
+    /// Whether there is room for one more object that is nobody's.
+    fn has_room_for_a_strangers(&self, size: usize) -> bool {
+        let all = self.objects.values().filter(|object| object.owner.is_empty()).count();
+        size <= STRANGERS_BYTES_MAX && all < STRANGERS_OBJECTS_MAX
     }
 
     fn remove(&mut self, handle: Handle) -> Option<Object> {
@@ -341,6 +368,9 @@ fn sees(asked: &Asked<'_>, object: &Object) -> bool {
             !private || object.owner == *user || object.shared.contains(user)
         }
         Some((_, UserType::CryptoOfficer)) => !private || object.flag(CKA_WRAP),
-        None => !private && !matches!(object.class(), CKO_PRIVATE_KEY | CKO_SECRET_KEY),
+        None => {
+            let public = !matches!(object.class(), CKO_PRIVATE_KEY | CKO_SECRET_KEY);
+            !private && (public || object.session.is_some())
+        }
     }
 }

@@ -16,7 +16,7 @@ use crate::crypto;
 
 use super::fault::{Fault, Rv, broken, refuse};
 
-/// About ten milliseconds; guesses from outside are limited by the lock-out, and the record is encrypted.
+/// Guesses from outside are limited by the lock-out, and the record is encrypted.
 const ITERATIONS: u32 = 20_000;
 
 /// A password as it is kept.

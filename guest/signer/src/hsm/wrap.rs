@@ -36,7 +36,7 @@ pub(super) fn wrap_key(token: &mut Token, asked: &Asked<'_>, request: &Request) 
     if !matches!(key.class(), CKO_PRIVATE_KEY | CKO_SECRET_KEY) {
         return refuse(Rv::CKR_KEY_NOT_WRAPPABLE, "Only private and secret keys are wrapped.");
     }
-    if key.owner != asked.crypto_user()? {
+    if !asked.owns(key) {
         return refuse(Rv::CKR_KEY_NOT_WRAPPABLE, "Only its owner wraps a key.");
     }
     if !key.flag(CKA_EXTRACTABLE) {
@@ -130,7 +130,7 @@ pub(super) fn unwrap_key(token: &mut Token, asked: &Asked<'_>, request: Request)
     given.need(CKA_CLASS)?;
     let class = given.number(CKA_CLASS).unwrap_or(u64::MAX);
     given.check(class, Use::Unwrap)?;
-    create::admit(asked, &given)?;
+    create::admit(asked, &given, class)?;
     let unwrapping = token.usable(asked, request.wrapping_object, Rv::CKR_UNWRAPPING_KEY_HANDLE_INVALID)?;
     permit(unwrapping, CKA_UNWRAP, mechanism.kind)?;
     let key = unwrap(unwrapping, mechanism, mechanism::data(&request)?)?;

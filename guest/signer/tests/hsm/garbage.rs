@@ -168,7 +168,7 @@ fn any_request_has_an_answer_and_no_answer_has_a_secret() {
         let strategy = (who, operation, request());
         let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::default() });
         let mut refused = 0;
-        const CASES: usize = 1500;
+        const CASES: usize = 800;
         for _ in 0..CASES {
             let (who, operation, request) = strategy.new_tree(&mut runner).expect("a request").current();
             let ends =

@@ -94,6 +94,50 @@ fn each_part_does_its_own_and_no_more() {
 }
 
 #[test]
+fn without_a_login_a_session_has_its_own_public_objects_and_nothing_else() {
+    run(async {
+        let signer = token().await;
+        let stranger = Application::open(&signer).await;
+        let public = |more: &[Attribute]| [&[Attribute::flag(CKA_PRIVATE, false)], more].concat();
+        let long = Attribute::number(CKA_VALUE_LEN, 32);
+        let key = stranger.generate(CKM_AES_KEY_GEN, public(&[long.clone()])).await.expect("a key");
+        let copied = stranger
+            .ask(
+                Operation::CopyObject,
+                Request { object: Some(key), template: Some(vec![]), ..Request::default() },
+            )
+            .await;
+        stranger.destroy(copied.expect("a copy").object.expect("a handle")).await.expect("destroyed");
+        stranger
+            .compute(Operation::Encrypt, &Mechanism::plain(CKM_AES_ECB), key, &[0; 16])
+            .await
+            .expect("encrypted");
+        for other in [Application::open(&signer).await, Application::of(&signer, "alice").await] {
+            assert_eq!(other.find(vec![]).await, [0; 0], "it is its session's");
+        }
+        for (template, expected) in [
+            (vec![long.clone()], CKR_USER_NOT_LOGGED_IN),
+            (public(&[long.clone(), Attribute::flag(CKA_TOKEN, true)]), CKR_USER_NOT_LOGGED_IN),
+            (public(&[long.clone(), Attribute::bytes(CKA_LABEL, &[1; 9000])]), CKR_TOKEN_RESOURCE_EXCEEDED),
+        ] {
+            let made = stranger.generate(CKM_AES_KEY_GEN, template).await;
+            assert_eq!(made.err().and_then(|refusal| refusal.rv), Some(expected));
+        }
+        let rsa = vec![Attribute::number(CKA_MODULUS_BITS, 4096)];
+        let made = stranger.pair(CKM_RSA_PKCS_KEY_PAIR_GEN, rsa, public(&[])).await;
+        assert_eq!(made.err().and_then(|refusal| refusal.rv), Some(CKR_USER_NOT_LOGGED_IN));
+        // However many of them there are, those who log in have room.
+        let mut refused = false;
+        for _ in 0..520 {
+            refused |= stranger.generate(CKM_AES_KEY_GEN, public(&[long.clone()])).await.is_err();
+        }
+        assert!(refused);
+        let alice = Application::of(&signer, "alice").await;
+        alice.generate(CKM_AES_KEY_GEN, vec![long]).await.expect("a key");
+    });
+}
+
+#[test]
 fn private_objects_are_their_users_own() {
     run(async {
         let signer = token().await;
