@@ -5,7 +5,10 @@
 //! | `CKA_SENSITIVE`, `CKA_WRAP_WITH_TRUSTED`, `CKA_PRIVATE` (in a copy) | from false to true |
 //! | `CKA_EXTRACTABLE`, `CKA_COPYABLE`, `CKA_DESTROYABLE` | from true to false |
 //! | `CKA_CASEMATE_QUORUM` | up |
-//! | `CKA_TRUSTED` | as a crypto officer says |
+//! | `CKA_TRUSTED` | as a crypto officer says; its owner can only give it up |
+//!
+//! While a key is trusted, its owner changes its names alone: what it may be used for is what the officer saw. A copy is not
+//! trusted.
 
 use casemate_hsm::attribute::{self, CKA_CASEMATE_QUORUM};
 use casemate_hsm::ck::*;
@@ -62,6 +65,10 @@ pub(super) fn set_attributes(
     given.check(object.class(), Use::Set)?;
     if !object.flag(CKA_MODIFIABLE) {
         return refuse(Rv::CKR_ACTION_PROHIBITED, "The object cannot be modified.");
+    }
+    let named = |kind| matches!(kind, CKA_LABEL | CKA_ID | CKA_SUBJECT | CKA_TRUSTED);
+    if object.flag(CKA_TRUSTED) && by == UserType::CryptoUser && !given.iter().all(|(kind, _)| named(kind)) {
+        return refuse(Rv::CKR_ATTRIBUTE_READ_ONLY, "While a key is trusted, only its names change.");
     }
     let before = object.size();
     let added: usize = given.iter().map(|(_, value)| value.len()).sum();

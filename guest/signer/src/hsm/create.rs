@@ -142,11 +142,13 @@ pub(super) fn keep(
     let session = (given.flag(CKA_TOKEN) != Some(true)).then_some(asked.session);
     let mut object = Object::new(owner, session);
     object.set_number(CKA_CLASS, class);
+    // A key that wraps reads what it wraps if it decrypts too: that is for those who say so.
+    let wraps = [CKA_WRAP, CKA_UNWRAP].iter().any(|kind| given.flag(*kind) == Some(true));
     for kind in FLAGS {
         if super::attributes::has(class, kind)
             && let Some(value) = default_of(class, key_type, kind)
         {
-            object.set_flag(kind, value);
+            object.set_flag(kind, value && !(wraps && matches!(kind, CKA_ENCRYPT | CKA_DECRYPT)));
         }
     }
     for kind in EMPTY {
@@ -407,5 +409,8 @@ pub(super) fn copy_object(token: &mut Token, asked: &Asked<'_>, request: Request
     let owner = asked.maker(private, on_token)?;
     let mut copy = object.copy(owner, (!on_token).then_some(asked.session));
     change::apply(&mut copy, &given, Some((UserType::CryptoUser, Use::Copy)))?;
+    if copy.flag(CKA_TRUSTED) {
+        copy.set_flag(CKA_TRUSTED, false);
+    }
     Ok(Response { object: Some(token.insert(asked, copy)?), ..Response::default() })
 }

@@ -157,7 +157,8 @@ pub(crate) fn answer(call: &Call<'_>, operation: Operation, request: Request) ->
         _ => None,
     };
     if let Some(result) = alone {
-        return Answer { user: None, result };
+        let officer = request.user.filter(|_| operation == Operation::ResetToken && result.is_ok());
+        return Answer { user: officer.map(|name| format!("{name} (CO)")), result };
     }
     let session = match token.sessions.find(request.session_token.as_ref().map(|token| token.as_str()), now) {
         Ok(session) => session,

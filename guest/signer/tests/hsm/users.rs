@@ -100,7 +100,8 @@ fn without_a_login_a_session_has_its_own_public_objects_and_nothing_else() {
         let stranger = Application::open(&signer).await;
         let public = |more: &[Attribute]| [&[Attribute::flag(CKA_PRIVATE, false)], more].concat();
         let long = Attribute::number(CKA_VALUE_LEN, 32);
-        let key = stranger.generate(CKM_AES_KEY_GEN, public(&[long.clone()])).await.expect("a key");
+        let key =
+            stranger.generate(CKM_AES_KEY_GEN, public(std::slice::from_ref(&long))).await.expect("a key");
         let copied = stranger
             .ask(
                 Operation::CopyObject,
@@ -129,7 +130,7 @@ fn without_a_login_a_session_has_its_own_public_objects_and_nothing_else() {
         // However many of them there are, those who log in have room.
         let mut refused = false;
         for _ in 0..520 {
-            refused |= stranger.generate(CKM_AES_KEY_GEN, public(&[long.clone()])).await.is_err();
+            refused |= stranger.generate(CKM_AES_KEY_GEN, public(std::slice::from_ref(&long))).await.is_err();
         }
         assert!(refused);
         let alice = Application::of(&signer, "alice").await;

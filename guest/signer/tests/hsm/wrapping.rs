@@ -236,6 +236,7 @@ fn a_key_leaves_only_if_every_rule_allows_it() {
         let kwp = Mechanism::plain(CKM_AES_KEY_WRAP_KWP);
         let shared = [Attribute::flag(CKA_TOKEN, true), Attribute::flag(CKA_WRAP, true)];
         let kek = known(&alice, CKK_AES, &[1; 32], &shared).await;
+        assert_eq!(alice.get(kek, CKA_DECRYPT).await, Ok(vec![0]), "what wraps does not decrypt");
         let refused = |answer: Result<Vec<u8>, Refusal>| answer.err().and_then(|refusal| refusal.rv);
         let kept = known(&alice, CKK_AES, &[2; 32], &[]).await;
         assert_eq!(refused(alice.wrap(&kwp, kek, kept).await), Some(CKR_KEY_UNEXTRACTABLE));
@@ -258,6 +259,15 @@ fn a_key_leaves_only_if_every_rule_allows_it() {
         assert_eq!(officer.find(vec![]).await, [kek], "an officer sees what wraps");
         officer.set(kek, vec![Attribute::flag(CKA_TRUSTED, true)]).await.expect("trusted");
         alice.wrap(&kwp, kek, careful).await.expect("wrapped");
+        // What is trusted stays what it was, and a copy of it is not trusted.
+        for change in [Attribute::flag(CKA_DECRYPT, true), Attribute::flag(CKA_UNWRAP, true)] {
+            assert_eq!(rv(&alice.set(kek, vec![change]).await), Some(CKR_ATTRIBUTE_READ_ONLY));
+        }
+        alice.set(kek, vec![Attribute::bytes(CKA_LABEL, b"kek")]).await.expect("a name");
+        let request = Request { object: Some(kek), template: Some(vec![]), ..Request::default() };
+        let copied =
+            alice.ask(Operation::CopyObject, request).await.expect("a copy").object.expect("a handle");
+        assert_eq!(refused(alice.wrap(&kwp, copied, careful).await), Some(CKR_KEY_NOT_WRAPPABLE));
         assert!(officer.wrap(&kwp, kek, careful).await.is_err());
         // Somebody with whom a key is shared does not take it out.
         let shared = [open(), vec![Attribute::flag(CKA_TOKEN, true)]].concat();
