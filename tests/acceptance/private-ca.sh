@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Steps 2 to 4 of the portable root CA, with a root of openssl's own. Needs AWS_ENDPOINT_URL, region and credentials.
+# Steps 2 to 4 of the portable root CA, with a root of openssl's own, and revocation. Needs AWS_ENDPOINT_URL, region and
+# credentials, and REVOCATION_ADDRESS, where lists and answers are had.
 set -euo pipefail
 export AWS_PAGER= AWS_DEFAULT_REGION=${AWS_DEFAULT_REGION:-${AWS_REGION:-us-east-1}}
 aws=${AWS_CLI:-aws}
@@ -53,4 +54,26 @@ leaf=$("$aws" acm-pca issue-certificate --certificate-authority-arn "$arn" --csr
 openssl verify -CAfile Root_CA.crt -untrusted IntermediateCA.crt leaf.crt >/dev/null || fail "leaf does not chain to the root"
 openssl x509 -in leaf.crt -noout -ext subjectAltName | grep -q www.example.com || fail "subjectAltName missing"
 ok "an end-entity certificate chains to the root"
+
+# 5. A certificate is revoked: the list and the responder say so.
+host=$REVOCATION_ADDRESS
+"$aws" acm-pca update-certificate-authority --certificate-authority-arn "$arn" --revocation-configuration \
+  "CrlConfiguration={Enabled=true,ExpirationInDays=7,CustomCname=$host},OcspConfiguration={Enabled=true,OcspCustomCname=$host}"
+leaf=$("$aws" acm-pca issue-certificate --certificate-authority-arn "$arn" --csr fileb://leaf.csr --signing-algorithm SHA256WITHRSA \
+  --validity Value=30,Type=DAYS --query CertificateArn --output text)
+"$aws" acm-pca get-certificate --certificate-authority-arn "$arn" --certificate-arn "$leaf" --query Certificate --output text >leaf.crt
+id=${arn##*/}
+status() { openssl ocsp -issuer IntermediateCA.crt -cert leaf.crt -url "$(openssl x509 -in leaf.crt -noout -ocsp_uri)" -CAfile Root_CA.crt 2>&1; }
+status | grep -q "leaf.crt: good" || fail "not good: $(status)"
+"$aws" acm-pca revoke-certificate --certificate-authority-arn "$arn" --certificate-serial "${leaf##*/}" --revocation-reason SUPERSEDED
+status | grep -q "Response verify OK" || fail "$(status)"
+status | grep -q "leaf.crt: revoked" || fail "not revoked: $(status)"
+openssl x509 -in leaf.crt -noout -text | grep -q "http://$host/crl/$id.crl" || fail "no CRL distribution point"
+exec 3<>"/dev/tcp/${host%:*}/${host##*:}"
+printf 'GET /crl/%s.crl HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n' "$id" >&3
+sed '1,/^\r$/d' <&3 >list.der
+openssl crl -inform DER -in list.der -out list.pem || fail "no list"
+if openssl verify -crl_check -CRLfile list.pem -CAfile Root_CA.crt -untrusted IntermediateCA.crt leaf.crt >verify.txt 2>&1; then fail "not revoked by the list"; fi
+grep -q "certificate revoked" verify.txt || fail "$(cat verify.txt)"
+ok "revoked in the list and by the responder"
 echo "$passed passed, 0 failed"

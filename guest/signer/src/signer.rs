@@ -33,8 +33,8 @@ pub struct Limits {
     pub grants: usize,
     /// The certificate authorities it holds.
     pub authorities: usize,
-    /// The certificates that all authorities together have issued and that are still valid.
-    pub certificates: usize,
+    /// The bytes of certificates that all authorities together have issued and that are still valid.
+    pub certificate_bytes: usize,
     /// The longest request body.
     pub body_bytes: usize,
     /// The bytes of request bodies that are being received at once.
@@ -55,8 +55,8 @@ impl Default for Limits {
             keys: 10_000,
             aliases: 10_000,
             grants: 10_000,
-            authorities: 200,
-            certificates: 10_000,
+            authorities: 100,
+            certificate_bytes: 16 << 20,
             // The largest member of any operation is an attestation document, 256 KiB before base64.
             body_bytes: 512 * 1024,
             bodies_in_flight: 8 * 1024 * 1024,

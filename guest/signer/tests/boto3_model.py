@@ -143,7 +143,7 @@ for operation in model.operation_names:
     for broken, member, constraint in members(shape, ""):
         if (operation, member) in NARROWER and "CertificateChain" in broken:
             # No request may be as long as the model lets this member be.
-            broken["CertificateChain"] = broken["CertificateChain"][: 300 << 10]
+            broken["CertificateChain"] = broken["CertificateChain"][: 100 << 10]
         request = {**NEEDED.get(operation, {}), **broken}
         sent += 1
         try:

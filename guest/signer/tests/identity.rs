@@ -73,6 +73,10 @@ fn a_signer_with_keys_or_another_owner_is_not_claimed() {
     run(async {
         let signer = signer();
         common::key(&signer, "ECC_NIST_P256", "SIGN_VERIFY");
+        let other = common::signer();
+        common::authority(&other);
+        let (_, answer) = claim(&other, Door::Tls, "").await;
+        assert_eq!(kind(&answer), "AlreadyClaimedException");
         let (_, answer) = claim(&signer, Door::Tls, "").await;
         assert_eq!(kind(&answer), "AlreadyClaimedException");
         assert!(answer["message"].as_str().is_some_and(|message| message.contains("fresh one")), "{answer}");

@@ -29,6 +29,9 @@ pub struct Args {
     /// Where clients connect; port 0 means any that is free
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8443")]
     listen: String,
+    /// Where everybody gets revocation lists and asks whether certificates are revoked, over HTTP: nowhere if not said
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    revocation_address: Option<String>,
     /// A further name or address that clients use, for the certificate; may be given several times, before the claim
     #[arg(long, value_name = "NAME")]
     host: Vec<String>,
@@ -53,7 +56,7 @@ pub(super) struct Served {
 
 /// Serves until a signal comes or the guest is gone.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
-    let gateway = listen(&args.listen)?;
+    let gateway = listen(&args.listen, args.revocation_address.as_deref())?;
     let failed = |error| Failure::plain(format!("cannot serve: {error}"));
     let (served, stop) = match find(&args)? {
         Some(served) => (served, Stop::new().map_err(failed)?),
@@ -106,17 +109,24 @@ pub(super) fn serve(
     crate::jail::exit(code)
 }
 
-fn listen(address: &str) -> Result<Gateway, Failure> {
-    let bad = |error: &dyn std::fmt::Display| {
+fn listen(address: &str, public: Option<&str>) -> Result<Gateway, Failure> {
+    let bad = |address: &str, error: &dyn std::fmt::Display| {
         Failure::new(Code::InvalidArgument, format!("cannot listen on {address}: {error}"))
     };
-    let addresses: Vec<SocketAddr> = address.to_socket_addrs().map_err(|error| bad(&error))?.collect();
+    let resolved = |address: &str| -> Result<Vec<SocketAddr>, Failure> {
+        Ok(address.to_socket_addrs().map_err(|error| bad(address, &error))?.collect())
+    };
+    let addresses = resolved(address)?;
     if addresses.iter().any(|address| !address.ip().is_loopback()) {
         eprintln!(
             "casemate: {address} can be reached from elsewhere, and whoever comes first claims an unclaimed signer"
         );
     }
-    Gateway::bind(&addresses).map_err(|error| bad(&error))
+    let mut gateway = Gateway::bind(&addresses).map_err(|error| bad(address, &error))?;
+    if let Some(public) = public {
+        gateway.bind_public(&resolved(public)?).map_err(|error| bad(public, &error))?;
+    }
+    Ok(gateway)
 }
 
 /// The running guest that is meant; none if one is to be launched.
@@ -167,6 +177,7 @@ fn announce(gateway: &Gateway, served: &Served, hosts: &[String], as_json: bool)
     if as_json {
         return print_json(&json!({
             "Endpoint": endpoint,
+            "RevocationAddress": gateway.public_address().map(|address| address.to_string()),
             "EnclaveName": record.name,
             "EnclaveID": record.id,
             "ProcessID": record.pid,
@@ -175,11 +186,15 @@ fn announce(gateway: &Gateway, served: &Served, hosts: &[String], as_json: bool)
         }));
     }
     print_line(&format!(
-        "{} is served at {endpoint} ({}, {} MiB, process {})\n{}{}\n{}",
+        "{} is served at {endpoint} ({}, {} MiB, process {})\n{}{}{}\n{}",
         record.name,
         record.backend,
         record.memory_mib,
         record.pid,
+        gateway
+            .public_address()
+            .map(|at| format!("Revocation lists and OCSP are at http://{at}\n"))
+            .unwrap_or_default(),
         run::facts(record),
         next_steps(&endpoint, guest, claimed),
         if served.vmm.is_some() {

@@ -74,7 +74,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         return Err(Failure::new(Code::InvalidArgument, message));
     }
     grant(args, &image)?;
-    let (listener, predecessor) = handover::take(&old.dir).map_err(|error| {
+    let (listeners, predecessor) = handover::take(&old.dir).map_err(|error| {
         let name = &old.record.name;
         Failure::plain(format!(
             "{name} is not served on this host ({error}): it has granted its volume; end it, then launch the new image with --state"
@@ -84,7 +84,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let failed = |error: std::io::Error| Failure::plain(format!("cannot take the endpoint over: {error}"));
     // Signals are the gateway's from here on: what was begun is finished.
     let stop = Stop::new().map_err(failed)?;
-    let gateway = Gateway::resume(listener).map_err(failed)?;
+    let gateway = Gateway::resume(listeners).map_err(failed)?;
     eprintln!("casemate: {} is held; requests on their way are finished first", gateway.address());
     if !predecessor.wait(PATIENCE).map_err(failed)? {
         eprintln!("casemate: the old gateway takes longer than {} s; ending its guest", PATIENCE.as_secs());

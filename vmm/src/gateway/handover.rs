@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! successor ──connects to gateway.sock──▶ gateway
-//! successor ◀──── the listening socket ── gateway      takes no client any more; those that come now wait in the socket's queue
+//! successor ◀─── the listening sockets ── gateway      takes no client any more; those that come now wait in the socket's queue
 //!                                         gateway      carries the requests that are on their way to their end, and goes
 //! successor ◀────────────────────── end ─ gateway
 //! ```
@@ -23,7 +23,9 @@ use rustix::net::{
 /// Where a gateway can be asked for its listener, in the guest's folder. The kernel lets its owner and root in.
 pub const SOCKET: &str = "gateway.sock";
 
-/// What goes with the descriptor: a message cannot be empty.
+/// The most sockets that a gateway has to give: for clients, and for what everybody may have.
+const SOCKETS: usize = 2;
+/// What goes with the descriptors: a message cannot be empty.
 const BYTE: [u8; 1] = [b'L'];
 
 /// Listens for a successor. `None` if another gateway of this guest does already: then that one can be asked.
@@ -42,38 +44,47 @@ pub(super) fn listen(folder: &Path) -> io::Result<Option<UnixListener>> {
     Ok(Some(listener))
 }
 
-/// Sends the listening socket to the successor.
-pub(super) fn give(successor: BorrowedFd<'_>, listener: BorrowedFd<'_>) -> io::Result<()> {
-    let descriptors = [listener];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+/// Sends the listening sockets to the successor, at most [`SOCKETS`] of them.
+pub(super) fn give(successor: BorrowedFd<'_>, listeners: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+    if !ancillary.push(SendAncillaryMessage::ScmRights(listeners)) {
         return Err(io::ErrorKind::OutOfMemory.into());
     }
     sendmsg(successor, &[IoSlice::new(&BYTE)], &mut ancillary, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
-/// The gateway that has given its listener away, and goes once nothing is on its way any more.
+/// What a gateway has given away.
+pub struct Listeners {
+    /// For clients.
+    pub clients: OwnedFd,
+    /// For what everybody may have, if there was one.
+    pub public: Option<OwnedFd>,
+}
+
+/// The gateway that has given its listeners away, and goes once nothing is on its way any more.
 pub struct Predecessor(UnixStream);
 
-/// Takes the listener of the gateway of the guest in this folder.
+/// Takes the listeners of the gateway of the guest in this folder.
 ///
 /// # Errors
 /// `NotFound` and `ConnectionRefused`: no gateway serves that guest. Others come from the sockets.
-pub fn take(folder: &Path) -> io::Result<(OwnedFd, Predecessor)> {
+pub fn take(folder: &Path) -> io::Result<(Listeners, Predecessor)> {
     let stream = UnixStream::connect(folder.join(SOCKET))?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
     recvmsg(stream.as_fd(), &mut [IoSliceMut::new(&mut byte)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
-    let listener = ancillary.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+    let listeners = ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => {
+            Some(Listeners { clients: descriptors.next()?, public: descriptors.next() })
+        }
         _ => None,
     });
-    let listener =
-        listener.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the gateway sent no socket"))?;
-    Ok((listener, Predecessor(stream)))
+    let listeners =
+        listeners.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the gateway sent no socket"))?;
+    Ok((listeners, Predecessor(stream)))
 }
 
 impl Predecessor {

@@ -270,7 +270,9 @@ fn a_successor_gets_the_listener_and_requests_on_their_way_are_finished() {
         let address = listener.local_addr().unwrap();
         let door = handover::listen(&folder).unwrap();
         assert!(handover::listen(&folder).unwrap().is_none(), "two doors");
-        let serving = tokio::task::spawn_local(serve(listener, door, slow.into(), 8443));
+        let public = listen(&["127.0.0.1:0".parse().unwrap()]).unwrap();
+        let public_address = public.local_addr().unwrap();
+        let serving = tokio::task::spawn_local(serve(listener, Some(public), door, slow.into(), 8443));
 
         let mut idle = TcpStream::connect(address).await.unwrap();
         let mut answered = TcpStream::connect(address).await.unwrap();
@@ -283,7 +285,7 @@ fn a_successor_gets_the_listener_and_requests_on_their_way_are_finished() {
             let folder = folder.clone();
             move || handover::take(&folder)
         });
-        let (listener, predecessor) = taken.await.unwrap().unwrap();
+        let (listeners, predecessor) = taken.await.unwrap().unwrap();
         // Whoever comes now is the successor's.
         let mut new = TcpStream::connect(address).await.unwrap();
         for client in [&mut idle, &mut answered] {
@@ -295,7 +297,9 @@ fn a_successor_gets_the_listener_and_requests_on_their_way_are_finished() {
         assert_eq!(serving.await.unwrap().unwrap(), Ended::HandedOver);
         assert!(!predecessor.wait(Duration::from_millis(10)).unwrap(), "its process lives");
 
-        let successor = TcpListener::from_std(std::net::TcpListener::from(listener)).unwrap();
+        let public = std::net::TcpListener::from(listeners.public.expect("both are handed over"));
+        assert_eq!(public.local_addr().unwrap(), public_address);
+        let successor = TcpListener::from_std(std::net::TcpListener::from(listeners.clients)).unwrap();
         assert_eq!(successor.local_addr().unwrap(), address);
         let (mut taken, _) = successor.accept().await.unwrap();
         taken.write_all(b"n").await.unwrap();

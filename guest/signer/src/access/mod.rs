@@ -5,6 +5,8 @@
 //! does with [`Call::allow`]. So an operation that forgets to ask has nothing to work with.
 
 mod ask;
+#[cfg(test)]
+mod authority_tests;
 pub(crate) mod bind;
 mod call;
 mod caller;

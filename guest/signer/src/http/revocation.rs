@@ -10,7 +10,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::HeaderValue;
 use hyper::{Method, Request};
 use percent_encoding::percent_decode_str;
@@ -22,6 +22,8 @@ use crate::signer::Signer;
 use super::body;
 use super::reply::Reply;
 
+/// The longest request: what asks about one certificate has a hundred bytes.
+const LONGEST: u64 = 4096;
 const CRL: HeaderValue = HeaderValue::from_static("application/pkix-crl");
 const CERTIFICATE: HeaderValue = HeaderValue::from_static("application/pkix-cert");
 const OCSP: HeaderValue = HeaderValue::from_static("application/ocsp-response");
@@ -32,6 +34,13 @@ pub(super) async fn answer(signer: &Signer, request: Request<Incoming>) -> Resul
     let path = request.uri().path().to_owned();
     let path = path.trim_start_matches('/');
     let (reply, kind) = match (request.method(), path.split_once('/')) {
+        (&Method::POST, Some(("ocsp", _)))
+            if request.body().size_hint().upper().is_none_or(|most| most > LONGEST) =>
+        {
+            let message =
+                "A request to the responder says how long it is, and is not longer than 4096 bytes.";
+            return Err(Reply::error(413, &KmsError::validation(message)).closing());
+        }
         (&Method::POST, Some(("ocsp", id))) => {
             let (_, body) = body::receive(signer, request).await?;
             (publish::answer(signer, id, &body), OCSP)

@@ -76,7 +76,7 @@ pub(crate) fn claim(signer: &Signer, claim: &Claim) -> Result<Claimed, KmsError>
     if let Some(owner) = owner(signer.platform.command_line())? {
         is_owners(signer, claim, owner)?;
     }
-    if !signer.store.borrow().is_empty() {
+    if !signer.store.borrow().is_empty() || !signer.pca.borrow().is_empty() {
         return Err(KmsError::new(
             ErrorKind::AlreadyClaimed,
             "This signer has keys that were made before anybody claimed it. Launch a fresh one.",

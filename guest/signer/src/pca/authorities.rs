@@ -19,6 +19,8 @@ use super::x509::Serial;
 pub(crate) struct Authorities {
     authorities: BTreeMap<KeyId, Rc<Authority>>,
     certificates: BTreeMap<(KeyId, Serial), Rc<Issued>>,
+    /// How long all certificates are together.
+    bytes: usize,
 }
 
 impl Authorities {
@@ -47,7 +49,14 @@ impl Authorities {
     }
 
     pub(super) fn keep(&mut self, authority: KeyId, serial: Serial, issued: Issued) {
-        self.certificates.insert((authority, serial), Rc::new(issued));
+        self.bytes = self.bytes.saturating_add(issued.size());
+        let before = self.certificates.insert((authority, serial), Rc::new(issued));
+        self.forget(before);
+    }
+
+    /// A certificate is no longer kept.
+    fn forget(&mut self, gone: Option<Rc<Issued>>) {
+        self.bytes = self.bytes.saturating_sub(gone.map_or(0, |gone| gone.size()));
     }
 
     pub(super) fn certificate(&self, authority: KeyId, serial: Serial) -> Option<Rc<Issued>> {
@@ -63,15 +72,16 @@ impl Authorities {
             .map(|((_, serial), issued)| (*serial, issued))
     }
 
-    /// Makes room for a certificate, if need be by forgetting those that are over the longest; the names of the records
+    /// Makes room for a certificate of so many bytes, if need be by forgetting those that are over the longest; the names of the records
     /// that are gone, or `None` if there is no room.
-    pub(super) fn make_room(&mut self, limit: usize, now: u64) -> Option<Vec<String>> {
+    pub(super) fn make_room(&mut self, bytes: usize, limit: usize, now: u64) -> Option<Vec<String>> {
         let mut gone = Vec::new();
-        while self.certificates.len() >= limit {
+        while self.bytes.saturating_add(bytes) > limit {
             let over = self.certificates.iter().filter(|(_, issued)| issued.not_after < now);
             let (name, _) = over.min_by_key(|(_, issued)| issued.not_after)?;
             let (authority, serial) = *name;
-            self.certificates.remove(&(authority, serial));
+            let old = self.certificates.remove(&(authority, serial));
+            self.forget(old);
             gone.push(issued::record_name(authority, serial));
         }
         Some(gone)
@@ -87,7 +97,8 @@ impl Authorities {
             touched.extend(self.authorities.remove(&id).map(|authority| authority.record_name()));
             let serials: Vec<Serial> = self.issued_by(id).map(|(serial, _)| serial).collect();
             for serial in serials {
-                self.certificates.remove(&(id, serial));
+                let old = self.certificates.remove(&(id, serial));
+                self.forget(old);
                 touched.push(issued::record_name(id, serial));
             }
         }

@@ -44,12 +44,6 @@ pub(super) fn issue(call: &Call<'_>, request: IssueRequest) -> Result<IssueRespo
             )));
         }
     }
-    let limit = call.limits.certificates;
-    let gone = call.pca.borrow_mut().make_room(limit, seconds(call.now())).ok_or_else(|| {
-        let message = format!("This signer remembers its limit of {limit} certificates that are valid.");
-        KmsError::new(ErrorKind::LimitExceeded, message)
-    })?;
-    gone.into_iter().for_each(|name| call.state.touch(name));
     let serial = Serial::random()?;
     let certificate = wanted.make(call, &authority, serial)?;
     let issued = Issued {
@@ -60,6 +54,14 @@ pub(super) fn issue(call: &Call<'_>, request: IssueRequest) -> Result<IssueRespo
         revoked: None,
         token: wanted.request.idempotency_token,
     };
+    let limit = call.limits.certificate_bytes;
+    let gone = call.pca.borrow_mut().make_room(issued.size(), limit, seconds(call.now()));
+    let gone = gone.ok_or_else(|| {
+        let message =
+            format!("The certificates that are valid take the {limit} bytes that this signer has for them.");
+        KmsError::new(ErrorKind::LimitExceeded, message)
+    })?;
+    gone.into_iter().for_each(|name| call.state.touch(name));
     call.pca.borrow_mut().keep(authority.id, serial, issued);
     call.state.touch(issued::record_name(authority.id, serial));
     Ok(response(&authority, serial))
@@ -283,7 +285,7 @@ pub(super) fn get(call: &Call<'_>, request: GetCertificateRequest) -> Result<Cer
     })?;
     let certificate = Certificate::parse(issued.certificate.0.clone()).map_err(broken)?;
     let mut above = Vec::new();
-    if !x509::chain::is_self_issued(&certificate) {
+    if !x509::chain::is_self_signed(&certificate) {
         above.extend(authority.certificate());
         above.extend(authority.above());
     }

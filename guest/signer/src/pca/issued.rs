@@ -43,6 +43,13 @@ pub(crate) struct Issued {
     pub(crate) token: Option<String>,
 }
 
+impl Issued {
+    /// About how much memory it takes, in bytes.
+    pub(super) fn size(&self) -> usize {
+        self.certificate.0.len().saturating_add(256)
+    }
+}
+
 /// The name of its record.
 pub(crate) fn record_name(authority: KeyId, serial: Serial) -> String {
     format!("{FAMILY}/{authority}/{serial}")

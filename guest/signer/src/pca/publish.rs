@@ -1,8 +1,8 @@
 //! What everybody may have: an authority's certificate, its revocation list, and answers about its certificates. All of it
 //! is public, and signed by the authority's key; nothing else is done for those who did not prove who they are.
 //!
-//! Strangers must not make the key work: a list, and the answer about a certificate, is made once and given again until
-//! half of its time is over or something was revoked.
+//! Strangers should not make the key work much: a list, and the answer about a certificate, is made once and given again
+//! until half of its time is over or something was revoked; of answers, the newest 128 KiB are kept.
 
 use std::collections::BTreeMap;
 
@@ -24,8 +24,8 @@ use super::x509::{Algorithm, Serial};
 
 /// For how long an answer about a certificate is good, in seconds.
 const ANSWER: u64 = 86_400;
-/// The answers that an authority keeps ready.
-const ANSWERS: usize = 1_000;
+/// The bytes of answers that an authority keeps ready.
+const ANSWERS: usize = 128 << 10;
 
 /// What was made already, each with the time from which on it is made anew.
 #[derive(Default)]
@@ -116,7 +116,7 @@ fn answered(signer: &Signer, authority: &Authority, question: Question) -> Resul
     let answer = question.answer(&authority.key, algorithm, updates, revoked).map_err(|_| failed)?;
     let answer = Bytes::from(answer);
     let answers = &mut authority.published.borrow_mut().answers;
-    if answers.len() >= ANSWERS {
+    if answers.values().map(|(_, answer)| answer.len()).sum::<usize>() > ANSWERS {
         answers.clear();
     }
     answers.insert(key, (now.saturating_add(ANSWER / 2), answer.clone()));

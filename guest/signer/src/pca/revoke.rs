@@ -44,7 +44,7 @@ pub(super) fn revoke(call: &Call<'_>, request: RevokeRequest) -> Result<Empty, K
         return Err(KmsError::new(ErrorKind::RequestAlreadyProcessed, message));
     }
     let certificate = Certificate::parse(issued.certificate.0.clone()).map_err(broken)?;
-    if x509::chain::is_self_issued(&certificate) {
+    if x509::chain::is_self_signed(&certificate) {
         let message = "A root's self-signed certificate cannot be revoked.";
         return Err(KmsError::new(ErrorKind::InvalidRequest, message));
     }

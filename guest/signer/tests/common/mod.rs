@@ -53,6 +53,25 @@ pub fn key(signer: &Signer, spec: &str, usage: &str) -> String {
     text(&created["KeyMetadata"]["KeyId"])
 }
 
+/// The request for an authority with a P-256 key.
+pub fn authority_request() -> Value {
+    json!({
+        "CertificateAuthorityConfiguration": {
+            "KeyAlgorithm": "EC_prime256v1",
+            "SigningAlgorithm": "SHA256WITHECDSA",
+            "Subject": {"CommonName": "A root"},
+        },
+        "CertificateAuthorityType": "ROOT",
+    })
+}
+
+/// Creates a root authority and gives its ARN.
+pub fn authority(signer: &Signer) -> String {
+    text(
+        &ok(signer, "ACMPrivateCA.CreateCertificateAuthority", authority_request())["CertificateAuthorityArn"],
+    )
+}
+
 pub fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("{value} is not text")).to_owned()
 }

@@ -50,9 +50,9 @@ pub(crate) fn check(chain: &[Certificate], now: u64) -> Result<(), ChainError> {
     Ok(())
 }
 
-/// Whether the certificate names itself as its issuer.
-pub(crate) fn is_self_issued(certificate: &Certificate) -> bool {
-    certificate.issuer() == certificate.subject()
+/// Whether the certificate's own key has signed it. Names alone do not tell: two parties may have the same.
+pub(crate) fn is_self_signed(certificate: &Certificate) -> bool {
+    certificate.issuer() == certificate.subject() && certificate.verify(certificate.public_key()).is_ok()
 }
 
 /// Whether this is a certificate of an authority whose time has come.

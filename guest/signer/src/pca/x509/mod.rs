@@ -7,6 +7,8 @@
 mod algorithm;
 mod certificate;
 pub(crate) mod chain;
+#[cfg(test)]
+mod chain_tests;
 pub(crate) mod crl;
 mod extension;
 mod name;
