@@ -107,8 +107,10 @@ const EMPTY: [u64; 9] = [
 
 /// Whether somebody may make an object of that class from this template; whose it is then.
 pub(super) fn admit(asked: &Asked<'_>, given: &Given, class: u64) -> Result<String, Fault> {
-    let private = given.flag(CKA_PRIVATE).or_else(|| default_of(class, None, CKA_PRIVATE));
-    let owner = asked.maker(private == Some(true), given.flag(CKA_TOKEN) == Some(true))?;
+    // What a session makes that no crypto user has logged in to is private if it says so, and then refused.
+    let default = asked.crypto_user().is_ok() && default_of(class, None, CKA_PRIVATE) == Some(true);
+    let private = given.flag(CKA_PRIVATE).unwrap_or(default);
+    let owner = asked.maker(private, given.flag(CKA_TOKEN) == Some(true))?;
     check_given(given)?;
     Ok(owner)
 }
@@ -148,7 +150,9 @@ pub(super) fn keep(
         if super::attributes::has(class, kind)
             && let Some(value) = default_of(class, key_type, kind)
         {
-            object.set_flag(kind, value && !(wraps && matches!(kind, CKA_ENCRYPT | CKA_DECRYPT)));
+            let nobodys = kind == CKA_PRIVATE && object.owner.is_empty();
+            let reads = wraps && matches!(kind, CKA_ENCRYPT | CKA_DECRYPT);
+            object.set_flag(kind, value && !nobodys && !reads);
         }
     }
     for kind in EMPTY {

@@ -74,7 +74,7 @@ fn each_part_does_its_own_and_no_more() {
         ] {
             assert_eq!(rv(&answer), Some(CKR_USER_NOT_LOGGED_IN));
         }
-        let template = vec![Attribute::number(CKA_VALUE_LEN, 32)];
+        let template = vec![Attribute::number(CKA_VALUE_LEN, 32), Attribute::flag(CKA_PRIVATE, true)];
         let made = officer.generate(CKM_AES_KEY_GEN, template.clone()).await;
         assert_eq!(made.err().and_then(|refusal| refusal.rv), Some(CKR_USER_NOT_LOGGED_IN));
         let stranger = Application::open(&signer).await;
@@ -116,8 +116,11 @@ fn without_a_login_a_session_has_its_own_public_objects_and_nothing_else() {
         for other in [Application::open(&signer).await, Application::of(&signer, "alice").await] {
             assert_eq!(other.find(vec![]).await, [0; 0], "it is its session's");
         }
+        let key = stranger.generate(CKM_AES_KEY_GEN, vec![long.clone()]).await.expect("a key");
+        assert_eq!(stranger.get(key, CKA_PRIVATE).await, Ok(vec![0]));
         for (template, expected) in [
-            (vec![long.clone()], CKR_USER_NOT_LOGGED_IN),
+            (vec![long.clone(), Attribute::flag(CKA_PRIVATE, true)], CKR_USER_NOT_LOGGED_IN),
+            (vec![long.clone(), Attribute::flag(CKA_TOKEN, true)], CKR_USER_NOT_LOGGED_IN),
             (public(&[long.clone(), Attribute::flag(CKA_TOKEN, true)]), CKR_USER_NOT_LOGGED_IN),
             (public(&[long.clone(), Attribute::bytes(CKA_LABEL, &[1; 9000])]), CKR_TOKEN_RESOURCE_EXCEEDED),
         ] {
