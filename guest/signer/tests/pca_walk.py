@@ -13,6 +13,7 @@ import urllib.parse
 import urllib.request
 
 from boto3_client import client, refused, walked
+from cryptography import x509
 
 pca = client("acm-pca")
 PUBLIC = sys.argv[2]
@@ -320,15 +321,22 @@ call("untag_certificate_authority", CertificateAuthorityArn=sub, Tags=[{"Key": "
 left = [tag["Key"] for tag in pca.list_tags(CertificateAuthorityArn=sub)["Tags"]]
 assert len(left) == 49 and "k00" in left and "k01" not in left
 
-# The other kinds of key; those of ML-DSA this openssl cannot read.
+# The other kinds of key. Debian's openssl knows no ML-DSA, so pyca/cryptography (which comes with a verifier that other tests
+# need) checks all of them, too.
 for key, signing in [("RSA_3072", "SHA384WITHRSA"), ("RSA_2048", "SHA256WITHRSA_PSS"), ("RSA_3072", "SHA512WITHRSA_PSS"), ("RSA_4096", "SHA512WITHRSA"), ("EC_prime256v1", "SHA512WITHECDSA"),
                      ("EC_secp521r1", "SHA256WITHECDSA"), ("ML_DSA_44", "ML_DSA_44"), ("ML_DSA_65", "ML_DSA_65"), ("ML_DSA_87", "ML_DSA_87")]:
     other = create("ROOT", key, signing, f"Walk {key}")
     pem = get(other, issue(other, csr_of(other), signing, "RootCACertificate", Validity={"Type": "MONTHS", "Value": 13}))["Certificate"]
     call("import_certificate_authority_certificate", CertificateAuthorityArn=other, Certificate=pem.encode())
     pem = get(other, issue(other, plain, signing))["Certificate"]
+    other_root = call("get_certificate_authority_certificate", CertificateAuthorityArn=other)["Certificate"]
+    loaded = x509.load_pem_x509_certificate(other_root.encode())
+    loaded.verify_directly_issued_by(loaded)
+    x509.load_pem_x509_certificate(pem.encode()).verify_directly_issued_by(loaded)
+    csr = x509.load_pem_x509_csr(csr_of(other).encode())
+    assert csr.is_signature_valid and csr.public_key() == loaded.public_key(), key
     if not key.startswith("ML"):
-        write("other-root.pem", call("get_certificate_authority_certificate", CertificateAuthorityArn=other)["Certificate"])
+        write("other-root.pem", other_root)
         openssl("verify", "-x509_strict", "-CAfile", "other-root.pem", write("leaf.pem", pem))
 configuration = {"Subject": {"CustomAttributes": [{"ObjectIdentifier": "2.5.4.3", "Value": "Custom"}, {"ObjectIdentifier": "1.2.3.4", "Value": "x"}]},
                  "CsrExtensions": {"KeyUsage": {"KeyCertSign": True, "CRLSign": True}, "SubjectInformationAccess": [
