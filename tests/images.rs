@@ -180,3 +180,10 @@ fn guests_are_static_executables_without_a_library() {
         text.lines().filter(|line| line.trim_start().starts_with("LOAD")).any(|line| line.contains("RWE"));
     assert!(!both, "a segment is writable and executable: {text}");
 }
+
+/// A launch copies and measures every byte, and every byte is in the trusted base.
+#[test]
+fn the_signer_fits_in_four_mebibytes() {
+    let length = std::fs::metadata(Image::Signer.path()).unwrap().len();
+    assert!(length <= 4 << 20, "{length} bytes");
+}

@@ -64,14 +64,22 @@ fn set_affinity<T>(thread: &JoinHandle<T>, set: &CpuSet) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use rustix::thread::sched_getaffinity;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
 
     #[test]
     fn a_thread_begins_elsewhere_and_may_go_anywhere() {
         let everywhere = sched_getaffinity(None).unwrap();
         for _ in 0..100 {
-            let thread = super::spawn("beside", || {
-                std::thread::sleep(std::time::Duration::from_millis(1));
+            // Its maker lets it go as soon as the maker runs again, which on a busy machine takes a while.
+            let thread = super::spawn("beside", move || {
+                let begun = Instant::now();
+                while sched_getaffinity(None).unwrap() != everywhere && begun.elapsed() < PATIENCE {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
                 sched_getaffinity(None).unwrap()
             });
             assert_eq!(thread.unwrap().join().unwrap(), everywhere);
