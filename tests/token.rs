@@ -58,6 +58,12 @@ impl Token {
         Done::new(command.output().unwrap())
     }
 
+    /// The same for a command that needs no signer.
+    #[track_caller]
+    fn hsm_offline(&self, arguments: &[&str]) -> String {
+        self.lab.ok(&[&["hsm"], arguments].concat())
+    }
+
     /// A program that uses the module.
     fn command(&self, program: &Path) -> Command {
         let mut command = self.lab.as_administrator(&self.owned, program);
@@ -259,4 +265,81 @@ fn users_are_managed_by_officers() {
     assert_eq!(objects("alice").code, 0);
     token.hsm(&[&["user", "remove", "alice"], &officer[..]].concat());
     assert!(objects("alice").stderr.contains("CKR_PIN_INCORRECT"));
+}
+
+/// A root that is taken offline: the token is backed up, nothing runs any more, and a new signer has it back, keys, users and all.
+#[test]
+fn a_token_is_taken_offline_and_brought_back_from_its_backup() {
+    if !can_seal("backups of a sealed token") {
+        return;
+    }
+    let token = Token::new();
+    let login = ["--token-label", LABEL, "--login", "--pin", PIN];
+    token.tool_ok(
+        &[&login[..], &["--keypairgen", "--key-type", "EC:prime256v1", "--label", "root", "--id", "01"]]
+            .concat(),
+    );
+    token.lab.write("message", b"the message");
+    let sign = ["--sign", "--mechanism", "ECDSA-SHA256", "--signature-format", "openssl", "--id", "01"];
+    let files = |signature: &'static str| ["--input-file", "message", "--output-file", signature];
+    token.tool_ok(&[&login[..], &sign, &files("before.sig")].concat());
+    token.tool_ok(
+        &[&login[..], &["--read-object", "--type", "pubkey", "--id", "01", "--output-file", "public.der"]]
+            .concat(),
+    );
+
+    // By the owner, and by an officer; a user may not.
+    token.hsm(&["backup", "create", "--out", "owners"]);
+    let officer = ["--officer", "officer", "--password-file", "officer"];
+    token.hsm(&[&["backup", "create", "--out", "backup"], &officer[..]].concat());
+    let again = token.try_hsm(&["backup", "create", "--out", "backup"]);
+    assert!(again.code != 0 && again.stderr.contains("exists"), "{again:?}");
+    let user = ["--officer", "alice", "--password-file", "alice"];
+    assert_ne!(token.try_hsm(&[&["backup", "create", "--out", "users"], &user[..]].concat()).code, 0);
+    let info: Value =
+        serde_json::from_str(&token.hsm_offline(&["backup", "info", "--json", "backup"])).unwrap();
+    assert_eq!(info["Label"], LABEL, "{info}");
+    let file = token.lab.read("backup");
+    for secret in ["alice", OFFICER, "root", "prime256v1"] {
+        assert!(
+            !file.windows(secret.len()).any(|window| window == secret.as_bytes()),
+            "{secret} is in the backup"
+        );
+    }
+    // The same image opens it; another, not before it is shared with it.
+    let refused = token.try_hsm(&["backup", "restore", "backup"]);
+    assert!(refused.code != 0 && refused.stderr.contains("initialised"), "{refused:?}");
+
+    // Nothing is left running. A new signer, with a volume, an owner and a certificate of its own.
+    let Token { lab, owned } = token;
+    let Owned { served, .. } = owned;
+    assert_eq!(lab.json(&["terminate", "--enclave-name", served.name()])["Terminated"], true);
+    let _ = served.wait();
+    let owned = lab.serve_claimed(&["--state", "another-volume"]);
+    let token = Token { lab, owned };
+    let mut broken = file.clone();
+    let last = broken.len() - 1;
+    broken[last] ^= 1;
+    token.lab.write("broken", &broken);
+    token.lab.write("short", &file[..file.len() - 40]);
+    for bad in ["broken", "short"] {
+        assert_ne!(token.try_hsm(&["backup", "restore", bad]).code, 0, "{bad}");
+    }
+    token.hsm(&["backup", "restore", "backup"]);
+    std::fs::remove_file(token.lab.path("pkcs11.toml")).unwrap();
+    token.hsm(&["config", "--root", "root.pem", "--policy", "policy.json", "--out", "pkcs11.toml"]);
+    token.tool_ok(&[&login[..], &sign, &files("after.sig")].concat());
+    for signature in ["before.sig", "after.sig"] {
+        token.lab.openssl(&[
+            "dgst",
+            "-sha256",
+            "-verify",
+            "public.der",
+            "-keyform",
+            "DER",
+            "-signature",
+            signature,
+            "message",
+        ]);
+    }
 }

@@ -1,6 +1,7 @@
 //! `hsm`: the signer's PKCS#11 token: making it, its users, its objects, and the configuration of the module that programs
 //! use it with.
 
+mod backup;
 mod config;
 mod objects;
 mod password;
@@ -51,6 +52,9 @@ pub enum Command {
     },
     /// List the objects that somebody sees
     Objects(objects::Args),
+    /// Write everything that is on the token into a file, encrypted, and bring it back
+    #[command(subcommand)]
+    Backup(backup::Command),
     /// Write the module's configuration, for a guest that meets a policy
     Config(config::Args),
 }
@@ -87,6 +91,7 @@ pub fn run(command: &Command) -> Result<(), Failure> {
             session.call(Operation::ChangePassword, request).map(|_| ())
         }
         Command::Objects(args) => objects::run(args),
+        Command::Backup(command) => backup::run(command),
         Command::Config(args) => config::run(args),
     }
 }

@@ -1,0 +1,219 @@
+//! `hsm backup`: everything that is on the token in a file, encrypted by the guest, and back again.
+//!
+//! The file is a line that says what it is, and the parts as the guest gave them, each after its length (4 bytes,
+//! big-endian). Which guest opens it is in `docs/token.md`; here nothing is decrypted.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use casemate_hsm::message::{Backup, UserType};
+use casemate_hsm::{Bytes, Operation, Request, Response};
+
+use super::super::access::SignerArgs;
+use super::super::error::{Code, Failure};
+use super::super::output::{print_json, print_line};
+use super::super::state::{Image, statement};
+use super::super::text;
+use super::password::LoginPassword;
+use super::{Door, Session, lacks};
+
+/// What a file begins with.
+const MAGIC: &[u8] = b"casemate token backup 1\n";
+
+/// What to do with backups.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Write everything that is on the token into a file, encrypted: it opens in a guest of the same image on this platform
+    Create {
+        /// The file; it must not be there yet
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        #[command(flatten)]
+        by: By,
+    },
+    /// Let another image on this platform open a backup, after a guest of it has proved itself to the one that runs
+    Share {
+        /// The backup
+        file: PathBuf,
+        /// The other image: its file, or its PCR0 if a guest of it runs
+        #[arg(long, value_name = "EIF|PCR0")]
+        to: String,
+        /// The backup that it can open; it must not be there yet
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        #[command(flatten)]
+        by: By,
+    },
+    /// Bring a backup back, into a signer whose token is not initialised, as the signer's owner
+    Restore {
+        /// The backup
+        file: PathBuf,
+        #[command(flatten)]
+        signer: SignerArgs,
+    },
+    /// Show what anybody can see of a backup
+    Info {
+        /// The backup
+        file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Who does it.
+#[derive(Debug, clap::Args)]
+pub struct By {
+    /// The crypto officer who does it [default: the signer's owner]
+    #[arg(long, value_name = "NAME")]
+    officer: Option<String>,
+    #[command(flatten)]
+    login: LoginPassword,
+    #[command(flatten)]
+    signer: SignerArgs,
+}
+
+/// Somebody who may.
+enum Caller {
+    Owner(Door),
+    Officer(Session),
+}
+
+impl By {
+    fn caller(&self) -> Result<Caller, Failure> {
+        let door = Door(self.signer.signer()?);
+        let Some(officer) = &self.officer else { return Ok(Caller::Owner(door)) };
+        let password = self.login.read(officer)?;
+        Ok(Caller::Officer(door.log_in(officer, UserType::CryptoOfficer, password)?))
+    }
+}
+
+impl Caller {
+    fn call(&mut self, operation: Operation, request: Request) -> Result<Response, Failure> {
+        match self {
+            Self::Owner(door) => door.call(operation, &request),
+            Self::Officer(session) => session.call(operation, request),
+        }
+    }
+
+    fn data(&mut self, operation: Operation, request: Request) -> Result<Bytes, Failure> {
+        self.call(operation, request)?.data.ok_or_else(|| lacks(operation, "Data"))
+    }
+}
+
+/// Runs the command.
+pub fn run(command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Create { out, by } => create(out, by),
+        Command::Share { file, to, out, by } => share(file, to, out, by),
+        Command::Restore { file, signer } => restore(file, signer),
+        Command::Info { file, json } => {
+            let backup = describe(file, &read(file)?)?;
+            if *json { print_json(&backup) } else { print_line(&words(&backup)) }
+        }
+    }
+}
+
+fn create(out: &Path, by: &By) -> Result<(), Failure> {
+    let mut caller = by.caller()?;
+    let answer = caller.call(Operation::CreateBackup, Request::default())?;
+    let backup = answer.backup.ok_or_else(|| lacks(Operation::CreateBackup, "Backup"))?;
+    let first = answer.data.ok_or_else(|| lacks(Operation::CreateBackup, "Data"))?;
+    let mut parts = vec![first];
+    for number in 1..backup.parts {
+        let request = Request { backup: Some(backup.id.clone()), marker: Some(number), ..Request::default() };
+        parts.push(caller.data(Operation::ReadBackup, request)?);
+    }
+    write(out, &parts)?;
+    print_line(&format!("{}: {}", out.display(), words(&backup)))
+}
+
+fn share(file: &Path, to: &str, out: &Path, by: &By) -> Result<(), Failure> {
+    let mut parts = read(file)?;
+    let image = Image::parse(to)?;
+    let mut caller = by.caller()?;
+    let nonce = caller.data(Operation::GetBackupNonce, Request::default())?;
+    let document = text::decode("document", &statement(&image, &text::encode(&nonce))?)?;
+    let request = Request {
+        data: parts.first().cloned(),
+        document: Some(document.into()),
+        image_sha384: Some(image.pcr0.to_string()),
+        ..Request::default()
+    };
+    let first = caller.data(Operation::ShareBackup, request)?;
+    parts.splice(..1, [first]);
+    write(out, &parts)?;
+    print_line(&format!("{}: it opens in the image with PCR0 {}", out.display(), image.pcr0))
+}
+
+fn restore(file: &Path, signer: &SignerArgs) -> Result<(), Failure> {
+    let parts = read(file)?;
+    let mut door = Door(signer.signer()?);
+    let mut last = Response::default();
+    for (number, part) in (0..).zip(parts) {
+        let request = Request { data: Some(part), marker: Some(number), ..Request::default() };
+        last = door.call(Operation::RestoreBackup, &request)?;
+    }
+    let token = last.token.ok_or_else(|| cut(file))?;
+    print_line(&format!("token `{}`, serial {}, is as it was backed up", token.label, token.serial))
+}
+
+fn cut(file: &Path) -> Failure {
+    Failure::new(
+        Code::InvalidArgument,
+        format!("{} ends too early: it is not all of a backup", file.display()),
+    )
+}
+
+/// The parts in a file.
+fn read(file: &Path) -> Result<Vec<Bytes>, Failure> {
+    let bytes = text::read(file)?;
+    let mut rest = bytes.strip_prefix(MAGIC).ok_or_else(|| {
+        Failure::new(Code::InvalidArgument, format!("{} is no backup of a token", file.display()))
+    })?;
+    let mut parts = Vec::new();
+    while !rest.is_empty() {
+        let (length, after) = rest.split_first_chunk().ok_or_else(|| cut(file))?;
+        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+        let (part, after) = after.split_at_checked(length).ok_or_else(|| cut(file))?;
+        parts.push(Bytes::copy(part));
+        rest = after;
+    }
+    Ok(parts)
+}
+
+fn write(out: &Path, parts: &[Bytes]) -> Result<(), Failure> {
+    let mut bytes = MAGIC.to_vec();
+    for part in parts {
+        let length =
+            u32::try_from(part.len()).map_err(|_| Failure::plain("a part of the backup is too long"))?;
+        bytes.extend(length.to_be_bytes());
+        bytes.extend_from_slice(part);
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(out)
+        .map_err(|error| Failure::file("make", out, error))?;
+    file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(|error| Failure::file("write", out, error))
+}
+
+/// What lies open in the first part: the length of a header (2 bytes), the header, JSON.
+fn describe(file: &Path, parts: &[Bytes]) -> Result<Backup, Failure> {
+    let about = parts.first().and_then(|first| {
+        let (length, rest) = first.split_first_chunk()?;
+        let (_, about) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+        serde_json::from_slice(about).ok()
+    });
+    about.ok_or_else(|| {
+        Failure::new(Code::InvalidArgument, format!("{}: its first part is damaged", file.display()))
+    })
+}
+
+fn words(backup: &Backup) -> String {
+    let Backup { id, parts, label, serial, created } = backup;
+    format!("backup {id} of token `{label}`, serial {serial}, {parts} parts, made {created} s after 1970")
+}
