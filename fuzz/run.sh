@@ -1,15 +1,15 @@
 #!/bin/sh
 # Runs every fuzz target, each for a bounded time: fuzz/run.sh [--keep] [seconds [target ...]]. Needs the nightly toolchain.
 # Each begins with corpus/, which is committed, and with fresh seeds. What it finds stays in work/; a crash leaves its input in
-# artifacts/ and ends the run. With --keep, the smallest inputs that together reach everything found replace corpus/.
+# artifacts/ and ends the run. With --keep, a small selection of the inputs that together reach everything found replaces corpus/.
 set -eu
 cd "$(dirname "$0")"
 keep=; [ "${1:-}" != --keep ] || { keep=1; shift; }
 seconds=${1:-60}
 [ $# -eq 0 ] || shift
 [ $# -ne 0 ] || set -- $(sed -n 's/.*path = "fuzz_targets\/\(.*\)\.rs".*/\1/p' Cargo.toml)
-# Bytes of corpus that are kept for a target.
-most=16384
+# Files and bytes of corpus that are kept for a target.
+files=48 most=8192
 
 # What `cargo fuzz` does: coverage counters and comparisons for libFuzzer in every crate, and AddressSanitizer.
 host=x86_64-unknown-linux-gnu
@@ -30,12 +30,15 @@ for target; do
     rm -rf "work/.kept"; mkdir "work/.kept"
     "$built/$target" -merge=1 "work/.kept" "work/$target" "corpus/$target" -verbosity=0 2>/dev/null
     rm -rf "corpus/$target"; mkdir "corpus/$target"
-    # Smallest first, named by their content.
-    total=0
+    # Of all sizes, named by their content.
+    total=0 number=0
+    step=$(( ($(ls "work/.kept" | wc -l) + files - 1) / files ))
     for file in $(ls -Sr "work/.kept"); do
+        number=$((number + 1))
+        [ $((number % step)) -eq 0 ] || continue
         size=$(stat -c %s "work/.kept/$file")
+        [ $((total + size)) -le "$most" ] || continue
         total=$((total + size))
-        [ "$total" -le "$most" ] || break
         cp "work/.kept/$file" "corpus/$target/"
     done
 done
