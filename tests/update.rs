@@ -71,11 +71,7 @@ fn served(lab: &Lab) -> Owned {
     image(lab, "v1.eif", "1.0.0", Some("owner"));
     let served = lab.serve_as(&["--eif-path", "v1.eif", "--enclave-name", "kms", "--state", "volume"]);
     demand(lab, "v1.eif");
-    let endpoint = served.info["Endpoint"].as_str().unwrap().to_owned();
-    lab.ok(&[&["verify", "--tls", &endpoint, "--out", "ca.pem"], &DEMANDS[..]].concat());
-    let claimed = lab.json(&[&["claim", "--endpoint", &endpoint, "--print"], &DEMANDS[..]].concat());
-    let text = |name: &str| claimed[name].as_str().unwrap().to_owned();
-    Owned { served, endpoint, access_key_id: text("AccessKeyId"), secret_access_key: text("SecretAccessKey") }
+    lab.claim(served)
 }
 
 /// A command as the administrator, through the guest's own socket.

@@ -246,6 +246,16 @@ pub struct Backup {
     pub created: u64,
 }
 
+impl Backup {
+    /// The header, which is the guest's, and the description in a backup's first part: length of the header (2 bytes,
+    /// big-endian) ‖ header ‖ description, JSON. `None` if it is not one.
+    pub fn in_first_part(part: &[u8]) -> Option<(&[u8], Self)> {
+        let (length, rest) = part.split_first_chunk()?;
+        let (header, about) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+        Some((header, serde_json::from_slice(about).ok()?))
+    }
+}
+
 /// The token.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]

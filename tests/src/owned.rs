@@ -34,6 +34,12 @@ impl Lab {
     pub fn serve_claimed(&self, arguments: &[&str]) -> Owned {
         let served = self.serve(arguments);
         self.demand(Image::Signer);
+        self.claim(served)
+    }
+
+    /// Verifies a signer that is served, against `policy.json`, and claims it. `ca.pem` is for its clients.
+    #[track_caller]
+    pub fn claim(&self, served: Running) -> Owned {
         let endpoint = served.info["Endpoint"].as_str().unwrap().to_owned();
         let demands = ["--root", "root.pem", "--policy", "policy.json"];
         self.ok(&[&["verify", "--tls", &endpoint, "--out", "ca.pem"], &demands[..]].concat());

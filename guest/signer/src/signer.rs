@@ -145,6 +145,11 @@ impl Signer {
         }
     }
 
+    /// Whether it holds anything that somebody has made: keys, certificate authorities, a token.
+    pub(crate) fn holds_keys(&self) -> bool {
+        !(self.store.borrow().is_empty() && self.pca.borrow().is_empty() && self.hsm.borrow().is_empty())
+    }
+
     /// A signer without keys.
     pub fn new(platform: Box<dyn Platform>) -> Rc<Self> {
         Self::with_limits(platform, Limits::default())

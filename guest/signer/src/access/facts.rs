@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use casemate_policy::Context;
 
-use crate::types::EncryptionContext;
+use crate::types::{EncryptionContext, Tags};
 
 /// Condition keys and their values.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +22,18 @@ impl Facts {
     /// Adds a condition key with all its values.
     pub(crate) fn set_all(&mut self, key: impl Into<Cow<'static, str>>, values: Vec<String>) {
         self.0.push((key.into(), values));
+    }
+
+    /// What policies may know about the tags of a request.
+    pub(crate) fn of_request_tags(tags: &Tags) -> Self {
+        let mut facts = Self::default();
+        if !tags.is_empty() {
+            facts.set_all("aws:TagKeys", tags.keys().cloned().collect());
+        }
+        for (key, value) in tags {
+            facts.set(format!("aws:RequestTag/{key}"), value);
+        }
+        facts
     }
 
     /// Adds an encryption context, whose members conditions can demand.

@@ -156,28 +156,29 @@ impl Drop for Schedule {
 
 /// Wraps a key of whole half-blocks, two at least (KW, RFC 3394); `iv` is the default one if `None`.
 pub fn wrap(key: &[u8], iv: Option<&[u8; 8]>, input: &[u8]) -> Output {
-    let schedule = Schedule::new(key, true)?;
-    let mut output = Zeroizing::new(vec![0; input.len().checked_add(8)?]);
-    // SAFETY: the schedule is set; `input` is read for its length, eight bytes more are written, which `output` has.
-    let length = unsafe {
-        sys::AES_wrap_key(
-            schedule.0.as_ptr(),
-            iv.map_or(ptr::null(), |iv| iv.as_ptr()),
-            output.as_mut_ptr(),
-            input.as_ptr(),
-            input.len(),
-        )
-    };
-    (usize::try_from(length).ok()? == output.len()).then_some(output)
+    half_blocks(Schedule::new(key, true)?, sys::AES_wrap_key, iv, input, input.len().checked_add(8)?)
 }
 
 /// Unwraps what [`wrap`] gives.
 pub fn unwrap(key: &[u8], iv: Option<&[u8; 8]>, input: &[u8]) -> Output {
-    let schedule = Schedule::new(key, false)?;
-    let mut output = Zeroizing::new(vec![0; input.len().checked_sub(8)?]);
-    // SAFETY: the schedule is set; `input` is read for its length, eight bytes less are written, which `output` has.
-    let length = unsafe {
-        sys::AES_unwrap_key(
+    half_blocks(Schedule::new(key, false)?, sys::AES_unwrap_key, iv, input, input.len().checked_sub(8)?)
+}
+
+type HalfBlocks = unsafe extern "C" fn(*const sys::AES_KEY, *const u8, *mut u8, *const u8, usize) -> c_int;
+
+/// `length` is what the step gives for this input: eight bytes more when it wraps, eight less when it unwraps.
+fn half_blocks(
+    schedule: Schedule,
+    step: HalfBlocks,
+    iv: Option<&[u8; 8]>,
+    input: &[u8],
+    length: usize,
+) -> Output {
+    let mut output = Zeroizing::new(vec![0; length]);
+    // SAFETY: the schedule is set in the direction of the step; `input` is read for its length, and `output` is written for
+    // its own, as the two callers above see to.
+    let written = unsafe {
+        step(
             schedule.0.as_ptr(),
             iv.map_or(ptr::null(), |iv| iv.as_ptr()),
             output.as_mut_ptr(),
@@ -185,7 +186,7 @@ pub fn unwrap(key: &[u8], iv: Option<&[u8; 8]>, input: &[u8]) -> Output {
             input.len(),
         )
     };
-    (usize::try_from(length).ok()? == output.len()).then_some(output)
+    (usize::try_from(written).ok()? == output.len()).then_some(output)
 }
 
 /// Wraps a key of any length (KWP, RFC 5649).

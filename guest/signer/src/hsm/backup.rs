@@ -120,11 +120,7 @@ fn first(header: &[u8], backup: &Backup) -> Result<Vec<u8>, Fault> {
 
 /// Header and description in part 0.
 fn split(first: Option<&Bytes>) -> Result<(&[u8], Backup), Fault> {
-    let parts = first.and_then(|first| {
-        let (length, rest) = first.split_first_chunk()?;
-        let (header, about) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
-        Some((header, serde_json::from_slice(about).ok()?))
-    });
+    let parts = first.and_then(|first| Backup::in_first_part(first));
     parts.map_or_else(|| refuse(Rv::CKR_ARGUMENTS_BAD, "Data is not the first part of a backup."), Ok)
 }
 

@@ -76,10 +76,7 @@ pub(crate) fn claim(signer: &Signer, claim: &Claim) -> Result<Claimed, KmsError>
     if let Some(owner) = owner(signer.platform.command_line())? {
         is_owners(signer, claim, owner)?;
     }
-    let (store, authorities, token) = (signer.store.borrow(), signer.pca.borrow(), signer.hsm.borrow());
-    let pristine = store.is_empty() && authorities.is_empty() && token.is_empty();
-    drop((store, authorities, token));
-    if !pristine {
+    if signer.holds_keys() {
         return Err(KmsError::new(
             ErrorKind::AlreadyClaimed,
             "This signer has keys that were made before anybody claimed it. Launch a fresh one.",

@@ -113,7 +113,7 @@ impl Wanted {
 
     /// What policies may know about the key that is to be made.
     fn facts(&self) -> Facts {
-        let mut facts = tags::facts(&self.tags);
+        let mut facts = Facts::of_request_tags(&self.tags);
         facts.set("kms:KeySpec", self.spec.name());
         facts.set("kms:KeyUsage", self.usage.name());
         facts.set("kms:KeyOrigin", self.origin.name());

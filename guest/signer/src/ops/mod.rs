@@ -15,7 +15,7 @@ mod import;
 mod keys;
 mod lifecycle;
 mod mac;
-mod page;
+pub(crate) mod page;
 mod policy;
 mod random;
 pub(crate) mod refusal;

@@ -5,14 +5,14 @@
 use crate::errors::{ErrorKind, KmsError};
 
 /// One page.
-pub(super) struct Page<T> {
-    pub(super) entries: Vec<T>,
-    pub(super) next_marker: Option<String>,
-    pub(super) truncated: bool,
+pub(crate) struct Page<T> {
+    pub(crate) entries: Vec<T>,
+    pub(crate) next_marker: Option<String>,
+    pub(crate) truncated: bool,
 }
 
 /// The entries of one page, `default` of them if the request does not say; `marker` names an entry.
-pub(super) fn take<T>(
+pub(crate) fn take<T>(
     entries: impl Iterator<Item = T>,
     limit: Option<i64>,
     default: usize,
@@ -31,12 +31,8 @@ pub(super) fn after<'a, T>(
     marker: Option<&'a str>,
     read: impl FnOnce(&'a str) -> Option<T>,
 ) -> Result<Option<T>, KmsError> {
-    let Some(marker) = marker else { return Ok(None) };
-    match read(marker) {
-        Some(entry) => Ok(Some(entry)),
-        None => Err(KmsError::new(
-            ErrorKind::InvalidMarker,
-            "The marker is not one that this operation returned as NextMarker.",
-        )),
-    }
+    const MESSAGE: &str = "The marker is not one that this operation returned as NextMarker.";
+    marker
+        .map(|marker| read(marker).ok_or_else(|| KmsError::new(ErrorKind::InvalidMarker, MESSAGE)))
+        .transpose()
 }

@@ -4,7 +4,7 @@
 //! leave the guest. So both operations check everything that AWS checks, and end as they end on AWS where the other
 //! Region has no place for the key.
 
-use crate::access::{Ask, Call};
+use crate::access::{Ask, Call, Facts};
 use crate::errors::{ErrorKind, KmsError};
 use crate::store::KeyRecord;
 use crate::types::{Empty, ReplicateKeyRequest, ReplicateKeyResponse, UpdatePrimaryRegionRequest};
@@ -31,7 +31,7 @@ pub(super) fn replicate_key(
     let key = Ask::new("ReplicateKey")
         .fact("kms:ReplicaRegion", &region)
         .fact("kms:BypassPolicyLockoutSafetyCheck", &bypass.to_string())
-        .facts(tags::facts(&tags))
+        .facts(Facts::of_request_tags(&tags))
         .find(call, request.key_id.as_deref().unwrap_or_default())?;
     multi_region(&key)?;
     refusal::unless_enabled(&key)?;

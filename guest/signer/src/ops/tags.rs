@@ -58,18 +58,6 @@ pub(super) fn collect(tags: Option<Vec<Tag>>) -> Result<Tags, KmsError> {
     Ok(all)
 }
 
-/// What policies may know about the tags of a request.
-pub(super) fn facts(tags: &Tags) -> Facts {
-    let mut facts = Facts::default();
-    if !tags.is_empty() {
-        facts.set_all("aws:TagKeys", tags.keys().cloned().collect());
-    }
-    for (key, value) in tags {
-        facts.set(format!("aws:RequestTag/{key}"), value);
-    }
-    facts
-}
-
 /// A key has no more tags than AWS lets it have.
 pub(super) fn not_too_many(count: usize) -> Result<(), KmsError> {
     match count <= MOST {
@@ -104,7 +92,7 @@ pub(super) fn tag_resource(call: &Call<'_>, request: TagResourceRequest) -> Resu
     broken.done()?;
     let tags = collect(request.tags)?;
     let key = Ask::new("TagResource")
-        .facts(facts(&tags))
+        .facts(Facts::of_request_tags(&tags))
         .find(call, request.key_id.as_deref().unwrap_or_default())?;
     refusal::if_pending_deletion(&key)?;
     not_reserved(tags.keys())?;

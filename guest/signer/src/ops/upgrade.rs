@@ -123,7 +123,7 @@ pub(crate) fn grantee(
             "This signer runs in debug mode or unsealed: what is on its volume was never secret, and is granted to nobody.",
         ));
     }
-    let established = recipient::establish_under(call, document, None, root)?;
+    let established = recipient::establish(call, document, None, root)?;
     let refuse =
         |reason: &str| Err(KmsError::validation(format!("The attestation document is not valid: {reason}.")));
     if !call.state.answers_challenge(established.nonce.as_deref(), call.now()) {

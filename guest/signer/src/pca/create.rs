@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::access::Call;
+use crate::access::{Call, Facts};
 use crate::crypto::{IssuingKey, KeyUsage};
 use crate::errors::{ErrorKind, KmsError};
 use crate::store::KeyId;
@@ -20,7 +20,7 @@ pub(super) const IDEMPOTENCY: Duration = Duration::from_secs(300);
 
 pub(super) fn create(call: &Call<'_>, request: CreateRequest) -> Result<CreateResponse, KmsError> {
     let wanted = Wanted::of(request)?;
-    let facts = tags::facts(&wanted.tags);
+    let facts = Facts::of_request_tags(&wanted.tags);
     call.allow("acm-pca:CreateCertificateAuthority", "*", &facts)?;
     if !wanted.tags.is_empty() {
         call.allow("acm-pca:TagCertificateAuthority", "*", &facts)?;

@@ -34,7 +34,7 @@ pub(super) fn list(call: &Call<'_>, request: ListRequest) -> Result<ListResponse
     let all = pca.after(after).filter(|_| owner != Some(ResourceOwner::Others));
     let page = page::take(all, request.max_results, |authority| authority.id.to_string());
     let certificate_authorities = page.entries.iter().map(|authority| described(call, authority)).collect();
-    Ok(ListResponse { certificate_authorities: Some(certificate_authorities), next_token: page.next })
+    Ok(ListResponse { certificate_authorities: Some(certificate_authorities), next_token: page.next_marker })
 }
 
 fn described(call: &Call<'_>, authority: &Authority) -> Described {

@@ -117,5 +117,5 @@ pub(super) fn list(call: &Call<'_>, request: AuthorityRequest) -> Result<ListPer
         actions: Some(permission.actions.iter().map(|action| action.name().to_owned()).collect()),
     };
     let permissions = page.entries.into_iter().map(shown).collect();
-    Ok(ListPermissionsResponse { permissions: Some(permissions), next_token: page.next })
+    Ok(ListPermissionsResponse { permissions: Some(permissions), next_token: page.next_marker })
 }

@@ -136,7 +136,7 @@ pub(crate) fn get(call: &Call<'_>, request: ReportRequest) -> Result<ReportText,
         }
         ReportFormat::Csv => csv(&lines, after.is_none()),
     };
-    Ok(ReportText { report: Some(text), next_token: page.next })
+    Ok(ReportText { report: Some(text), next_token: page.next_marker })
 }
 
 fn line(

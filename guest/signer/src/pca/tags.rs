@@ -33,18 +33,6 @@ pub(super) fn collect(tags: Option<Vec<Tag>>) -> Result<Tags, KmsError> {
     Ok(all)
 }
 
-/// What policies may know about the tags of a request.
-pub(super) fn facts(tags: &Tags) -> Facts {
-    let mut facts = Facts::default();
-    if !tags.is_empty() {
-        facts.set_all("aws:TagKeys", tags.keys().cloned().collect());
-    }
-    for (key, value) in tags {
-        facts.set(format!("aws:RequestTag/{key}"), value);
-    }
-    facts
-}
-
 /// Checks a request, whose tags must be there.
 fn checked(request: &AuthorityRequest) -> Result<(), KmsError> {
     let mut broken = Check::default();
@@ -57,7 +45,7 @@ fn checked(request: &AuthorityRequest) -> Result<(), KmsError> {
 pub(super) fn tag(call: &Call<'_>, request: AuthorityRequest) -> Result<Empty, KmsError> {
     checked(&request)?;
     let tags = collect(request.tags)?;
-    let ask = Ask::new("TagCertificateAuthority").facts(facts(&tags));
+    let ask = Ask::new("TagCertificateAuthority").facts(Facts::of_request_tags(&tags));
     let authority = ask.living(call, &request.certificate_authority_arn)?;
     let mut all = authority.meta().tags.clone();
     all.extend(tags);
@@ -100,5 +88,8 @@ pub(super) fn list(call: &Call<'_>, request: AuthorityRequest) -> Result<ListTag
     let rest = meta.tags.iter().filter(|(key, _)| after.as_ref().is_none_or(|after| *key > after));
     let page = page::take(rest, request.max_results, |(key, _)| URL_SAFE_NO_PAD.encode(key));
     let tag = |(key, value): (&String, &String)| Tag { key: Some(key.clone()), value: Some(value.clone()) };
-    Ok(ListTagsResponse { tags: Some(page.entries.into_iter().map(tag).collect()), next_token: page.next })
+    Ok(ListTagsResponse {
+        tags: Some(page.entries.into_iter().map(tag).collect()),
+        next_token: page.next_marker,
+    })
 }

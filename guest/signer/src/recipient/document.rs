@@ -7,6 +7,7 @@
 //! because anybody gets one over any key (`POST /attestation`).
 
 use std::cell::OnceCell;
+use std::fmt;
 use std::time::UNIX_EPOCH;
 
 use aws_lc_rs::rsa::PublicEncryptingKey;
@@ -58,30 +59,17 @@ fn roots(signer: &Signer, named: Option<&[u8]>) -> Result<Vec<Vec<u8>>, KmsError
     }
 }
 
-/// Verifies a document, a signer's too; `posture` is the facts behind its PCR15, if they came along.
+/// Verifies a document, a signer's too, under the root (DER) that somebody answers for who may, or else this platform's;
+/// `posture` is the facts behind its PCR15, if they came along.
 pub(crate) fn establish(
-    signer: &Signer,
-    document: &[u8],
-    posture: Option<&[u8]>,
-) -> Result<Established, KmsError> {
-    establish_under(signer, document, posture, None)
-}
-
-/// The same under a root (DER) that somebody answers for who may.
-pub(crate) fn establish_under(
     signer: &Signer,
     document: &[u8],
     posture: Option<&[u8]>,
     root: Option<&[u8]>,
 ) -> Result<Established, KmsError> {
-    let roots = roots(signer, root)?;
     let now = signer.now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    let policy = Policy { max_age_seconds: Some(MAX_AGE_SECONDS), allow_debug: true, ..Policy::default() };
-    let evidence = Evidence { document, posture };
     let now = u64::try_from(now).unwrap_or(u64::MAX);
-    let expected = Expectations { roots: &roots, policy: &policy, nonce: None, now };
-    verify(evidence, expected)
-        .map_err(|error| KmsError::validation(format!("The attestation document is not valid: {error}.")))
+    check(&roots(signer, root)?, Evidence { document, posture }, now, Some(MAX_AGE_SECONDS))
 }
 
 /// The same for a document that was kept: as of the time when it was made, by its own word.
@@ -90,14 +78,22 @@ pub(crate) fn establish_then(
     document: &[u8],
     root: Option<&[u8]>,
 ) -> Result<Established, KmsError> {
-    let made = document::parse(document).map(|parsed| parsed.claims.timestamp);
-    let now = made
-        .map_err(|error| KmsError::validation(format!("The attestation document is not valid: {error}.")))?;
-    let roots = roots(signer, root)?;
-    let policy = Policy { allow_debug: true, ..Policy::default() };
-    let expected = Expectations { roots: &roots, policy: &policy, nonce: None, now };
-    verify(Evidence { document, posture: None }, expected)
-        .map_err(|error| KmsError::validation(format!("The attestation document is not valid: {error}.")))
+    let made = document::parse(document).map_err(not_valid)?.claims.timestamp;
+    check(&roots(signer, root)?, Evidence { document, posture: None }, made, None)
+}
+
+fn check(
+    roots: &[Vec<u8>],
+    evidence: Evidence<'_>,
+    now: u64,
+    max_age_seconds: Option<u64>,
+) -> Result<Established, KmsError> {
+    let policy = Policy { max_age_seconds, allow_debug: true, ..Policy::default() };
+    verify(evidence, Expectations { roots, policy: &policy, nonce: None, now }).map_err(not_valid)
+}
+
+fn not_valid(error: impl fmt::Display) -> KmsError {
+    KmsError::validation(format!("The attestation document is not valid: {error}."))
 }
 
 /// What a verified document establishes.
@@ -108,7 +104,7 @@ impl Attested {
     /// Verifies a document; `posture` is the facts behind its PCR15, if they came along.
     pub(crate) fn verify(signer: &Signer, document: &[u8], posture: Option<&[u8]>) -> Result<Self, KmsError> {
         let own = signer.own.get(signer)?;
-        let established = establish(signer, document, posture)?;
+        let established = establish(signer, document, posture, None)?;
         if own.image.is_some() && established.pcrs.get(&0) == own.image.as_ref() {
             return Err(KmsError::validation(
                 "The attestation document is a signer's. Signers attest whatever key they are asked to, so it proves \

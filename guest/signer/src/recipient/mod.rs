@@ -25,7 +25,7 @@ use crate::errors::KmsError;
 use crate::types::{Blob, RecipientInfo, SecretBlob};
 use crate::validate::Check;
 
-pub(crate) use document::{Attested, Own, establish_then, establish_under};
+pub(crate) use document::{Attested, Own, establish, establish_then};
 pub(crate) use evidence::Evidence;
 
 named! {

@@ -43,9 +43,7 @@ pub(super) fn names(signer: &Signer) -> Vec<String> {
 /// Whether the signer holds nothing that a volume could contradict. (A TLS certificate that was made because somebody
 /// connected gives way to the volume's.)
 pub(super) fn pristine(signer: &Signer) -> bool {
-    let empty =
-        signer.store.borrow().is_empty() && signer.pca.borrow().is_empty() && signer.hsm.borrow().is_empty();
-    empty && !signer.identity.borrow().claimed()
+    !signer.holds_keys() && !signer.identity.borrow().claimed()
 }
 
 /// A record; `None` if what it held is gone.

@@ -201,14 +201,10 @@ fn write(out: &Path, parts: &[Bytes]) -> Result<(), Failure> {
     file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(|error| Failure::file("write", out, error))
 }
 
-/// What lies open in the first part: the length of a header (2 bytes), the header, JSON.
+/// What lies open in the first part.
 fn describe(file: &Path, parts: &[Bytes]) -> Result<Backup, Failure> {
-    let about = parts.first().and_then(|first| {
-        let (length, rest) = first.split_first_chunk()?;
-        let (_, about) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
-        serde_json::from_slice(about).ok()
-    });
-    about.ok_or_else(|| {
+    let described = parts.first().and_then(|first| Backup::in_first_part(first));
+    described.map(|(_, backup)| backup).ok_or_else(|| {
         Failure::new(Code::InvalidArgument, format!("{}: its first part is damaged", file.display()))
     })
 }
