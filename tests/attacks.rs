@@ -273,13 +273,13 @@ fn the_sealing_key_is_not_in_readable_memory() {
     let file = std::fs::read(Image::Secret.path()).unwrap();
     let image = casemate_attestation::eif::Eif::parse(&file).unwrap().measure().unwrap();
     let children = children(open.pid());
-    let control = sealing::key(&platform, Sealing::Process, &image);
+    let control = sealing::key(&platform, Sealing::Process, &image).unwrap();
     let found: Vec<_> = children.iter().flat_map(|pid| keys::places(*pid, &control).unwrap().1).collect();
     assert!(
         !found.is_empty(),
         "the control: the same scan finds a sealing key in a guest that is not sealed"
     );
-    let key = sealing::key(&platform, Sealing::Production, &image);
+    let key = sealing::key(&platform, Sealing::Production, &image).unwrap();
     let (read, found) = keys::places(sealed.pid(), &key).unwrap();
     assert!(read > 1 << 20, "{read} bytes were read: that proves nothing");
     assert_eq!(found, Vec::<String>::new(), "the sealing key lies in readable memory");

@@ -31,9 +31,10 @@ use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 use x509_cert::time::{Time, Validity};
 
 use crate::document::CERTIFICATE_MAX;
-use crate::es384::PUBLIC_LEN;
+use crate::es384::{self, PUBLIC_LEN};
 use crate::hex;
-use crate::signing::{self, SigningError, SigningScalar};
+use crate::platform::{Holder, HolderError};
+use crate::signing::{self, SigningError};
 
 /// How long a root is valid.
 pub const ROOT_DAYS: u64 = 30 * 365;
@@ -56,16 +57,19 @@ pub enum CertificateError {
     /// A field does not fit into DER.
     #[error("the certificate cannot be encoded: {0}")]
     Encode(#[from] der::Error),
-    /// No random serial number, or no signature.
+    /// No random serial number.
+    #[error("the certificate cannot have a serial number: {0}")]
+    Random(#[from] SigningError),
+    /// No signature.
     #[error("the certificate cannot be signed: {0}")]
-    Signing(#[from] SigningError),
+    Signing(#[from] HolderError),
 }
 
 /// Who signs a certificate.
 pub(crate) struct Issuer<'a> {
     pub(crate) name: RdnSequence,
     pub(crate) public: &'a [u8; PUBLIC_LEN],
-    pub(crate) key: &'a SigningScalar,
+    pub(crate) key: &'a dyn Holder,
     pub(crate) not_before: u64,
     pub(crate) not_after: u64,
 }
@@ -95,7 +99,7 @@ struct Certificate {
 
 /// The self-signed certificate of `key`, DER. `now` is in seconds since 1970.
 pub(crate) fn root(
-    key: &SigningScalar,
+    key: &dyn Holder,
     public: &[u8; PUBLIC_LEN],
     now: u64,
 ) -> Result<Vec<u8>, CertificateError> {
@@ -169,7 +173,7 @@ fn sign(
             extension(&authority, false)?,
         ],
     };
-    let signature = BitString::from_bytes(&issuer.key.sign_der(&tbs.to_der()?)?)?;
+    let signature = BitString::from_bytes(&es384::to_der(&issuer.key.sign(&tbs.to_der()?)?)?)?;
     let certificate = Certificate { tbs, signature_algorithm: algorithm, signature }.to_der()?;
     if certificate.len() > CERTIFICATE_MAX {
         return Err(CertificateError::TooLong(certificate.len()));

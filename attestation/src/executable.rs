@@ -45,10 +45,11 @@ pub fn sha384(platform: &PlatformKey, directory: &Path, file: &Path) -> io::Resu
     let mut file = File::open(file)?;
     let digest = hash(&mut file)?;
     // A program cannot be written while it runs, but other files can.
-    if self::state(&file.metadata()?) == state {
-        let entry = [digest, mac(platform, &state, &digest)].concat();
+    if self::state(&file.metadata()?) == state
+        && let Some(mac) = mac(platform, &state, &digest)
+    {
         let _ = fs::create_dir_all(&directory);
-        let _ = platform::replace(&directory, ENTRY, &entry, 0o600);
+        let _ = platform::replace(&directory, ENTRY, &[digest, mac].concat(), 0o600);
     }
     Ok(digest)
 }
@@ -65,13 +66,13 @@ fn state(file: &Metadata) -> [u8; 56] {
     bytes
 }
 
-fn mac(platform: &PlatformKey, state: &[u8; 56], digest: &[u8; LEN]) -> [u8; 48] {
-    *platform.derive(&[b"casemate executable 1", state, digest])
+fn mac(platform: &PlatformKey, state: &[u8; 56], digest: &[u8; LEN]) -> Option<[u8; 48]> {
+    platform.derive(&[b"casemate executable 1", state, digest]).ok().map(|mac| *mac)
 }
 
 fn recalled(platform: &PlatformKey, state: &[u8; 56], entry: &[u8]) -> Option<[u8; LEN]> {
     let (digest, tag) = entry.split_first_chunk::<LEN>()?;
-    verify_slices_are_equal(tag, &mac(platform, state, digest)).ok()?;
+    verify_slices_are_equal(tag, &mac(platform, state, digest)?).ok()?;
     Some(*digest)
 }
 

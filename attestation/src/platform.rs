@@ -1,7 +1,11 @@
 //! The platform key: it certifies the leaf key of each guest at launch, and is dropped before the guest runs.
 //!
-//! This is the embedded root of trust: two files in a directory that its owner protects. Whoever can read
-//! `platform.key` can forge documents; the posture says `root_of_trust = file`, so that a verifier can ask for more.
+//! It has three verbs, whatever holds it ([`Holder`]): it **signs** (a guest's certificate, [`PlatformKey::certify`], or a
+//! statement, [`PlatformKey::sign`]), it **derives** secrets, and it has a **root** certificate. Nothing else of it is ever
+//! seen by those who use it.
+//!
+//! The holder made here is a file, the embedded root of trust: two files in a directory that its owner protects. Whoever can
+//! read `platform.key` can forge documents; the posture says `root_of_trust = file`, so that a verifier can ask for more.
 //!
 //! | file | holds | mode |
 //! | --- | --- | --- |
@@ -23,7 +27,7 @@ use zeroize::Zeroizing;
 
 use crate::certificate::{self, CertificateError, Issuer};
 use crate::chain::{ChainFault, Link};
-use crate::es384::PUBLIC_LEN;
+use crate::es384::{PUBLIC_LEN, SIGNATURE_LEN};
 use crate::signing::{self, SigningError, SigningScalar};
 
 /// Name of the private key's file.
@@ -32,6 +36,49 @@ pub const KEY_FILE: &str = "platform.key";
 pub const ROOT_FILE: &str = "root.pem";
 /// Longest file that is read.
 const FILE_MAX: u64 = 16 * 1024;
+
+/// Bytes in a derived secret.
+pub const SECRET_LEN: usize = 48;
+
+/// What holds a platform's private key and the secret that others derive from: bytes in this process, or a chip that nobody
+/// can take them from.
+pub trait Holder: Send + Sync {
+    /// An ES384 signature (r ‖ s) over `message`.
+    fn sign(&self, message: &[u8]) -> Result<[u8; SIGNATURE_LEN], HolderError>;
+
+    /// A secret for one purpose; the parts count as one string. The same purpose has the same secret for as long as the
+    /// platform has its key.
+    fn derive(&self, purpose: &[&[u8]]) -> Result<Zeroizing<[u8; SECRET_LEN]>, HolderError>;
+
+    /// What it is, as the posture says it (`root_of_trust`).
+    fn root_of_trust(&self) -> &'static str;
+}
+
+/// The holder did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct HolderError(pub String);
+
+impl From<SigningError> for HolderError {
+    fn from(error: SigningError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// The private key of a file.
+impl Holder for SigningScalar {
+    fn sign(&self, message: &[u8]) -> Result<[u8; SIGNATURE_LEN], HolderError> {
+        Ok(SigningScalar::sign(self, message)?)
+    }
+
+    fn derive(&self, purpose: &[&[u8]]) -> Result<Zeroizing<[u8; SECRET_LEN]>, HolderError> {
+        Ok(SigningScalar::derive(self, purpose))
+    }
+
+    fn root_of_trust(&self) -> &'static str {
+        "file"
+    }
+}
 
 /// Why there is no platform key.
 #[derive(Debug, thiserror::Error)]
@@ -73,11 +120,14 @@ pub enum PlatformError {
     /// A certificate could not be made.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// What holds the key did not do what it was asked.
+    #[error("the platform key cannot be used: {0}")]
+    Holder(#[from] HolderError),
 }
 
-/// The platform key with its root certificate. The private part is erased when this is dropped.
+/// The platform key with its root certificate. A private part that is in this process is erased when this is dropped.
 pub struct PlatformKey {
-    key: Box<SigningScalar>,
+    holder: Box<dyn Holder>,
     public: [u8; PUBLIC_LEN],
     root: Vec<u8>,
 }
@@ -85,10 +135,31 @@ pub struct PlatformKey {
 impl PlatformKey {
     /// Makes a key and its root certificate; nothing is written. `now` is in seconds since 1970.
     pub fn generate(now: u64) -> Result<Self, PlatformError> {
-        let key = Box::new(SigningScalar::generate(signing::system_random)?);
+        let key = SigningScalar::generate(signing::system_random)?;
         let public = key.public()?;
-        let root = certificate::root(&key, &public, now)?;
-        Ok(Self { key, public, root })
+        Self::with_new_root(Box::new(key), public, now)
+    }
+
+    /// The key that `holder` has, with a new root certificate, which it signs. `public` is its public key, an uncompressed
+    /// point; `now` is in seconds since 1970.
+    pub fn with_new_root(
+        holder: Box<dyn Holder>,
+        public: [u8; PUBLIC_LEN],
+        now: u64,
+    ) -> Result<Self, PlatformError> {
+        let root = certificate::root(&*holder, &public, now)?;
+        Ok(Self { holder, public, root })
+    }
+
+    /// The key that `holder` has, with the root certificate in `directory`.
+    pub fn held_by(holder: Box<dyn Holder>, directory: &Path) -> Result<Self, PlatformError> {
+        let path = directory.join(ROOT_FILE);
+        let fault = |fault| PlatformError::Root { path: path.clone(), fault };
+        let root = parse_root(&read(&path)?).map_err(fault)?;
+        let link = Link::read(&root).map_err(fault)?;
+        link.check_authority(0).map_err(fault)?;
+        let public = link.public.as_slice().try_into().map_err(|_| fault(ChainFault::Algorithm))?;
+        Ok(Self { holder, public, root })
     }
 
     /// Loads the key from `directory`.
@@ -100,16 +171,11 @@ impl PlatformKey {
         }
         let pem = Zeroizing::new(read(&path)?);
         let (key, public) = SigningScalar::pair_from_pem(&pem).map_err(|_| PlatformError::NotAKey(path))?;
-
-        let path = directory.join(ROOT_FILE);
-        let fault = |fault| PlatformError::Root { path: path.clone(), fault };
-        let root = parse_root(&read(&path)?).map_err(fault)?;
-        let link = Link::read(&root).map_err(fault)?;
-        link.check_authority(0).map_err(fault)?;
-        if link.public != public {
+        let platform = Self::held_by(Box::new(key), directory)?;
+        if platform.public != public {
             return Err(PlatformError::Mismatch(directory.to_owned()));
         }
-        Ok(Self { key: Box::new(key), public, root })
+        Ok(platform)
     }
 
     /// Loads the key from `directory`, and first makes both if there is none. Processes that do so at once end up
@@ -123,7 +189,7 @@ impl PlatformKey {
             let lock = File::open(directory).map_err(at(directory))?;
             lock.lock().map_err(at(directory))?;
             if absent(&path) {
-                Self::generate(now)?.store(directory)?;
+                Self::create(directory, now)?;
             }
         }
         Self::load(directory)
@@ -146,24 +212,37 @@ impl PlatformKey {
         let issuer = Issuer {
             name: link.subject_name().as_ref().clone(),
             public: &self.public,
-            key: &self.key,
+            key: &*self.holder,
             not_before: link.not_before(),
             not_after: link.not_after(),
         };
         Ok(certificate::leaf(&issuer, leaf_public, module_id, now)?)
     }
 
-    /// A secret for one purpose, derived from the private key. The parts count as one string.
-    pub(crate) fn derive(&self, purpose: &[&[u8]]) -> Zeroizing<[u8; 48]> {
-        self.key.derive(purpose)
+    /// An ES384 signature (r ‖ s) over a statement of the platform's. The caller gives each kind of statement a beginning of
+    /// its own, which no certificate has.
+    pub fn sign(&self, statement: &[u8]) -> Result<[u8; SIGNATURE_LEN], PlatformError> {
+        Ok(self.holder.sign(statement)?)
     }
 
-    /// Writes both files. The caller holds the directory's lock.
-    fn store(&self, directory: &Path) -> Result<(), PlatformError> {
-        let root = encode_root(&self.root).map_err(CertificateError::from)?;
-        let pem = self.key.to_pem()?;
+    /// A secret for one purpose, from which neither the private key nor any other purpose's secret follows. The parts count as
+    /// one string.
+    pub fn derive(&self, purpose: &[&[u8]]) -> Result<Zeroizing<[u8; SECRET_LEN]>, PlatformError> {
+        Ok(self.holder.derive(purpose)?)
+    }
+
+    /// What holds the key: `file` or `tpm`.
+    pub fn root_of_trust(&self) -> &'static str {
+        self.holder.root_of_trust()
+    }
+
+    /// Makes both files. The caller holds the directory's lock.
+    fn create(directory: &Path, now: u64) -> Result<(), PlatformError> {
+        let key = SigningScalar::generate(signing::system_random)?;
+        let root = certificate::root(&key, &key.public()?, now)?;
+        let root = encode_root(&root).map_err(CertificateError::from)?;
         replace(directory, ROOT_FILE, root.as_bytes(), 0o644)?;
-        replace(directory, KEY_FILE, pem.as_bytes(), 0o600)
+        replace(directory, KEY_FILE, key.to_pem()?.as_bytes(), 0o600)
     }
 }
 

@@ -8,7 +8,7 @@
 use zeroize::Zeroizing;
 
 use crate::pcr::{ImageMeasurements, Pcr};
-use crate::platform::PlatformKey;
+use crate::platform::{PlatformError, PlatformKey};
 
 /// Bytes in a sealing key.
 pub const LEN: usize = 32;
@@ -38,7 +38,11 @@ impl Sealing {
 /// the label, a zero byte, PCR0, PCR1, PCR2, whether the image is signed (one byte), and PCR8.
 ///
 /// Computed on the stack alone: whoever wants the key in special memory calls this on a stack in that memory.
-pub fn key(platform: &PlatformKey, sealing: Sealing, image: &ImageMeasurements) -> Zeroizing<[u8; LEN]> {
+pub fn key(
+    platform: &PlatformKey,
+    sealing: Sealing,
+    image: &ImageMeasurements,
+) -> Result<Zeroizing<[u8; LEN]>, PlatformError> {
     let pcr8 = image.pcr8.unwrap_or(Pcr::ZERO);
     let derived = platform.derive(&[
         sealing.label().as_bytes(),
@@ -48,12 +52,12 @@ pub fn key(platform: &PlatformKey, sealing: Sealing, image: &ImageMeasurements) 
         image.pcr2.as_bytes(),
         &[u8::from(image.pcr8.is_some())],
         pcr8.as_bytes(),
-    ]);
+    ])?;
     let mut key = Zeroizing::new([0; LEN]);
     for (to, from) in key.iter_mut().zip(derived.iter()) {
         *to = *from;
     }
-    key
+    Ok(key)
 }
 
 #[cfg(test)]
@@ -69,13 +73,13 @@ mod tests {
     fn everything_that_is_measured_counts_and_nothing_else() {
         let (platform, other) =
             (PlatformKey::generate(0).expect("a key"), PlatformKey::generate(0).expect("a key"));
-        let mut keys = vec![*key(&other, Sealing::Production, &image([1, 2, 3], None))];
+        let mut keys = vec![*key(&other, Sealing::Production, &image([1, 2, 3], None)).expect("a key")];
         for sealing in [Sealing::Production, Sealing::Debug, Sealing::Process] {
             for numbers in [[1, 2, 3], [9, 2, 3], [1, 9, 3], [1, 2, 9]] {
                 for pcr8 in [None, Some(0), Some(1)] {
                     let image = image(numbers, pcr8);
-                    let derived = key(&platform, sealing, &image);
-                    assert_eq!(derived, key(&platform, sealing, &image), "the same again");
+                    let derived = key(&platform, sealing, &image).expect("a key");
+                    assert_eq!(derived, key(&platform, sealing, &image).expect("a key"), "the same again");
                     keys.push(*derived);
                 }
             }

@@ -75,13 +75,6 @@ impl SigningScalar {
         Ok(signature)
     }
 
-    /// Signs `message` and returns the signature as X.509 wants it: a DER sequence of r and s.
-    pub(crate) fn sign_der(&self, message: &[u8]) -> Result<Vec<u8>, SigningError> {
-        let mut buffer = [0; SIGNATURE_LEN + 16];
-        let signature = self.key()?.sign_asn1::<Sha384>(&[message], &mut buffer);
-        signature.map(<[u8]>::to_vec).map_err(|_| SigningError::Random)
-    }
-
     fn key(&self) -> Result<SigningKey<P384>, SigningError> {
         let private_key = StaticPrivateKey::from_bytes(&self.0).map_err(|_| SigningError::NotAKey)?;
         Ok(SigningKey { private_key })

@@ -319,7 +319,7 @@ fn posture(mut posture: Posture, machine: &Machine<Sealed>, key: &LeafKey) -> Re
     posture.set(fact::MEMORY_LOCKED, machine.private().is_locked())?;
     posture.set(fact::SCRUB_ON_EXIT, machine.config().backend == backend::Kind::Kvm)?;
     posture.set(fact::LANDLOCK, jail::landlock_abi())?;
-    posture.set(fact::ROOT_OF_TRUST, "file")?;
+    posture.set(fact::ROOT_OF_TRUST, key.root_of_trust())?;
     Ok(posture)
 }
 

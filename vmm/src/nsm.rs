@@ -50,6 +50,7 @@ pub struct Certifier {
     keys: SecretMemory<Keys>,
     certificate: Vec<u8>,
     root: Vec<u8>,
+    root_of_trust: &'static str,
 }
 
 impl Certifier {
@@ -60,12 +61,12 @@ impl Certifier {
             let platform = PlatformKey::load_or_create(directory, now)?;
             Ok::<_, Error>(Keys { leaf: SigningScalar::generate(kernel_random)?, platform: Some(platform) })
         })?;
-        let (certificate, root) = keys.run(|keys| {
+        let (certificate, root, root_of_trust) = keys.run(|keys| {
             let platform = keys.platform.as_ref().ok_or(Error::NoPlatformKey)?;
             let certificate = platform.certify(&keys.leaf.public()?, module_id, now)?;
-            Ok::<_, Error>((certificate, platform.root().to_vec()))
+            Ok::<_, Error>((certificate, platform.root().to_vec(), platform.root_of_trust()))
         })?;
-        Ok(Self { keys, certificate, root })
+        Ok(Self { keys, certificate, root, root_of_trust })
     }
 
     /// The measurements of `image`, remembered in `directory` from an earlier launch if they were made before.
@@ -94,14 +95,15 @@ impl Certifier {
     ) -> Result<R, Error> {
         self.keys.run(|keys| {
             let platform = keys.platform.as_ref().ok_or(Error::NoPlatformKey)?;
-            Ok(deliver(&sealing::key(platform, sealing, image)))
+            Ok(deliver(&*sealing::key(platform, sealing, image)?))
         })
     }
 
     /// Drops the platform key.
     pub fn finish(mut self) -> LeafKey {
         self.keys.run(|keys| keys.platform = None);
-        LeafKey { keys: self.keys, certificate: self.certificate, cabundle: vec![self.root] }
+        let Self { keys, certificate, root, root_of_trust } = self;
+        LeafKey { keys, certificate, cabundle: vec![root], root_of_trust }
     }
 }
 
@@ -110,12 +112,18 @@ pub struct LeafKey {
     keys: SecretMemory<Keys>,
     certificate: Vec<u8>,
     cabundle: Vec<Vec<u8>>,
+    root_of_trust: &'static str,
 }
 
 impl LeafKey {
     /// What memory the key is in, for the posture.
     pub fn kind(&self) -> SecretKind {
         self.keys.kind()
+    }
+
+    /// What holds the platform key, for the posture.
+    pub fn root_of_trust(&self) -> &'static str {
+        self.root_of_trust
     }
 
     /// The platform's root certificate, DER.

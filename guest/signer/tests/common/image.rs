@@ -79,7 +79,7 @@ impl Image<'_> {
         let sealing = if production { Sealing::Production } else { Sealing::Debug };
         Sealed {
             nsm: RefCell::new(Nsm::new(support::MODULE_ID.into(), &launch, leaf, FixedClock(now))),
-            sealing_key: *sealing::key(self.platform, sealing, &image),
+            sealing_key: *sealing::key(self.platform, sealing, &image).expect("a key"),
             measurement: if production { *self.pcr0().as_bytes() } else { [0; 48] },
             command_line: self.command_line.to_owned(),
         }
