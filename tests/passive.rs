@@ -2,8 +2,10 @@
 //! socket at all. Shown by having their own threads try, under the filters that are in force.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
 
+use std::io::{Read as _, Write as _};
+
 use casemate_attacks::inject::{Outcome, inject};
-use casemate_tests::{Image, Lab, Running, backend, can_attack, not_covered, wait_until};
+use casemate_tests::{Image, Lab, Running, backend, can_attack, connect, not_covered, wait_until};
 use rustix::process::Signal;
 
 /// `KVM_GET_REGS` (linux/kvm.h).
@@ -103,6 +105,107 @@ fn a_call_that_is_allowed_can_be_injected_and_harms_nothing() {
     assert_eq!(outcome, Outcome::Returned(-i64::from(libc::EBADF)));
     drop(guest.connect(7));
     assert_eq!(guest.ends_by_terminate(), 128 + Signal::TERM.as_raw());
+}
+
+/// The lines about connections that a VMM has said, without what differs from run to run: the connection's number, the
+/// times, and who it was.
+fn connections(said: &str) -> Vec<String> {
+    let user = rustix::process::getuid().as_raw();
+    let us = format!("process {} of user {user}", std::process::id());
+    let mut lines: Vec<String> = Vec::new();
+    for line in said.lines().filter_map(|line| line.strip_prefix("casemate: connection ")) {
+        let (head, what) = line.split_once(": ").expect(line);
+        let (number, time) = head.split_once(" at ").expect(line);
+        assert!(number.parse::<u32>().unwrap() >= 1 << 30, "{line}");
+        assert!(time.len() == "2026-11-25T13:35:36Z".len() && time.ends_with('Z'), "{line}");
+        let what = what.replace(&us, "us");
+        let plain = what.split_once(" after ").map(|(how, rest)| {
+            let (took, rest) = rest.split_once(" s").expect(line);
+            assert!(took.parse::<f64>().unwrap() < 60.0, "{line}");
+            format!("{how}{rest}")
+        });
+        lines.push(plain.unwrap_or(what));
+    }
+    lines
+}
+
+#[test]
+fn every_connection_is_in_the_vmms_log() {
+    let lab = Lab::new();
+    let log = lab.path("log");
+    // On stderr, or in a file: there too where the guest runs in the background.
+    for to_file in [false, true] {
+        let arguments = [format!("--log={}", log.display())];
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).filter(|_| to_file).collect();
+        let guest = lab.launch(Image::Echo, &arguments);
+        let mut stream = guest.connect(7);
+        stream.write_all(b"twelve bytes").unwrap();
+        stream.read_exact(&mut [0; 12]).unwrap();
+        drop(stream);
+        assert!(connect(&guest.socket(), 8).is_none());
+        let mut rude = std::os::unix::net::UnixStream::connect(guest.socket()).unwrap();
+        rude.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        let _ = rude.read(&mut [0; 1]);
+        // The last of them is in the log before this one is answered.
+        let last = guest.connect(7);
+        guest.signal(Signal::TERM);
+        let (_, mut said) = guest.wait();
+        drop(last);
+        if to_file {
+            assert_eq!(said, "", "all of it is in the file");
+            said = String::from_utf8(lab.read("log")).unwrap();
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(std::fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        let mut lines = connections(&said);
+        // The guest decides when a connection is over: the order of the ends is its own.
+        lines.sort();
+        // What is open when the guest ends has no end of its own in the log.
+        let expected = [
+            "closed, 12 bytes to the guest, 12 from it",
+            "port 7 for us",
+            "port 7 for us",
+            "port 8 was not opened for us",
+            "turned away: it named no port",
+        ];
+        assert_eq!(lines, expected, "{said}");
+        assert!(said.trim_end().lines().last().unwrap().contains("terminated"), "{said}");
+    }
+}
+
+#[test]
+fn a_log_that_nobody_reads_and_a_flood_hold_nobody_up() {
+    let lab = Lab::new();
+    // Nobody reads this stderr, and a pipe takes 64 KiB.
+    let mut command = lab.command(casemate_tests::casemate());
+    command.args(["run", "--json", "--image"]).arg(Image::Echo.path());
+    command.arg(format!("--backend={}", backend()));
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    // Full but for one page.
+    for _ in 0..15 {
+        writer.try_clone().unwrap().write_all(&[b'.'; 4096]).unwrap();
+    }
+    let mut child = command.stdout(std::process::Stdio::null()).stderr(writer).spawn().unwrap();
+    drop(command);
+    let mut socket = None;
+    wait_until("there is a guest", || {
+        socket = lab.guest_folders().into_iter().map(|folder| folder.join("vsock.sock")).find(|path| path.exists());
+        socket.is_some()
+    });
+    let socket = socket.unwrap();
+    let started = std::time::Instant::now();
+    for _ in 0..2000 {
+        drop(connect(&socket, 7).expect("the guest takes it"));
+    }
+    assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, Signal::TERM).unwrap();
+    wait_until("the VMM ends, unread", || child.try_wait().unwrap().is_some());
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    let mut said = String::new();
+    reader.read_to_string(&mut said).unwrap();
+    let lines = said.matches("casemate: connection ").count();
+    assert!((1..200).contains(&lines), "{lines} lines");
 }
 
 #[test]

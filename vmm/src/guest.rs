@@ -38,7 +38,7 @@ use crate::stop::{Ending, Received, Stop};
 use crate::timing::{self, Stage};
 use crate::vcpu::{Devices, End, GuestEvents};
 use crate::volume::attachment;
-use crate::vsock::{self, Notifier, VsockDevice};
+use crate::vsock::{self, Log, Notifier, VsockDevice};
 
 /// What a launch needs to know beside the image.
 #[derive(Clone, Debug)]
@@ -365,8 +365,8 @@ impl Ready {
     /// Closes the jail, starts the guest, serves it, and returns when it has ended. `announce` is called when nothing can
     /// go wrong any more, before system calls are restricted.
     ///
-    /// The process is under seccomp from here on: the caller can say how it ended, and exit.
-    pub fn run<E: From<Error>>(self, announce: impl FnOnce() -> Result<(), E>) -> Result<Ended, E> {
+    /// The process is under seccomp from here on: the caller can say how it ended, in the log that is returned, and exit.
+    pub fn run<E: From<Error>>(self, announce: impl FnOnce() -> Result<(), E>) -> Result<(Ended, Log), E> {
         let Self { machine, mut device, devices, stop, options, console, filters, .. } = self;
         let directory = options.directory.clone();
         let removal = rustix::fs::open(
@@ -377,6 +377,10 @@ impl Ready {
         .map_err(host("open the guest's directory"))?;
         jail::enter(&directory).map_err(Error::from)?;
         announce()?;
+        // Not before: until then stderr may be somebody else's. Where there is none, there is no log.
+        if let Ok(file) = rustix::stdio::stderr().try_clone_to_owned() {
+            device.log_to(file);
+        }
         if let Some((console, listener)) = console {
             console.serve(listener, filters.io.clone()).map_err(host("start the console"))?;
         }
@@ -408,14 +412,16 @@ impl Ready {
         stop_guest.store(true, Ordering::Relaxed);
         device.wake_guest();
         let ended = stop.guest_end();
+        let log = device.take_log();
         // Nothing is unmapped: seccomp forbids it, and a busy virtual CPU may still run. Both end with the process.
         std::mem::forget((running, device, removal, stop));
-        match (ended, signal, served) {
-            (_, Some(signal), _) => Ok(Ended::Signal(signal)),
-            (Some(end), None, Ok(())) => Ok(Ended::Guest(end)),
-            (None, None, Ok(())) => Ok(Ended::Guest(End::Stopped)),
-            (_, None, Err(error)) => Err(Error::from(error).into()),
-        }
+        let ended = match (ended, signal, served) {
+            (_, Some(signal), _) => Ended::Signal(signal),
+            (Some(end), None, Ok(())) => Ended::Guest(end),
+            (None, None, Ok(())) => Ended::Guest(End::Stopped),
+            (_, None, Err(error)) => return Err(Error::from(error).into()),
+        };
+        Ok((ended, log))
     }
 }
 

@@ -54,7 +54,7 @@ pub fn launch(options: &RunOptions, announcement: Announcement<'_>) -> Result<Ex
         );
     }
     registry.move_away(&reservation)?;
-    let ended = ready.run(|| {
+    let (ended, mut log) = ready.run(|| {
         let text = (announcement.text)(&record)?;
         match volume {
             Some(volume) => volume.announce(&text)?,
@@ -65,7 +65,8 @@ pub fn launch(options: &RunOptions, announcement: Announcement<'_>) -> Result<Ex
         std::mem::forget(reservation);
         Ok::<(), Failure>(())
     })?;
-    crate::jail::exit(report(&record, &ended))
+    log.end(format_args!("{}: {ended}", record.name));
+    crate::jail::exit(exit_code(&ended))
 }
 
 impl From<guest::Error> for Failure {
@@ -122,13 +123,11 @@ fn record(options: &RunOptions, reservation: &Reservation, ready: &guest::Ready)
     }
 }
 
-/// Says in one line why the guest ended, and turns it into an exit code.
-fn report(record: &GuestRecord, ended: &Ended) -> u8 {
-    let code = match ended {
+/// The exit code that says how the guest ended.
+fn exit_code(ended: &Ended) -> u8 {
+    match ended {
         Ended::Guest(End::Exit(code)) => *code,
         Ended::Guest(End::Fault(_) | End::BadDoorbell(_) | End::Stopped | End::Failed(_)) => EXIT_FAULT,
         Ended::Signal(received) => EXIT_SIGNAL.saturating_add(u8::try_from(received.number).unwrap_or(0)),
-    };
-    eprintln!("casemate: {}: {ended}", record.name);
-    code
+    }
 }

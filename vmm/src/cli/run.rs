@@ -43,6 +43,8 @@ pub struct RunOptions {
     pub backend: Backend,
     /// The volume that the guest's state is kept on.
     pub state: Option<PathBuf>,
+    /// Where the VMM says what happens, in place of stderr.
+    pub log: Option<PathBuf>,
 }
 
 pub use crate::backend::Kind as Backend;
@@ -83,6 +85,9 @@ pub struct LaunchArgs {
     /// Keep the guest's state on the volume in this file, made if it is not there
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
+    /// Once the guest runs, append to this file what the VMM says on stderr: each connection, and the guest's end
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
     /// Read these settings from a JSON file, as nitro-cli does
     #[arg(long, value_name = "FILE", conflicts_with_all = ["eif_path", "memory", "enclave_name", "enclave_cid",
         "cpu_count", "cpus", "cpu_ids", "debug_mode"])]
@@ -157,6 +162,7 @@ impl LaunchArgs {
             attach_console: false,
             backend: Backend::Kvm,
             state: None,
+            log: None,
             config: None,
         }
     }
@@ -207,6 +213,7 @@ impl LaunchArgs {
             |path: &Path| std::path::absolute(path).map_err(|error| Failure::file("find", path, error));
         let image = absolute(&image)?;
         let state = self.state.as_deref().map(absolute).transpose()?;
+        let log = self.log.as_deref().map(absolute).transpose()?;
         Ok(RunOptions {
             image,
             name: self.enclave_name.clone(),
@@ -217,6 +224,7 @@ impl LaunchArgs {
             console_on_stdout: self.attach_console,
             backend: self.backend,
             state,
+            log,
         })
     }
 
@@ -259,6 +267,7 @@ impl LaunchArgs {
         arguments.extend(options.debug.then(|| "--debug-mode".to_owned()));
         arguments.extend((options.backend == Backend::Process).then(|| "--backend=process".to_owned()));
         arguments.extend(options.state.iter().map(|file| format!("--state={}", file.display())));
+        arguments.extend(options.log.iter().map(|file| format!("--log={}", file.display())));
         arguments
     }
 }
@@ -270,6 +279,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let options = launch_args.options()?;
     // Nothing that this process needs is open yet.
     crate::jail::close_inherited();
+    let log = options.log.as_deref().map(open_log).transpose()?;
     if background {
         // A session of its own: closing the terminal does not end the guest. Fails only for a process group's
         // leader, which the child of `run-enclave` is not.
@@ -279,7 +289,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failure> {
             &options,
             Announcement {
                 text: &|record| serde_json::to_string(record).map_err(|e| Failure::new(Code::SerdeError, e)),
-                then: &|| detach_output(&null, attended),
+                then: &|| detach_output(&null, log.as_ref(), attended),
                 background,
                 attended,
             },
@@ -291,7 +301,8 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failure> {
         }
         false => Ok(summary(record)),
     };
-    launch(&options, Announcement { text: &text, then: &|| Ok(()), background, attended })
+    let then = || log.as_ref().map_or(Ok(()), stderr_to);
+    launch(&options, Announcement { text: &text, then: &then, background, attended })
 }
 
 /// A guest that runs in the background.
@@ -398,10 +409,27 @@ pub(super) fn open_null() -> Result<File, Failure> {
     File::options().read(true).write(true).open(path).map_err(|error| Failure::file("open", path, error))
 }
 
-/// Lets go of the output that the parent waits on, and of stderr unless the parent attends to it.
-pub(super) fn detach_output(null: &File, attended: bool) -> Result<(), Failure> {
-    let lost =
-        |error: rustix::io::Errno| Failure::new(Code::ProcessSpawnFailure, format!("cannot detach: {error}"));
+/// A file to append to. It may name users and processes: for its owner only.
+fn open_log(path: &Path) -> Result<File, Failure> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let options = File::options().append(true).create(true).mode(0o600).open(path);
+    options.map_err(|error| Failure::file("open", path, error))
+}
+
+/// Lets go of the output that the parent waits on, and of stderr unless there is a log or the parent attends to it.
+pub(super) fn detach_output(null: &File, log: Option<&File>, attended: bool) -> Result<(), Failure> {
     rustix::stdio::dup2_stdout(null).map_err(lost)?;
-    if attended { Ok(()) } else { rustix::stdio::dup2_stderr(null).map_err(lost) }
+    match log {
+        Some(log) => stderr_to(log),
+        None if attended => Ok(()),
+        None => stderr_to(null),
+    }
+}
+
+fn stderr_to(file: &File) -> Result<(), Failure> {
+    rustix::stdio::dup2_stderr(file).map_err(lost)
+}
+
+fn lost(error: rustix::io::Errno) -> Failure {
+    Failure::new(Code::ProcessSpawnFailure, format!("cannot detach: {error}"))
 }

@@ -60,7 +60,7 @@ pub const ALLOWED: [Allowed; 18] = [
     allow("epoll_wait", libc::SYS_epoll_wait, ALL, "wait for clients, packets, the end; idle"),
     allow("epoll_ctl", libc::SYS_epoll_ctl, IO, "watch a client's connection"),
     allow("accept4", libc::SYS_accept4, IO, "take a client that connects to the guest's socket"),
-    allow("recvfrom", libc::SYS_recvfrom, IO, "read the CONNECT line"),
+    allow("recvmsg", libc::SYS_recvmsg, IO, "read the CONNECT line, and who has sent it"),
     allow("read", libc::SYS_read, ALL, "read from a client; take a wake-up"),
     allow("write", libc::SYS_write, ALL, "write to a client; wake the other thread; say why the guest ended"),
     allow("shutdown", libc::SYS_shutdown, IO, "close one direction of a connection"),

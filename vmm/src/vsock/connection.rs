@@ -20,6 +20,7 @@ use vm_memory::{ReadVolatile, VolatileMemoryError, VolatileSlice, WriteVolatile}
 
 use super::handshake::{self, Progress};
 use super::header::{Header, Op, shutdown};
+use super::log::Client;
 
 /// Receive buffer that the host announces to the guest for each connection (virtio 1.2, 5.10.6.3).
 pub const BUF_ALLOC: u32 = 128 * 1024;
@@ -85,6 +86,23 @@ pub struct Connection {
     told_down: u32,
     /// When to give up waiting, in the states that wait for somebody.
     deadline: Option<Instant>,
+    /// For the log.
+    story: Story,
+}
+
+/// What there is to say about a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Story {
+    pub began: Instant,
+    /// Who wanted which port, once that is known.
+    pub wanted: Option<(u32, Option<Client>)>,
+    /// The guest has taken it.
+    pub open: bool,
+    /// The log knows that.
+    pub told: bool,
+    /// Bytes that went to the guest and to the client.
+    pub to_guest: u64,
+    pub to_client: u64,
 }
 
 impl Connection {
@@ -111,7 +129,13 @@ impl Connection {
             client_down: 0,
             told_down: 0,
             deadline: Some(now + HANDSHAKE_TIMEOUT),
+            story: Story { began: now, wanted: None, open: false, told: false, to_guest: 0, to_client: 0 },
         }
+    }
+
+    /// For the log.
+    pub fn story(&mut self) -> &mut Story {
+        &mut self.story
     }
 
     pub fn state(&self) -> State {
@@ -164,8 +188,9 @@ impl Connection {
     fn advance_handshake(&mut self) {
         let Some(stream) = &self.stream else { return };
         match handshake::advance(stream) {
-            Progress::Connect(port) => {
+            Progress::Connect(port, client) => {
                 self.guest_port = port;
+                self.story.wanted = Some((port, client));
                 self.state = State::Requested;
                 self.deadline = None;
             }
@@ -235,6 +260,7 @@ impl Connection {
             }
             Ok(read) => {
                 self.sent = self.sent.wrapping_add(read as u32);
+                self.story.to_guest = self.story.to_guest.saturating_add(read as u64);
                 read
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -279,6 +305,7 @@ impl Connection {
             Some(Ok(written)) if written == ok.len() => {
                 self.state = State::Open;
                 self.readable = true;
+                self.story.open = true;
             }
             _ => self.reset(),
         }
@@ -354,6 +381,7 @@ impl Connection {
         let stream = self.stream.as_mut()?;
         match retry(|| write(stream)) {
             Ok(taken) => {
+                self.story.to_client = self.story.to_client.saturating_add(taken as u64);
                 self.forwarded(taken);
                 Some(taken)
             }

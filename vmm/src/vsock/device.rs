@@ -20,6 +20,7 @@ use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::header::Header;
+use super::log::Log;
 use super::muxer::{Muxer, TICK};
 use super::ring::Ring;
 use super::{Error, MAX_DATA, Memory};
@@ -100,6 +101,9 @@ impl<W: Fn()> VsockDevice<W> {
         let tx = Ring::new("tx", shared::TX_QUEUE, &memory)?;
         let host = |action| move |source| Error::Host { action, source };
         listener.set_nonblocking(true).map_err(host("make the listener non-blocking"))?;
+        // Sockets that it accepts have it from there; the log names who connects.
+        rustix::net::sockopt::set_socket_passcred(&listener, true)
+            .map_err(|error| Error::Host { action: "ask who connects", source: error.into() })?;
         let epoll = Arc::new(Epoll::new().map_err(host("create an epoll instance"))?);
         let device = Self {
             memory,
@@ -125,6 +129,16 @@ impl<W: Fn()> VsockDevice<W> {
     /// For the vCPU thread.
     pub fn notifier(&self) -> Notifier {
         self.notifier.clone()
+    }
+
+    /// Says what becomes of connections in `file`, from now on. Before the jail closes.
+    pub fn log_to(&mut self, file: OwnedFd) {
+        self.muxer.log_to(Log::new(file));
+    }
+
+    /// The log, for what is to be said when all is over.
+    pub fn take_log(&mut self) -> Log {
+        self.muxer.take_log()
     }
 
     /// Ends the guest's sleep in `Doorbell::Idle`, if it is asleep.

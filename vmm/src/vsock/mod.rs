@@ -1,7 +1,7 @@
 //! The passive virtio-vsock channel: a Unix socket on the host, ports in the guest, two virtqueues between them.
 //!
 //! Start reading here, then [`device`] (the loop), `muxer` (all connections), `connection` (one connection), `ring`
-//! (one virtqueue), `handshake` (the client's first line) and `header` (a packet's first 44 bytes).
+//! (one virtqueue), `handshake` (the client's first line), `header` (a packet's first 44 bytes) and `log` (what is said of it).
 //!
 //! The host connects, the guest answers; a connection that the guest asks for is refused. There is no device
 //! negotiation and no configuration space: `casemate_abi::shared` says where the virtqueues lie.
@@ -12,7 +12,7 @@
 //! * Memory is bounded: [`MAX_CONNECTIONS`] connections, [`connection::BUF_ALLOC`] bytes each.
 //! * An idle guest costs no processor time: polling lasts [`device::SPIN`] after the last activity.
 //! * After [`VsockDevice::new`], the only system calls are `epoll_wait`, `epoll_ctl`, `accept4`, `read`, `write`,
-//!   `recvfrom`, `shutdown`, `close`, `sched_yield`, the waker's own, and those of the memory allocator (`brk`,
+//!   `recvmsg`, `shutdown`, `close`, `sched_yield`, the waker's own, and those of the memory allocator (`brk`,
 //!   `mmap`, `munmap`); `clock_gettime` stays in the vDSO where the kernel can read its clock from user space.
 //!   SIGPIPE must be ignored, as Rust programs do from the start.
 //!
@@ -31,12 +31,14 @@ mod connection;
 pub mod device;
 mod handshake;
 mod header;
+mod log;
 mod muxer;
 mod ring;
 #[cfg(test)]
 mod tests;
 
 pub use device::{Config, Notifier, VsockDevice};
+pub use log::Log;
 
 /// The guest memory that the device may use: the shared region and nothing else.
 pub type Memory = GuestMemoryMmap<()>;

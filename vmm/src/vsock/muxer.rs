@@ -17,8 +17,9 @@ use virtio_vsock::packet::{PKT_HEADER_SIZE, VsockPacket};
 use vm_memory::VolatileSlice;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
-use super::connection::{Connection, Next, State};
+use super::connection::{Connection, Next, State, Story};
 use super::header::{Header, Op, TYPE_STREAM};
+use super::log::Log;
 use super::{MAX_CONNECTIONS, MAX_DATA};
 
 /// Host ports begin here, as Firecracker's do. Below the prefix: 20 bits of generation, 10 bits of slot.
@@ -53,6 +54,7 @@ pub struct Muxer {
     turns: VecDeque<usize>,
     strays: VecDeque<Header>,
     next_tick: Option<Instant>,
+    log: Log,
 }
 
 impl Muxer {
@@ -66,7 +68,18 @@ impl Muxer {
             turns: VecDeque::new(),
             strays: VecDeque::new(),
             next_tick: None,
+            log: Log::default(),
         }
+    }
+
+    /// Where to say what becomes of connections.
+    pub fn log_to(&mut self, log: Log) {
+        self.log = log;
+    }
+
+    /// The log, for what is to be said when all is over.
+    pub fn take_log(&mut self) -> Log {
+        std::mem::take(&mut self.log)
     }
 
     /// Whether another client can be taken.
@@ -92,7 +105,7 @@ impl Muxer {
         slot.connection = Some(Connection::new(stream, host_port, now));
         match watch(&self.epoll, ControlOperation::Add, fd, EventSet::empty(), host_port) {
             Ok(()) => self.after(index, now),
-            Err(_) => self.release(index),
+            Err(_) => self.release(index, now),
         }
     }
 
@@ -188,22 +201,23 @@ impl Muxer {
         let Some(slot) = self.slots.get_mut(index) else {
             return;
         };
-        let Some(connection) = &slot.connection else {
+        let Some(connection) = &mut slot.connection else {
             return;
         };
+        let host_port = connection.host_port();
+        opened(connection.story(), host_port, &mut self.log);
         if connection.state() == State::Gone {
-            return self.release(index);
+            return self.release(index, now);
         }
         if connection.deadline().is_some() && self.next_tick.is_none() {
             self.next_tick = Some(now + TICK);
         }
         if connection.is_stalled() && !slot.watches_writable {
             slot.watches_writable = true;
-            let host_port = connection.host_port();
             if let Some(fd) = connection.fd()
                 && watch(&self.epoll, ControlOperation::Modify, fd, EventSet::OUT, host_port).is_err()
             {
-                return self.release(index);
+                return self.release(index, now);
             }
         }
         if connection.next() != Next::Nothing && !slot.queued {
@@ -213,12 +227,44 @@ impl Muxer {
     }
 
     /// The slot may still be in `turns`; its next owner then has a turn early, which harms nobody.
-    fn release(&mut self, index: usize) {
+    fn release(&mut self, index: usize, now: Instant) {
         if let Some(slot) = self.slots.get_mut(index)
-            && slot.connection.take().is_some()
+            && let Some(mut connection) = slot.connection.take()
         {
+            let host_port = connection.host_port();
+            ended(connection.story(), host_port, now, &mut self.log);
             self.free.push(index);
         }
+    }
+}
+
+/// Says once that the guest has taken a connection.
+fn opened(story: &mut Story, host_port: u32, log: &mut Log) {
+    if story.open && !story.told {
+        story.told = true;
+        if let Some((port, client)) = story.wanted {
+            match client {
+                Some(client) => log.say(host_port, format_args!("port {port} for {client}")),
+                None => log.say(host_port, format_args!("port {port}")),
+            }
+        }
+    }
+}
+
+/// Says how a connection has ended.
+fn ended(story: &Story, host_port: u32, now: Instant, log: &mut Log) {
+    let Story { wanted, open, to_guest, to_client, .. } = *story;
+    let took = now.saturating_duration_since(story.began).as_secs_f64();
+    match wanted {
+        None => log.say(host_port, format_args!("turned away after {took:.3} s: it named no port")),
+        Some((port, Some(client))) if !open => {
+            log.say(host_port, format_args!("port {port} was not opened for {client}"));
+        }
+        Some((port, None)) if !open => log.say(host_port, format_args!("port {port} was not opened")),
+        Some(_) => log.say(
+            host_port,
+            format_args!("closed after {took:.3} s, {to_guest} bytes to the guest, {to_client} from it"),
+        ),
     }
 }
 

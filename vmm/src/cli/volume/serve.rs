@@ -87,7 +87,7 @@ impl Events for Attended<'_> {
         let _ =
             print_line(&format!("{name} keeps its state in {file} ({records} records, {counter} commits)"));
         if let Some(null) = self.null.take() {
-            let _ = run::detach_output(&null, false);
+            let _ = run::detach_output(&null, None, false);
         }
     }
 
@@ -142,7 +142,7 @@ impl Events for Announcer<'_> {
             eprintln!("casemate: the guest keeps its state in {file} ({records} records, {counter} commits)");
             return;
         }
-        let _ = run::detach_output(&self.null, !self.args.unattended);
+        let _ = run::detach_output(&self.null, None, !self.args.unattended);
     }
 
     fn lost(&mut self, why: &KeeperError) {
