@@ -189,7 +189,11 @@ fn a_log_that_nobody_reads_and_a_flood_hold_nobody_up() {
     drop(command);
     let mut socket = None;
     wait_until("there is a guest", || {
-        socket = lab.guest_folders().into_iter().map(|folder| folder.join("vsock.sock")).find(|path| path.exists());
+        socket = lab
+            .guest_folders()
+            .into_iter()
+            .map(|folder| folder.join("vsock.sock"))
+            .find(|path| path.exists());
         socket.is_some()
     });
     let socket = socket.unwrap();

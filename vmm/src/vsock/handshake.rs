@@ -96,7 +96,8 @@ fn credentials(control: &[u8; CONTROL]) -> Option<Client> {
     let mut words = control.as_chunks().0.iter().copied().map(i32::from_ne_bytes).skip(2);
     let kind = (words.next()?, words.next()?);
     let (process, user) = (words.next()?, words.next()?);
-    (kind == (libc::SOL_SOCKET, libc::SCM_CREDENTIALS)).then_some(Client { process, user: user.cast_unsigned() })
+    (kind == (libc::SOL_SOCKET, libc::SCM_CREDENTIALS))
+        .then_some(Client { process, user: user.cast_unsigned() })
 }
 
 #[cfg(test)]
@@ -149,7 +150,8 @@ mod tests {
             let descriptor = [std::os::fd::AsFd::as_fd(&client)];
             assert!(control.push(rustix::net::SendAncillaryMessage::ScmRights(&descriptor)));
             let line = [std::io::IoSlice::new(b"CONNECT 1\n")];
-            rustix::net::sendmsg(&client, &line, &mut control, rustix::net::SendFlags::empty()).expect("sent");
+            rustix::net::sendmsg(&client, &line, &mut control, rustix::net::SendFlags::empty())
+                .expect("sent");
             let us = Client {
                 process: rustix::process::getpid().as_raw_nonzero().get(),
                 user: rustix::process::getuid().as_raw(),
