@@ -18,6 +18,7 @@ need readelf binutils
 need setpriv util-linux
 need python3 python3
 need pkcs11-tool opensc
+need softhsm2-util softhsm2
 need ssh-keygen openssh-client
 need pkg-config pkg-config
 [ -e /usr/include/openssl/ssl.h ] || missing+=(libssl-dev)

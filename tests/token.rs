@@ -3,100 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 
-use casemate_tests::{Done, Image, Lab, Owned, Running, can_seal, casemate, checkout};
+use casemate_tests::token::{LABEL, OFFICER, PIN, Token, module};
+use casemate_tests::{Done, Image, Owned, Running, can_seal, casemate, checkout};
 use serde_json::{Value, json};
-
-const LABEL: &str = "acceptance";
-const OFFICER: &str = "officer-password";
-const PIN: &str = "alice:alice-password";
-
-/// The module: cargo has put it beside the tests.
-fn module() -> PathBuf {
-    let module = std::env::current_exe().unwrap().with_file_name("libcasemate_pkcs11.so");
-    assert!(module.exists(), "{} is not there", module.display());
-    module
-}
-
-/// A claimed signer with a token that has an officer, a crypto user, and a configuration of the module.
-struct Token {
-    lab: Lab,
-    owned: Owned,
-}
-
-impl Token {
-    #[track_caller]
-    fn new() -> Self {
-        let lab = Lab::new();
-        let owned = lab.serve_claimed(&["--state", "volume"]);
-        lab.write("officer", format!("{OFFICER}\n").as_bytes());
-        lab.write("alice", PIN.split_once(':').unwrap().1.as_bytes());
-        let token = Self { lab, owned };
-        token.hsm(&["init", "--label", LABEL, "--new-password-file", "officer"]);
-        token.hsm(&["user", "add", "alice", "--password-file", "officer", "--new-password-file", "alice"]);
-        let demands = ["--root", "root.pem", "--policy", "policy.json", "--out", "pkcs11.toml"];
-        token.hsm(&[&["config"], &demands[..]].concat());
-        token
-    }
-
-    /// `casemate hsm …`, which must succeed.
-    #[track_caller]
-    fn hsm(&self, arguments: &[&str]) -> String {
-        let done = self.try_hsm(arguments);
-        assert_eq!(done.code, 0, "casemate hsm {arguments:?}: {}", done.stderr);
-        done.stdout
-    }
-
-    fn try_hsm(&self, arguments: &[&str]) -> Done {
-        let mut command = self.lab.as_administrator(&self.owned, casemate());
-        command.arg("hsm").args(arguments).args(["--endpoint-url", &self.owned.endpoint]);
-        if !arguments.contains(&"config") {
-            command.args(["--ca-bundle", "ca.pem"]);
-        }
-        Done::new(command.output().unwrap())
-    }
-
-    /// The same for a command that needs no signer.
-    #[track_caller]
-    fn hsm_offline(&self, arguments: &[&str]) -> String {
-        self.lab.ok(&[&["hsm"], arguments].concat())
-    }
-
-    /// A program that uses the module.
-    fn command(&self, program: &Path) -> Command {
-        let mut command = self.lab.as_administrator(&self.owned, program);
-        command.env("CASEMATE_PKCS11_CONF", self.lab.path("pkcs11.toml"));
-        command
-    }
-
-    fn tool(&self, arguments: &[&str]) -> Done {
-        let mut command = self.command(Path::new("pkcs11-tool"));
-        command.arg("--module").arg(module()).args(arguments);
-        Done::new(command.output().expect("pkcs11-tool (Debian: apt install opensc)"))
-    }
-
-    #[track_caller]
-    fn tool_ok(&self, arguments: &[&str]) -> String {
-        let done = self.tool(arguments);
-        assert_eq!(done.code, 0, "pkcs11-tool {arguments:?}: {done:?}");
-        done.stdout
-    }
-
-    /// The operations that the signer's audit log has.
-    fn logged(&self) -> Vec<String> {
-        let mut fetch = self.lab.as_administrator(&self.owned, casemate());
-        fetch.args(["audit", "fetch", "--guest", self.owned.served.name()]);
-        let done = Done::new(fetch.output().unwrap());
-        assert_eq!(done.code, 0, "{done:?}");
-        let log = String::from_utf8(self.lab.read("audit.jsonl")).unwrap();
-        let name = |line: &str| {
-            serde_json::from_str::<Value>(line).unwrap()["record"]["eventName"].as_str().map(str::to_owned)
-        };
-        log.lines().filter_map(name).collect()
-    }
-}
 
 /// The walk-through of a portable root CA, for every type of key that a root may have.
 #[test]

@@ -4,7 +4,7 @@
 //! the table says, the others are left out. (A type for each would cost the guest's image more than the operations do.)
 //! Every operation but those marked ○ takes a `SessionToken`; those marked ◐ take one, a crypto officer's, or are signed by the
 //! signer's owner (`casemate:CreateBackup`, `casemate:ShareBackup`). A `?` marks what may be left out. What a quorum must
-//! approve takes its `QuorumToken` as well.
+//! approve may name its `QuorumToken` as well; if it does not, one that is good for exactly this request is taken.
 //!
 //! A backup's file is its parts in order, each after its length in four bytes, the most significant first.
 //!
@@ -24,7 +24,7 @@
 //! | `InitializePin` | `User`, `Pin`: as C_InitPIN; makes the crypto user if there is none | |
 //! | `RegisterQuorumKey` | `PublicKey`: SubjectPublicKeyInfo of RSA or a NIST curve | |
 //! | `SetQuorum` | `Service`, `Count` | |
-//! | `GetQuorum` | | `Quorums` |
+//! | `GetQuorum` | | `Quorums`, `QuorumTokens`: those that whoever asks asked for or can approve |
 //! | `GetQuorumToken` | `Operation`, and the members of its request but the passwords | `QuorumToken`, `Data`: what is to be signed |
 //! | `ApproveQuorumToken` | `QuorumToken`, `Approvals` | |
 //! | `GenerateKey` | `Mechanism`, `Template` | `Object` |
@@ -214,6 +214,8 @@ pub struct Response {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quorum_token: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub quorum_tokens: Option<Vec<QuorumToken>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub backup: Option<Backup>,
 }
 
@@ -334,6 +336,18 @@ pub struct Quorum {
     pub service: Service,
     /// How many.
     pub count: u64,
+}
+
+/// A quorum token that has not been used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct QuorumToken {
+    /// Its id.
+    pub quorum_token: String,
+    /// What is to be signed.
+    pub data: Bytes,
+    /// Who has approved it.
+    pub approved: Vec<String>,
 }
 
 /// A user's approval: their signature over the quorum token's [`Response::data`], by the key they registered: RSASSA-PKCS1-v1_5

@@ -6,8 +6,9 @@ use casemate_hsm::message::Attributes;
 use casemate_hsm::{Attribute, Bytes, Mechanism, Operation, Request, Template, attribute, ck};
 use cryptoki_sys as sys;
 
+use crate::ffi::Output;
 use crate::rv::{Result, Rv, ensure};
-use crate::session::Session;
+use crate::session::{Session, Wrapped};
 use crate::sync::lock;
 
 /// Whether a template is of a token object; if it does not say, `otherwise`.
@@ -170,16 +171,26 @@ impl Session {
         Ok((public.ok_or(Rv(ck::CKR_DEVICE_ERROR))?, private))
     }
 
-    /// C_WrapKey.
-    pub fn wrap_key(&self, mechanism: Mechanism, wrapping: u64, key: u64) -> Result<Bytes> {
+    /// C_WrapKey. What a caller only asked the length of is kept for the call that follows: an approval of a quorum is good once.
+    pub fn wrap_key(&self, mechanism: Mechanism, wrapping: u64, key: u64, output: &mut Output) -> Result<()> {
         self.token.mechanism(mechanism.kind, ck::CKF_WRAP)?;
         let request = Request {
-            mechanism: Some(mechanism),
+            mechanism: Some(mechanism.clone()),
             wrapping_object: Some(wrapping),
             object: Some(key),
             ..Request::default()
         };
-        self.token.call(Operation::WrapKey, request)?.data.ok_or(Rv(ck::CKR_DEVICE_ERROR))
+        let what = (self.token.user(), mechanism, wrapping, key);
+        let kept = lock(&self.work).wrapped.take().filter(|kept| kept.what == what);
+        let data = match kept {
+            Some(kept) => kept.data,
+            None => self.token.call(Operation::WrapKey, request)?.data.ok_or(Rv(ck::CKR_DEVICE_ERROR))?,
+        };
+        let result = output.put(&data);
+        if output.is_query() || result.is_err() {
+            lock(&self.work).wrapped = Some(Wrapped { what, data });
+        }
+        result
     }
 
     /// C_UnwrapKey.

@@ -36,8 +36,18 @@ pub struct Work {
     verify: Option<Signing>,
     encrypt: Option<Cipher>,
     decrypt: Option<Cipher>,
+    /// A wrapped key that the caller has not taken yet.
+    pub wrapped: Option<Wrapped>,
     /// Session objects made in it.
     pub objects: Vec<u64>,
+}
+
+/// A wrapped key, and what was asked for it: by whom, how, under which key, which key.
+pub struct Wrapped {
+    /// The question.
+    pub what: (Option<String>, Mechanism, u64, u64),
+    /// The answer.
+    pub data: Bytes,
 }
 
 struct Hashing {

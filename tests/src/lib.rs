@@ -11,6 +11,7 @@ mod lab;
 mod owned;
 mod relay;
 mod running;
+pub mod token;
 
 use std::io::Write as _;
 use std::path::Path;

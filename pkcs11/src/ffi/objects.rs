@@ -210,7 +210,7 @@ pub unsafe extern "C" fn C_WrapKey(
         let session = module.session(session)?;
         // SAFETY: as the caller promises.
         let (mechanism, mut output) = unsafe { (mechanism(of)?, Output::new(wrapped, wrapped_length)?) };
-        output.put(&session.wrap_key(mechanism, wrapping, key)?)
+        session.wrap_key(mechanism, wrapping, key, &mut output)
     })
 }
 

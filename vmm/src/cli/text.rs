@@ -51,6 +51,15 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     write_mode(path, bytes, 0o600)
 }
 
+/// Writes a file that only its owner may read, and that must not be there yet.
+pub fn write_new_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(path);
+    let mut file = file.map_err(|error| Failure::file("make", path, error))?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    written.map_err(|error| Failure::file("write", path, error))
+}
+
 fn write_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
     let result = if path == Path::new("-") {
         std::io::stdout().lock().write_all(bytes)

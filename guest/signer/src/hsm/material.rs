@@ -3,7 +3,7 @@
 use casemate_hsm::Bytes;
 use casemate_hsm::ck::*;
 use der::asn1::{AnyRef, BitStringRef, OctetStringRef, UintRef};
-use der::{Decode, Encode, Sequence};
+use der::{Decode, Encode, Reader as _, Sequence, SliceReader};
 use k256::pkcs8::spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 use k256::pkcs8::{ObjectIdentifier, PrivateKeyInfoRef};
 use zeroize::Zeroizing;
@@ -292,9 +292,17 @@ fn from_structure(kind: Kind, structure: &impl Encode) -> Option<PKey> {
     PKey::private(&Zeroizing::new(pkcs8.to_der().ok()?))
 }
 
+/// What comes before the zeros with which some fill a key's last half-block: SoftHSM2 does, and KWP does not tell of them.
+fn unfilled(pkcs8: &[u8]) -> Option<&[u8]> {
+    let key = SliceReader::new(pkcs8).ok()?.tlv_bytes().ok()?;
+    let rest = pkcs8.get(key.len()..)?;
+    (rest.len() < 8 && rest.iter().all(|byte| *byte == 0)).then_some(key)
+}
+
 /// A private key that comes in PKCS #8, in our own encoding.
 pub(super) fn private_read(pkcs8: &[u8]) -> Result<(Kind, Zeroizing<Vec<u8>>), Fault> {
     let invalid = || refuse(Rv::CKR_WRAPPED_KEY_INVALID, "What was wrapped is not a private key of PKCS #8.");
+    let Some(pkcs8) = unfilled(pkcs8) else { return invalid() };
     let (Some(kind), Some(key)) = (Kind::of_private(pkcs8), PKey::private(pkcs8)) else { return invalid() };
     fits(kind, &key)?;
     let Some(pkcs8) = key.to_pkcs8() else { return invalid() };

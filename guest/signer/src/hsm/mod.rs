@@ -214,7 +214,7 @@ fn in_session(
         Operation::Random => mechanism::random(&request),
         Operation::RegisterQuorumKey => quorum::register(token, asked, &request),
         Operation::SetQuorum => quorum::set(token, asked, &request),
-        Operation::GetQuorum => Ok(quorum::get(token)),
+        Operation::GetQuorum => Ok(quorum::get(token, asked)),
         Operation::GetQuorumToken => quorum::get_token(token, asked, &request),
         Operation::ApproveQuorumToken => quorum::approve(token, asked, &request),
         Operation::GetBackupNonce => backup::nonce(asked),

@@ -1,8 +1,9 @@
 //! What more than one person must want (CloudHSM user guide, "quorum authentication").
 //!
 //! Whoever wants something that takes a quorum describes the request with `GetQuorumToken`, and gets text to be signed. Others
-//! sign it with keys that they have registered, outside; `ApproveQuorumToken` brings the signatures. Then the request itself
-//! names the token, which is good once, for a while, and for exactly what the text says.
+//! sign it with keys that they have registered, outside; `ApproveQuorumToken` brings the signatures. Then the request itself is
+//! made: a quorum token is good once, for a while, and for exactly what the text says, asked by whoever asked for it. So nothing
+//! is lost if the request does not name it, which programs that know PKCS#11 alone cannot.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -10,7 +11,7 @@ use std::time::Instant;
 use aws_lc_rs::digest;
 use casemate_hsm::attribute::CKA_CASEMATE_QUORUM;
 use casemate_hsm::ck::*;
-use casemate_hsm::message::{Approval, Quorum, Service, UserType};
+use casemate_hsm::message::{Approval, Quorum, QuorumToken, Service, UserType};
 use casemate_hsm::{Bytes, Operation, Request, Response, limits};
 use serde::{Deserialize, Serialize};
 
@@ -138,26 +139,28 @@ impl Token {
         }
         let user = asked.user.as_ref().map(|(name, _)| name.as_str());
         let what = describe(operation, request);
+        self.forget_old_quorum_tokens();
         let is_this = |pending: &Pending| {
-            request.quorum_token.as_deref() == Some(&pending.id)
+            request.quorum_token.as_ref().is_none_or(|id| *id == pending.id)
                 && user == Some(&pending.user)
                 && what == pending.what
         };
-        self.forget_old_quorum_tokens();
-        let Some(index) = self.pending.iter().position(is_this) else {
+        // Who has been deleted meanwhile, or is another now, approves nothing.
+        let enough = |pending: &Pending| {
+            let approved =
+                pending.approved.iter().filter(|name| self.approves(pending.service, name)).count();
+            u64::try_from(approved).unwrap_or(u64::MAX) >= needed
+        };
+        let mut these = self.pending.iter().enumerate().filter(|(_, pending)| is_this(pending)).peekable();
+        if these.peek().is_none() {
             return refuse(
                 Rv::CKR_FUNCTION_REJECTED,
                 "This takes a quorum: GetQuorumToken for exactly this request, and approvals.",
             );
-        };
-        let pending = self.pending.get(index);
-        // Who has been deleted meanwhile, or is another now, approves nothing.
-        let approved = pending.map_or(0, |pending| {
-            pending.approved.iter().filter(|name| self.approves(pending.service, name)).count()
-        });
-        if u64::try_from(approved).unwrap_or(u64::MAX) < needed {
-            return refuse(Rv::CKR_FUNCTION_REJECTED, "The quorum token does not have all approvals yet.");
         }
+        let Some((index, _)) = these.find(|(_, pending)| enough(pending)) else {
+            return refuse(Rv::CKR_FUNCTION_REJECTED, "The quorum token does not have all approvals yet.");
+        };
         self.pending.remove(index);
         Ok(())
     }
@@ -228,12 +231,21 @@ pub(super) fn set(token: &mut Token, asked: &Asked<'_>, request: &Request) -> Re
     Ok(Response::default())
 }
 
-/// GetQuorum.
-pub(super) fn get(token: &Token) -> Response {
+/// GetQuorum. The tokens are told to those who asked for them and those who can approve them.
+pub(super) fn get(token: &mut Token, asked: &Asked<'_>) -> Response {
+    token.forget_old_quorum_tokens();
     let quorums = token.quorums();
     let all = [Service::Users, Service::Export, Service::Backup];
     let all = all.map(|service| Quorum { service, count: quorums.of(service) });
-    Response { quorums: Some(all.to_vec()), ..Response::default() }
+    let name = asked.user.as_ref().map_or("", |(name, _)| name);
+    let concerns = |pending: &&Pending| pending.user == name || token.approves(pending.service, name);
+    let tell = |pending: &Pending| QuorumToken {
+        quorum_token: pending.id.clone(),
+        data: Bytes::copy(pending.text.as_bytes()),
+        approved: pending.approved.iter().cloned().collect(),
+    };
+    let quorum_tokens = Some(token.pending.iter().filter(concerns).map(tell).collect());
+    Response { quorums: Some(all.to_vec()), quorum_tokens, ..Response::default() }
 }
 
 /// GetQuorumToken.

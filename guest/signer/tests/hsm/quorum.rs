@@ -96,6 +96,27 @@ fn a_key_that_asks_for_two_leaves_with_two() {
         assert_eq!(rv(&alice.ask(Operation::WrapKey, other).await), Some(CKR_FUNCTION_REJECTED));
         wrap(Some(&id)).await.expect("wrapped");
         assert_eq!(rv(&wrap(Some(&id)).await), Some(CKR_FUNCTION_REJECTED), "good once");
+        // A request that names none takes the one that is good for it, once.
+        let unapproved = alice.ask(Operation::GetQuorumToken, about.clone()).await.expect("a token");
+        let asked = alice.ask(Operation::GetQuorumToken, about.clone()).await.expect("a token");
+        let (id, data) = (asked.quorum_token.expect("a token"), asked.data.expect("a text"));
+        assert_eq!(rv(&wrap(None).await), Some(CKR_FUNCTION_REJECTED), "nobody has approved");
+        let both = vec![approval(&scratch, "bob", &data), approval(&scratch, "officer", &data)];
+        approve(&id, both).await.expect("two");
+        // Those who asked, and those who can approve, are told of it; carol, who has no key, is not.
+        let carol = Application::of(&signer, "carol").await;
+        for (who, told) in [(&alice, 2), (&bob, 2), (&officer, 2), (&carol, 0)] {
+            let answer = who.ask(Operation::GetQuorum, Request::default()).await.expect("quorums");
+            let tokens = answer.quorum_tokens.expect("tokens");
+            assert_eq!(tokens.len(), told);
+            let approved =
+                tokens.iter().find(|token| token.quorum_token == id).map(|token| &token.approved[..]);
+            assert!(told == 0 || approved == Some(&["bob".to_owned(), "officer".to_owned()]));
+        }
+        let named = wrap(unapproved.quorum_token.as_deref()).await;
+        assert_eq!(rv(&named), Some(CKR_FUNCTION_REJECTED), "another one is named");
+        wrap(None).await.expect("wrapped");
+        assert_eq!(rv(&wrap(None).await), Some(CKR_FUNCTION_REJECTED), "good once");
         // A new key for approving takes back what the old one approved.
         let asked = alice.ask(Operation::GetQuorumToken, about).await.expect("a token");
         let (id, data) = (asked.quorum_token.expect("a token"), asked.data.expect("a text"));

@@ -178,6 +178,31 @@ fn openssl_takes_a_private_key_out_of_rsa_aes_and_gives_one() {
     });
 }
 
+/// What SoftHSM2 gives: PKCS #8 with zeros after it up to a half-block, counted by KWP as if they were of the key.
+#[test]
+fn zeros_that_fill_a_half_block_are_no_part_of_a_key() {
+    run(async {
+        let (signer, scratch) = (token().await, Scratch::new("hsm-wrap-zeros"));
+        let alice = Application::of(&signer, "alice").await;
+        let kek = known(&alice, CKK_AES, &[1; 32], &wraps()).await;
+        scratch.succeeds("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem");
+        scratch.succeeds("pkcs8 -topk8 -nocrypt -in key.pem -outform DER -out key.der");
+        let key = scratch.read("key.der");
+        for (after, taken) in [(&[][..], true), (&[0; 7], true), (&[0; 8], false), (&[0, 1], false)] {
+            scratch.write("filled", &[&key[..], after].concat());
+            let aes = text(&[1; 32]);
+            scratch
+                .succeeds(&format!("enc -id-aes256-wrap-pad -K {aes} -iv a65959a6 -in filled -out wrapped"));
+            let template =
+                vec![Attribute::number(CKA_CLASS, CKO_PRIVATE_KEY), Attribute::number(CKA_KEY_TYPE, CKK_EC)];
+            let mechanism = Mechanism::plain(CKM_AES_KEY_WRAP_PAD);
+            let unwrapped = alice.unwrap(&mechanism, kek, &scratch.read("wrapped"), template).await;
+            let refused = unwrapped.err().and_then(|refusal| refusal.rv);
+            assert_eq!(refused, (!taken).then_some(CKR_WRAPPED_KEY_INVALID), "{after:?}");
+        }
+    });
+}
+
 #[test]
 fn every_mechanism_wraps_what_it_unwraps() {
     run(async {

@@ -3,9 +3,6 @@
 //! The file is a line that says what it is, and the parts as the guest gave them, each after its length (4 bytes,
 //! big-endian). Which guest opens it is in `docs/token.md`; here nothing is decrypted.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use casemate_hsm::message::{Backup, UserType};
@@ -17,6 +14,7 @@ use super::super::output::{print_json, print_line};
 use super::super::state::{Image, statement};
 use super::super::text;
 use super::password::LoginPassword;
+use super::quorum::AskArgs;
 use super::{Door, Session, lacks};
 
 /// What a file begins with.
@@ -28,8 +26,10 @@ pub enum Command {
     /// Write everything that is on the token into a file, encrypted: it opens in a guest of the same image on this platform
     Create {
         /// The file; it must not be there yet
-        #[arg(long, value_name = "FILE")]
-        out: PathBuf,
+        #[arg(long, value_name = "FILE", required_unless_present = "ask_quorum")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        ask: AskArgs,
         #[command(flatten)]
         by: By,
     },
@@ -41,8 +41,10 @@ pub enum Command {
         #[arg(long, value_name = "EIF|PCR0")]
         to: String,
         /// The backup that it can open; it must not be there yet
-        #[arg(long, value_name = "FILE")]
-        out: PathBuf,
+        #[arg(long, value_name = "FILE", required_unless_present = "ask_quorum")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        ask: AskArgs,
         #[command(flatten)]
         by: By,
     },
@@ -98,6 +100,23 @@ impl Caller {
         }
     }
 
+    /// Does what an officer's quorum may have to approve, or asks for approvals of it.
+    fn call_or_ask(
+        &mut self,
+        ask: &AskArgs,
+        operation: Operation,
+        request: Request,
+    ) -> Result<Option<Response>, Failure> {
+        match self {
+            Self::Officer(session) => ask.call(session, operation, request),
+            Self::Owner(_) if ask.is_asked() => Err(Failure::new(
+                Code::InvalidArgument,
+                "an officer asks for approvals: name one with --officer",
+            )),
+            Self::Owner(door) => door.call(operation, &request).map(Some),
+        }
+    }
+
     fn data(&mut self, operation: Operation, request: Request) -> Result<Bytes, Failure> {
         self.call(operation, request)?.data.ok_or_else(|| lacks(operation, "Data"))
     }
@@ -106,8 +125,8 @@ impl Caller {
 /// Runs the command.
 pub fn run(command: &Command) -> Result<(), Failure> {
     match command {
-        Command::Create { out, by } => create(out, by),
-        Command::Share { file, to, out, by } => share(file, to, out, by),
+        Command::Create { out, ask, by } => create(out.as_deref(), ask, by),
+        Command::Share { file, to, out, ask, by } => share(file, to, out.as_deref(), ask, by),
         Command::Restore { file, signer } => restore(file, signer),
         Command::Info { file, json } => {
             let backup = describe(file, &read(file)?)?;
@@ -116,9 +135,10 @@ pub fn run(command: &Command) -> Result<(), Failure> {
     }
 }
 
-fn create(out: &Path, by: &By) -> Result<(), Failure> {
+fn create(out: Option<&Path>, ask: &AskArgs, by: &By) -> Result<(), Failure> {
     let mut caller = by.caller()?;
-    let answer = caller.call(Operation::CreateBackup, Request::default())?;
+    let answer = caller.call_or_ask(ask, Operation::CreateBackup, Request::default())?;
+    let (Some(answer), Some(out)) = (answer, out) else { return Ok(()) };
     let backup = answer.backup.ok_or_else(|| lacks(Operation::CreateBackup, "Backup"))?;
     let first = answer.data.ok_or_else(|| lacks(Operation::CreateBackup, "Data"))?;
     let mut parts = vec![first];
@@ -130,10 +150,14 @@ fn create(out: &Path, by: &By) -> Result<(), Failure> {
     print_line(&format!("{}: {}", out.display(), words(&backup)))
 }
 
-fn share(file: &Path, to: &str, out: &Path, by: &By) -> Result<(), Failure> {
+fn share(file: &Path, to: &str, out: Option<&Path>, ask: &AskArgs, by: &By) -> Result<(), Failure> {
     let mut parts = read(file)?;
     let image = Image::parse(to)?;
     let mut caller = by.caller()?;
+    if ask.is_asked() {
+        let request = Request { image_sha384: Some(image.pcr0.to_string()), ..Request::default() };
+        return caller.call_or_ask(ask, Operation::ShareBackup, request).map(|_| ());
+    }
     let nonce = caller.data(Operation::GetBackupNonce, Request::default())?;
     let document = text::decode("document", &statement(&image, &text::encode(&nonce))?)?;
     let request = Request {
@@ -144,6 +168,7 @@ fn share(file: &Path, to: &str, out: &Path, by: &By) -> Result<(), Failure> {
     };
     let first = caller.data(Operation::ShareBackup, request)?;
     parts.splice(..1, [first]);
+    let Some(out) = out else { return Ok(()) };
     write(out, &parts)?;
     print_line(&format!("{}: it opens in the image with PCR0 {}", out.display(), image.pcr0))
 }
@@ -192,13 +217,7 @@ fn write(out: &Path, parts: &[Bytes]) -> Result<(), Failure> {
         bytes.extend(length.to_be_bytes());
         bytes.extend_from_slice(part);
     }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(out)
-        .map_err(|error| Failure::file("make", out, error))?;
-    file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(|error| Failure::file("write", out, error))
+    text::write_new_private(out, &bytes)
 }
 
 /// What lies open in the first part.

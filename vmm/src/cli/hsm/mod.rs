@@ -1,11 +1,14 @@
-//! `hsm`: the signer's PKCS#11 token: making it, its users, its objects, and the configuration of the module that programs
-//! use it with.
+//! `hsm`: the signer's PKCS#11 token: making it, its users, its objects, quorums and backups, and the configuration of the module
+//! that programs use it with.
 
 mod backup;
 mod config;
+mod key;
 mod objects;
 mod password;
+mod quorum;
 mod users;
+mod who;
 
 use casemate_client::{Client, ClientError};
 use casemate_hsm::message::{Pin, TARGET, Token, UserType};
@@ -55,6 +58,12 @@ pub enum Command {
     /// Write everything that is on the token into a file, encrypted, and bring it back
     #[command(subcommand)]
     Backup(backup::Command),
+    /// Keys that leave the token, encrypted under another, and enter it
+    #[command(subcommand)]
+    Key(key::Command),
+    /// M of N: what takes more than one person
+    #[command(subcommand)]
+    Quorum(quorum::Command),
     /// Write the module's configuration, for a guest that meets a policy
     Config(config::Args),
 }
@@ -92,6 +101,8 @@ pub fn run(command: &Command) -> Result<(), Failure> {
         }
         Command::Objects(args) => objects::run(args),
         Command::Backup(command) => backup::run(command),
+        Command::Key(command) => key::run(command),
+        Command::Quorum(command) => quorum::run(command),
         Command::Config(args) => config::run(args),
     }
 }

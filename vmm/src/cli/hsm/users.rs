@@ -1,6 +1,6 @@
 //! `hsm user`: the token's users, managed by a crypto officer.
 
-use casemate_hsm::message::UserType;
+use casemate_hsm::message::{Pin, UserType};
 use casemate_hsm::{Operation, Request};
 use serde_json::json;
 
@@ -8,6 +8,7 @@ use super::super::access::SignerArgs;
 use super::super::error::Failure;
 use super::super::output::{print_json, print_line};
 use super::password::{LoginPassword, NewPassword};
+use super::quorum::AskArgs;
 use super::{Door, Session};
 
 /// What to do with users.
@@ -23,12 +24,16 @@ pub enum Command {
         #[command(flatten)]
         password: NewPassword,
         #[command(flatten)]
+        ask: AskArgs,
+        #[command(flatten)]
         by: OfficerArgs,
     },
     /// Remove a user who has no objects
     Remove {
         /// The user's name
         name: String,
+        #[command(flatten)]
+        ask: AskArgs,
         #[command(flatten)]
         by: OfficerArgs,
     },
@@ -48,6 +53,8 @@ pub enum Command {
         #[command(flatten)]
         password: NewPassword,
         #[command(flatten)]
+        ask: AskArgs,
+        #[command(flatten)]
         by: OfficerArgs,
     },
 }
@@ -65,7 +72,8 @@ pub struct OfficerArgs {
 }
 
 impl OfficerArgs {
-    fn log_in(&self) -> Result<Session, Failure> {
+    /// Logs in.
+    pub(super) fn log_in(&self) -> Result<Session, Failure> {
         let password = self.login.read(&self.officer)?;
         Door(self.signer.signer()?).log_in(&self.officer, UserType::CryptoOfficer, password)
     }
@@ -74,29 +82,34 @@ impl OfficerArgs {
 /// Runs the command.
 pub fn run(command: &Command) -> Result<(), Failure> {
     match command {
-        Command::Add { name, crypto_officer, password, by } => {
+        Command::Add { name, crypto_officer, password, ask, by } => {
             let mut session = by.log_in()?;
             let user_type = if *crypto_officer { UserType::CryptoOfficer } else { UserType::CryptoUser };
             let request = Request {
                 user: Some(name.clone()),
-                pin: Some(password.read(name)?),
+                pin: new_password(password, name, ask)?,
                 user_type: Some(user_type),
                 ..Request::default()
             };
-            session.call(Operation::CreateUser, request).map(|_| ())
+            ask.call(&mut session, Operation::CreateUser, request).map(|_| ())
         }
-        Command::Remove { name, by } => {
+        Command::Remove { name, ask, by } => {
             let request = Request { user: Some(name.clone()), ..Request::default() };
-            by.log_in()?.call(Operation::DeleteUser, request).map(|_| ())
+            ask.call(&mut by.log_in()?, Operation::DeleteUser, request).map(|_| ())
         }
         Command::List { json, by } => list(*json, by),
-        Command::Unlock { name, password, by } => {
+        Command::Unlock { name, password, ask, by } => {
             let mut session = by.log_in()?;
-            let request =
-                Request { user: Some(name.clone()), pin: Some(password.read(name)?), ..Request::default() };
-            session.call(Operation::ChangePassword, request).map(|_| ())
+            let pin = new_password(password, name, ask)?;
+            let request = Request { user: Some(name.clone()), pin, ..Request::default() };
+            ask.call(&mut session, Operation::ChangePassword, request).map(|_| ())
         }
     }
+}
+
+/// The new password; it is no part of what others approve.
+fn new_password(password: &NewPassword, name: &str, ask: &AskArgs) -> Result<Option<Pin>, Failure> {
+    if ask.is_asked() { Ok(None) } else { password.read(name).map(Some) }
 }
 
 fn list(json: bool, by: &OfficerArgs) -> Result<(), Failure> {
@@ -109,8 +122,9 @@ fn list(json: bool, by: &OfficerArgs) -> Result<(), Failure> {
             UserType::CryptoOfficer => "CO",
             UserType::CryptoUser => "CU",
         };
+        let approves = if user.quorum_key { "can approve" } else { "" };
         let locked = if user.locked { "locked out" } else { "" };
-        print_line(format!("{part}  {:<32} {locked}", user.user).trim_end())?;
+        print_line(format!("{part}  {:<32} {approves:<12} {locked}", user.user).trim_end())?;
     }
     Ok(())
 }
