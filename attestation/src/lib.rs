@@ -8,6 +8,7 @@
 //!
 //! | module | subject | trusts |
 //! | --- | --- | --- |
+//! | [`cbor`] | bytes to values and back | nothing in the bytes |
 //! | [`nsm`] | the Nitro Secure Module: request and response types, the device's state machine | nothing in a request |
 //! | [`pcr`] | platform configuration registers and who may change them | – |
 //! | [`document`] | COSE_Sign1 attestation documents: make, parse | nothing in a document |
@@ -24,9 +25,10 @@
 //! | [`statement`] | what a verified document says about a TLS certificate | – |
 //! | [`verify`](mod@verify) | signature, chain, freshness, PCRs, posture | the root certificates it is given |
 //!
-//! A guest depends on this crate with `default-features = false` and gets [`nsm::api`] only; with the feature `verify` it
+//! A guest depends on this crate with `default-features = false` and gets [`nsm::api`] and [`cbor`] only; with the feature `verify` it
 //! gets what a verifier needs too, computed with aws-lc alone.
 
+pub mod cbor;
 pub mod nsm;
 
 #[cfg(feature = "host")]

@@ -1,6 +1,6 @@
 //! Frames: four bytes of length, big-endian, then that many bytes of CBOR, one message, and nothing behind it.
 
-use ciborium::Value;
+use casemate_attestation::cbor::{self, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -47,14 +47,8 @@ pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, FrameError> {
 }
 
 /// The value that these bytes are, all of them.
-pub(crate) fn value(mut bytes: &[u8]) -> Result<Value, FrameError> {
-    let value =
-        ciborium::from_reader(&mut bytes).map_err(|error| FrameError::Malformed(error.to_string()))?;
-    if bytes.is_empty() {
-        Ok(value)
-    } else {
-        Err(FrameError::Malformed(format!("{} bytes follow it", bytes.len())))
-    }
+pub(crate) fn value(bytes: &[u8]) -> Result<Value, FrameError> {
+    cbor::read(bytes).map_err(|error| FrameError::Malformed(error.to_string()))
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 pub use aws_nitro_enclaves_nsm_api::api::{Digest, ErrorCode, Request, Response};
 pub use serde_bytes::ByteBuf;
 
+use crate::cbor;
+
 /// A message was not CBOR of the expected type, or something followed it.
 #[derive(Debug)]
 pub struct Malformed(String);
@@ -35,7 +37,8 @@ pub fn encode_response(response: &Response) -> Vec<u8> {
 pub fn decode_response(bytes: &[u8]) -> Result<Response, Malformed> {
     // By way of a value: a parser for each type in a response would make a guest's image a hundred kilobytes larger, and
     // that of `serde_cbor` always is one.
-    value(bytes)?.deserialized().map_err(|error| Malformed(error.to_string()))
+    let value = cbor::read(bytes).map_err(|error| Malformed(error.to_string()))?;
+    value.deserialized().map_err(|error| Malformed(error.to_string()))
 }
 
 fn encode(message: &impl serde::Serialize) -> Vec<u8> {
@@ -46,9 +49,4 @@ fn encode(message: &impl serde::Serialize) -> Vec<u8> {
         // peer gets an empty message, which is malformed to it.
         Err(_) => Vec::new(),
     }
-}
-
-fn value(mut bytes: &[u8]) -> Result<ciborium::Value, Malformed> {
-    let value = ciborium::from_reader(&mut bytes).map_err(|error| Malformed(error.to_string()))?;
-    if bytes.is_empty() { Ok(value) } else { Err(Malformed(format!("{} bytes follow", bytes.len()))) }
 }

@@ -246,7 +246,7 @@ fn signed(signature: &str) -> HeaderMap {
 
 fn verify(headers: &HeaderMap) -> Result<(), AuthError> {
     let query = Query::parse("");
-    let request = Request { method: "GET", query: &query, headers, body: b"" };
+    let request = Request { method: "GET", path: "/", query: &query, headers, body: b"" };
     let find =
         |_: &str, _: Option<&str>| Ok(Credential { secret: Zeroizing::new(SECRET.to_owned()), owner: () });
     sigv4::verify(request, "service", NOW, find)

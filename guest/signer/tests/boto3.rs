@@ -88,3 +88,9 @@ fn boto3_walks_every_operation_of_private_ca_and_openssl_likes_what_comes_out() 
     let said = run("pca_walk.py", &[]);
     assert!(said.contains("walked 23 operations"), "{said}");
 }
+
+#[test]
+fn boto3_walks_every_operation_of_private_ca_in_rpc_v2_cbor() {
+    let said = run("pca_walk.py", &["cbor"]);
+    assert!(said.contains("walked 23 operations"), "{said}");
+}

@@ -1,11 +1,19 @@
 """A client that holds every answer of the signer against botocore's service model."""
 
+import datetime
 import json
 import sys
 
 import boto3
+import botocore.model
+import botocore.parsers
 from botocore.config import Config
 from botocore.exceptions import ClientError
+
+# The protocol in which services are spoken to that have both.
+CBOR = "cbor" in sys.argv[3:]
+if CBOR:
+    botocore.model.PRIORITY_ORDERED_SUPPORTED_PROTOCOLS = ("smithy-rpc-v2-cbor",)
 
 
 def client(service="kms", **config):
@@ -42,6 +50,8 @@ def conforms(value, shape, where):
             conforms(member, shape.value, f"{where}[{key}]")
     else:
         kinds = {"string": str, "blob": str, "boolean": bool, "integer": int, "timestamp": (int, float)}
+        if CBOR:
+            kinds |= {"blob": bytes, "timestamp": datetime.datetime}
         assert isinstance(value, kinds[shape.type_name]), f"{where}: {value!r} is no {shape.type_name}"
         if getattr(shape, "enum", None):
             assert value in shape.enum, f"{where}: {value!r} is not in the enumeration"
@@ -58,12 +68,28 @@ COMMON = {
 }
 
 
+def read(http_response):
+    """The body, in its protocol."""
+    if not CBOR:
+        return json.loads(http_response.content)
+    parser = botocore.parsers.create_parser("smithy-rpc-v2-cbor")
+    stream = parser.get_peekable_stream_from_bytes(http_response.content)
+    value = parser.parse_data_item(stream)
+    assert not stream.read(), "something follows the CBOR"
+    return value
+
+
 def check(http_response, parsed, model, **_):
-    assert http_response.headers["x-amzn-RequestId"], "no request id"
+    headers = http_response.headers
+    assert headers["x-amzn-RequestId"], "no request id"
+    if CBOR:
+        assert headers["smithy-protocol"] == "rpc-v2-cbor", headers
+        kind = "application/cbor" if http_response.content else None
+        assert headers.get("content-type") == kind, headers
     if http_response.status_code == 200:
         walked.add(model.name)
         if model.output_shape is not None:
-            conforms(json.loads(http_response.content), model.output_shape, model.name)
+            conforms(read(http_response), model.output_shape, model.name)
     else:
         error = parsed["Error"]["Code"]
         known = {shape.name for shape in model.error_shapes} | COMMON

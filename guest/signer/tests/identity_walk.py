@@ -13,8 +13,12 @@ import boto3
 import botocore.auth
 import botocore.awsrequest
 import botocore.credentials
+import botocore.model
 from botocore.config import Config
 from botocore.exceptions import ClientError
+
+# Private CA has both; its requests have a path, which is signed too.
+botocore.model.PRIORITY_ORDERED_SUPPORTED_PROTOCOLS = ("smithy-rpc-v2-cbor", "json", "query")
 
 endpoint, ca = sys.argv[1:3]
 REGION = "eu-central-1"
@@ -101,7 +105,7 @@ def client(service, credentials):
         aws_session_token=credentials.get("SessionToken"),
         config=Config(parameter_validation=False, retries={"max_attempts": 0, "mode": "standard"}, read_timeout=30),
     )
-    if service != "kms":
+    if service not in ("kms", "acm-pca"):
         made.meta.events.register(f"after-call.{service}", check)
     return made
 
@@ -188,6 +192,22 @@ iam.update_access_key(UserName="Ann", AccessKeyId=key["AccessKeyId"], Status="Ac
 fails("SignatureDoesNotMatch", client("sts", {**ann, "SecretAccessKey": "x" * 40}).get_caller_identity)
 fails("InvalidSignatureException", client("kms", {**ann, "SecretAccessKey": "x" * 40}).list_keys)
 fails("InvalidClientTokenId", client("sts", {**ann, "SessionToken": "x"}).get_caller_identity)
+
+# In CBOR.
+assert client("acm-pca", admin).list_certificate_authorities()["CertificateAuthorities"] == []
+fails("UnrecognizedClientException", client("acm-pca", {**ann, "SessionToken": "x"}).list_certificate_authorities)
+fails("InvalidSignatureException", client("acm-pca", {**ann, "SecretAccessKey": "x" * 40}).list_certificate_authorities)
+fails("AccessDeniedException", client("acm-pca", ann).list_certificate_authorities)
+
+
+def elsewhere(request, **_):
+    request.url = request.url.replace("ListCertificateAuthorities", "ListTags")
+
+
+redirected = client("acm-pca", admin)
+redirected.meta.events.register("before-send.acm-pca", elsewhere)
+fails("InvalidSignatureException", redirected.list_certificate_authorities)
+
 iam.delete_access_key(UserName="Ann", AccessKeyId=second["AccessKeyId"])
 fails("NoSuchEntity", iam.delete_access_key, UserName="Ann", AccessKeyId=second["AccessKeyId"])
 keys = iam.list_access_keys(UserName="Ann")["AccessKeyMetadata"]

@@ -32,7 +32,8 @@ pub(super) fn caller(
             Door::Tls | Door::Public => Err(AuthError::Missing),
         };
     }
-    let request = sigv4::Request { method: head.method.as_str(), query, headers: &head.headers, body };
+    let (method, path) = (head.method.as_str(), head.uri.path());
+    let request = sigv4::Request { method, path, query, headers: &head.headers, body };
     let mut directory = signer.identity.borrow_mut();
     let principal = sigv4::verify(request, service, now, |id, token| directory.find(id, token, now))?;
     if let Some(record) = directory.used(&principal, service, now) {

@@ -17,7 +17,7 @@ use crate::signer::Signer;
 use crate::state::Life;
 
 use super::reply::Reply;
-use super::{Door, target};
+use super::{Door, rpc, target};
 
 /// How connections are counted that are no HTTP, or too large.
 const MALFORMED: &str = "MalformedHttp";
@@ -35,7 +35,10 @@ pub(super) struct Visit {
     uri: Uri,
     user_agent: Option<HeaderValue>,
     authorization: Option<HeaderValue>,
-    target: Option<HeaderValue>,
+    /// The operation that is named in the head.
+    pub(super) target: Option<String>,
+    /// It is named, and the bodies are, as [`rpc`] says.
+    pub(super) rpc: bool,
     /// Service and operation, where they are not in the head.
     asked: RefCell<Option<(&'static str, String)>>,
     logged: Cell<bool>,
@@ -54,6 +57,8 @@ impl Visit {
     pub(super) fn new(door: Door, life: Life, id: String, request: &Request<Incoming>) -> Self {
         let header = |value: Option<&HeaderValue>| value.cloned();
         let headers = request.headers();
+        let rpc = rpc::target(request);
+        let named = || Some(headers.get("x-amz-target")?.to_str().ok()?.to_owned());
         Self {
             door,
             life,
@@ -62,7 +67,8 @@ impl Visit {
             uri: request.uri().clone(),
             user_agent: header(headers.get(USER_AGENT)),
             authorization: header(headers.get(AUTHORIZATION)),
-            target: header(headers.get("x-amz-target")),
+            rpc: rpc.is_some(),
+            target: rpc.or_else(named),
             asked: RefCell::default(),
             logged: Cell::new(false),
         }
@@ -122,7 +128,7 @@ impl Visit {
         if let Some(route) = route(&self.method, self.uri.path()) {
             return (OWN, route.to_owned());
         }
-        let target = self.target.as_ref().and_then(|target| target.to_str().ok()).unwrap_or_default();
+        let target = self.target.as_deref().unwrap_or_default();
         let (service, name) =
             target::parse(target).map_or((OWN, target), |target| (target.service, target.operation));
         match name {

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `POST /` with `X-Amz-Target: TrentService.<Operation>` | the KMS operation, AWS JSON 1.1 |
 //! | `POST /` with `X-Amz-Target: ACMPrivateCA.<Operation>` | the operation of Private CA, in the same form |
+//! | `POST /service/ACMPrivateCA/operation/<Operation>` | the same in CBOR, see [`rpc`] |
 //! | `POST /` with `X-Amz-Target: Casemate.<Operation>` | one of our own, in the same form: `ReadAudit`, `AttachVolume` … |
 //! | `POST /` with `X-Amz-Target: CasemateHsm.<Operation>` | an operation of the PKCS#11 token, see [`token`] |
 //! | `POST /` with a form, `GET /?Action=…` | an operation of IAM or STS, AWS Query, see [`query`] |
@@ -31,11 +32,13 @@ mod names;
 mod query;
 mod reply;
 mod revocation;
+mod rpc;
 mod stall;
 mod statements;
 mod target;
 mod token;
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::rc::Rc;
@@ -124,6 +127,7 @@ async fn answer(signer: &Signer, door: Door, life: Life, request: Request<Incomi
         }
         (&Method::POST, "/claim") => claim::claim(signer, &visit, request).await,
         (&Method::POST, "/") => operation(signer, &visit, request).await,
+        (&Method::POST, _) if visit.rpc => operation(signer, &visit, request).await,
         (&Method::POST, "/attestation") => attestation::attest(signer, request).await,
         (&Method::POST | &Method::GET, "/attestation/tls") => statements::tls(signer, request).await,
         (&Method::POST, "/attestation/posture") => statements::keep_posture(signer, door, request).await,
@@ -136,6 +140,7 @@ async fn answer(signer: &Signer, door: Door, life: Life, request: Request<Incomi
     };
     let reply = reply.unwrap_or_else(Reply::from);
     visit.end(signer, &reply);
+    let reply = if visit.rpc { reply.in_cbor() } else { reply };
     let reply = if signer.state.hands_over(signer.now()) { reply.closing() } else { reply };
     reply.into_response(&visit.id)
 }
@@ -148,10 +153,9 @@ fn unknown_route(method: &Method, path: &str) -> Reply {
 
 /// Answers an operation and logs it.
 async fn operation(signer: &Signer, visit: &Visit, request: Request<Incoming>) -> Result<Reply, Reply> {
-    let operation = request
-        .headers()
-        .get("x-amz-target")
-        .and_then(|target| target.to_str().ok())
+    let operation = visit
+        .target
+        .as_deref()
         .filter(|target| target::parse(target).is_some())
         .map(|target| target.chars().take(64).collect::<String>())
         .ok_or_else(|| {
@@ -174,15 +178,21 @@ async fn operation(signer: &Signer, visit: &Visit, request: Request<Incoming>) -
             let evidence = Evidence::of(signer, &head.headers, &operation, &body);
             facts.append(evidence.as_ref().map(Evidence::facts).unwrap_or_default());
             let mut call = Call::new(signer, &caller, &facts).patient(patient).identified(&visit.id);
+            let json = if visit.rpc {
+                rpc::to_json(&head.headers, &body).map(Cow::from)
+            } else {
+                Ok(Cow::from(&body[..]))
+            };
             let answer = evidence.and_then(|evidence| {
                 call.evidence = evidence;
-                signer.answer(&call, &operation, &body)
+                signer.answer(&call, &operation, json.as_ref().map_err(Clone::clone)?)
             });
             lacks = call.lacks.take();
             if lacks.is_none() {
                 let outcome = Outcome::of(&answer);
                 let (service, operation) = (target.service, target.operation);
-                visit.log(&call, &Done { service, operation, request: &body, outcome });
+                let request = json.as_deref().unwrap_or_default();
+                visit.log(&call, &Done { service, operation, request, outcome });
             }
             answer
         });

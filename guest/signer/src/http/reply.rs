@@ -11,9 +11,12 @@ use crate::hsm;
 use crate::identity::Fault;
 use crate::store::KeyId;
 
+use super::rpc;
+
 pub(super) type Response = hyper::Response<Full<Bytes>>;
 
 const AWS_JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
+const CBOR: HeaderValue = HeaderValue::from_static(rpc::CBOR);
 const XML: HeaderValue = HeaderValue::from_static("text/xml");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -88,16 +91,34 @@ impl Reply {
         self
     }
 
+    /// The same in CBOR, as [`rpc`] says.
+    pub(super) fn in_cbor(mut self) -> Self {
+        let body = match &self.refusal {
+            Some(refusal) => Some(rpc::error(refusal.code, &refusal.message)),
+            // An operation without output has no body.
+            None if *self.body == *b"{}" => None,
+            None => rpc::from_json(&self.body),
+        };
+        (self.content_type, self.body) = (CBOR, body.unwrap_or_default().into());
+        self
+    }
+
     /// Why the request was refused, if it was.
     pub(super) fn refusal(&self) -> Option<&Refusal> {
         self.refusal.as_ref()
     }
 
     pub(super) fn into_response(self, request_id: &str) -> Response {
+        let empty = self.body.is_empty();
         let mut response = Response::new(Full::new(self.body));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, self.content_type);
+        if self.content_type == CBOR {
+            headers.insert("smithy-protocol", HeaderValue::from_static(rpc::PROTOCOL));
+        }
+        if self.content_type != CBOR || !empty {
+            headers.insert(CONTENT_TYPE, self.content_type);
+        }
         headers
             .insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate, private"));
         if let Ok(id) = HeaderValue::from_str(request_id) {

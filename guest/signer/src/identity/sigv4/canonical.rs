@@ -27,7 +27,7 @@ pub(super) fn digest(
 ) -> Result<String, AuthError> {
     let except = presented.presigned.then_some(super::presented::SIGNATURE);
     let query = request.query.canonical(except);
-    let mut text = format!("{}\n/\n{query}\n", request.method).into_bytes();
+    let mut text = format!("{}\n{}\n{query}\n", request.method, request.path).into_bytes();
     for name in presented.signed_headers.split(';') {
         text.extend_from_slice(name.as_bytes());
         text.push(b':');

@@ -8,7 +8,8 @@
 //! leaves are taken in the strict sense: the signed headers are a sorted list without duplicates, no parameter of the
 //! signature appears twice, and a body is always hashed (AWS takes `UNSIGNED-PAYLOAD` for S3 alone). One is taken in
 //! the lenient sense: any region is a region of this signer's; it is bound by the key derivation, and clients come with
-//! whatever region they have configured. Paths do not occur: every signed request is for `/`.
+//! whatever region they have configured. The path is taken as it is: those that are routed, `/` and RPC's, have nothing in
+//! them that would be encoded.
 //!
 //! A request can be repeated within its 15 minutes, as on AWS; TLS is what keeps others from having it.
 
@@ -40,6 +41,8 @@ const TERMINATOR: &str = "aws4_request";
 #[derive(Clone, Copy)]
 pub(crate) struct Request<'a> {
     pub(crate) method: &'a str,
+    /// Of unreserved characters and slashes.
+    pub(crate) path: &'a str,
     /// What follows the question mark, as it arrived.
     pub(crate) query: &'a Query,
     pub(crate) headers: &'a HeaderMap,

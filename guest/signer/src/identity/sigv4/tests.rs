@@ -13,6 +13,7 @@ const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 /// A request as text: `METHOD /?query`, headers, an empty line, the body.
 struct Parsed {
     method: String,
+    path: String,
     query: Query,
     headers: HeaderMap,
     body: Vec<u8>,
@@ -22,7 +23,7 @@ fn parse(text: &str) -> Parsed {
     let (head, body) = text.split_once("\n\n").unwrap_or((text, ""));
     let mut lines = head.lines();
     let (method, target) = lines.next().expect("a line").split_once(' ').expect("a target");
-    let query = target.split_once('?').map_or("", |(_, query)| query);
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let mut headers = HeaderMap::new();
     for line in lines {
         let (name, value) = line.split_once(':').expect("a header");
@@ -30,13 +31,19 @@ fn parse(text: &str) -> Parsed {
         let value = HeaderValue::from_bytes(value.trim().as_bytes()).expect("a value");
         headers.append(HeaderName::from_bytes(name.as_bytes()).expect("a name"), value);
     }
-    Parsed { method: method.to_owned(), query: Query::parse(query), headers, body: body.as_bytes().to_vec() }
+    Parsed {
+        method: method.to_owned(),
+        path: path.to_owned(),
+        query: Query::parse(query),
+        headers,
+        body: body.as_bytes().to_vec(),
+    }
 }
 
 impl Parsed {
     fn verify(&self, service: &str, now: u64) -> Result<String, AuthError> {
-        let request =
-            Request { method: &self.method, query: &self.query, headers: &self.headers, body: &self.body };
+        let Self { method, path, query, headers, body } = self;
+        let request = Request { method, path, query, headers, body };
         verify(request, service, now, |id, token| match id {
             "AKIDEXAMPLE" => Ok(Credential {
                 secret: Zeroizing::new(SECRET.to_owned()),
@@ -302,7 +309,7 @@ proptest! {
         headers.insert("authorization", HeaderValue::from_str(&authorization).expect("ASCII"));
         headers.insert("x-amz-date", HeaderValue::from_str(&date).expect("ASCII"));
         for headers in [headers, HeaderMap::new()] {
-            let parsed = Parsed { method: "GET".to_owned(), query: Query::parse(&query), headers, body: body.clone() };
+            let parsed = Parsed { method: "GET".to_owned(), path: "/".to_owned(), query: Query::parse(&query), headers, body: body.clone() };
             prop_assert!(parsed.verify("service", NOW).is_err());
         }
     }
