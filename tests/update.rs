@@ -85,7 +85,8 @@ fn as_owner(lab: &Lab, owned: &Owned, arguments: &[&str]) -> Done {
 fn update(lab: &Lab, owned: &Owned, arguments: &[&str]) -> Running {
     let mut command = lab.as_administrator(owned, casemate());
     command.env_remove("AWS_ENDPOINT_URL");
-    command.args(["update", "--json", "--guest", "kms", "--state", "volume"]).args(arguments);
+    // It knows which volume the guest has.
+    command.args(["update", "--json", "--guest", "kms"]).args(arguments);
     Running::launched_by(&mut command, lab.runtime())
 }
 

@@ -4,6 +4,7 @@ pub mod backend;
 mod beside;
 pub mod build;
 pub mod cli;
+pub mod cluster;
 mod console;
 pub mod gateway;
 pub mod guest;

@@ -1,5 +1,6 @@
 //! `serve`: the signer on a TCP port, for AWS clients. Launches it or finds it, and becomes its gateway.
 
+use std::fs::File;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::process::{Child, ExitCode};
 
@@ -42,6 +43,9 @@ pub struct Args {
     /// Print JSON in place of the summary
     #[arg(long)]
     json: bool,
+    /// Let go of stdout once clients are served: how `hsm create` starts its child
+    #[arg(long, hide = true)]
+    background: bool,
     #[command(flatten)]
     launch: LaunchArgs,
 }
@@ -56,6 +60,13 @@ pub(super) struct Served {
 
 /// Serves until a signal comes or the guest is gone.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
+    // A session of its own: closing the terminal does not end it.
+    let silent = if args.background {
+        let _ = rustix::process::setsid();
+        Some(run::open_null()?)
+    } else {
+        None
+    };
     let gateway = listen(&args.listen, args.revocation_address.as_deref())?;
     let failed = |error| Failure::plain(format!("cannot serve: {error}"));
     let (served, stop) = match find(&args)? {
@@ -68,19 +79,23 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             (Served::launched(run::start(&launch, &options, true)?)?, stop)
         }
     };
-    serve(gateway, served, &stop, &args.host, args.json)
+    serve(gateway, served, &stop, &args.host, args.json, silent.as_ref())
 }
 
-/// Announces the endpoint and becomes its gateway, until a signal comes, the guest is gone or a successor has taken over.
+/// Announces the endpoint and becomes its gateway, until a signal comes, the guest is gone or a successor has taken over. With
+/// `silent`, that is what stdout is once it has been announced.
 pub(super) fn serve(
     gateway: Gateway,
     mut served: Served,
     stop: &Stop,
     hosts: &[String],
     as_json: bool,
+    silent: Option<&File>,
 ) -> Result<ExitCode, Failure> {
     let failed = |error| Failure::plain(format!("cannot serve: {error}"));
-    let ended = match announce(&gateway, &served, hosts, as_json) {
+    let announced = announce(&gateway, &served, hosts, as_json)
+        .and_then(|()| silent.map_or(Ok(()), |null| run::detach_output(null, true)));
+    let ended = match announced {
         Ok(()) => {
             let target = Target {
                 folder: served.guest.dir.clone(),

@@ -147,7 +147,8 @@ pub(super) fn statement(image: &Image, nonce: &str) -> Result<String, Failure> {
     stated
 }
 
-fn ask(guest: &Guest, nonce: &str) -> Result<String, Failure> {
+/// What this guest states, with this nonce.
+pub(super) fn ask(guest: &Guest, nonce: &str) -> Result<String, Failure> {
     let mut client = Client::open(&guest.vsock_path(), casemate_abi::port::SIGNER)?;
     let headers = [("content-type", "application/json")];
     let answer = client.post_json("/attestation/volume", &headers, &json!({"nonce": nonce}))?;

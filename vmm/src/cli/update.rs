@@ -31,6 +31,7 @@ use super::state::{Image, statement};
 use super::terminate;
 use crate::gateway::{Gateway, handover};
 use crate::stop::Stop;
+use crate::volume::attachment::Attachment;
 
 /// How long the old gateway may take: its last requests, and the end of its guest.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -44,9 +45,9 @@ pub struct Args {
     /// The new image
     #[arg(long, visible_alias = "image", value_name = "FILE")]
     eif_path: PathBuf,
-    /// The volume of the signer that runs
+    /// The volume of the signer that runs [default: the one that is attached to it]
     #[arg(long, value_name = "FILE")]
-    state: PathBuf,
+    state: Option<PathBuf>,
     /// PCR0 of the new image, from its owner: needed where there is no update policy
     #[arg(long, value_name = "PCR0")]
     image_sha384: Option<String>,
@@ -62,7 +63,14 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let old = args.signer.find()?;
     let absolute =
         |path: &Path| std::path::absolute(path).map_err(|error| Failure::file("find", path, error));
-    let (new, state) = (absolute(&args.eif_path)?, absolute(&args.state)?);
+    let new = absolute(&args.eif_path)?;
+    let state = match &args.state {
+        Some(file) => absolute(file)?,
+        None => Attachment::of(&old.dir).map(|attachment| attachment.file).ok_or_else(|| {
+            let message = format!("{} has no volume: there is no state to hand over", old.record.name);
+            Failure::new(Code::InvalidArgument, message)
+        })?,
+    };
     if !state.is_file() {
         let message =
             format!("there is no volume {}: without one there is no state to hand over", state.display());
@@ -92,7 +100,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     end(&old)?;
     let served = start(&old.record, &new, &state)?;
     eprintln!("casemate: the endpoint was held for {} ms", held.elapsed().as_millis());
-    serve::serve(gateway, served, &stop, &[], args.json)
+    serve::serve(gateway, served, &stop, &[], args.json, None)
 }
 
 /// Has the signer grant its volume to the new image.

@@ -209,7 +209,8 @@ fn verify_endpoint(args: &Args, url: &str) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read_root(path: &Path) -> Result<Vec<u8>, Failure> {
+/// A root certificate in DER, from a file in PEM or DER.
+pub(super) fn read_root(path: &Path) -> Result<Vec<u8>, Failure> {
     let bytes = text::read(path)?;
     if !bytes.starts_with(b"-----BEGIN") {
         // DER: the verifier compares it byte by byte with the document's.

@@ -8,14 +8,15 @@ use std::path::{Path, PathBuf};
 use casemate_hsm::message::{Backup, UserType};
 use casemate_hsm::{Bytes, Operation, Request, Response};
 
-use super::super::access::SignerArgs;
+use super::super::access::{GuestArgs, SignerArgs};
 use super::super::error::{Code, Failure};
 use super::super::output::{print_json, print_line};
-use super::super::state::{Image, statement};
+use super::super::state::{self, Image};
 use super::super::text;
+use super::super::verify::read_root;
 use super::password::LoginPassword;
 use super::quorum::AskArgs;
-use super::{Door, Session, lacks};
+use super::{Door, Session, lacks, shelf};
 
 /// What a file begins with.
 const MAGIC: &[u8] = b"casemate token backup 1\n";
@@ -33,13 +34,15 @@ pub enum Command {
         #[command(flatten)]
         by: By,
     },
-    /// Let another image on this platform open a backup, after a guest of it has proved itself to the one that runs
+    /// Let another image, or another platform, open a backup, after a guest of it has proved itself to the one that runs
     Share {
         /// The backup
         file: PathBuf,
         /// The other image: its file, or its PCR0 if a guest of it runs
         #[arg(long, value_name = "EIF|PCR0")]
         to: String,
+        #[command(flatten)]
+        elsewhere: Elsewhere,
         /// The backup that it can open; it must not be there yet
         #[arg(long, value_name = "FILE", required_unless_present = "ask_quorum")]
         out: Option<PathBuf>,
@@ -52,8 +55,27 @@ pub enum Command {
     Restore {
         /// The backup
         file: PathBuf,
+        /// The root of the platform that it was made on (PEM or DER), if that is another one: you answer for it
+        #[arg(long, value_name = "FILE")]
+        platform_root: Option<PathBuf>,
         #[command(flatten)]
         signer: SignerArgs,
+    },
+    /// Print a nonce, good once and for five minutes, for a guest elsewhere that is to get a backup
+    Nonce {
+        #[command(flatten)]
+        by: By,
+    },
+    /// Have this host's guest prove what it is, to get a backup from elsewhere
+    Request {
+        /// What `backup nonce` printed there
+        #[arg(long)]
+        nonce: String,
+        /// Where to write the proof, for `backup share --document` there
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        #[command(flatten)]
+        guest: GuestArgs,
     },
     /// Show what anybody can see of a backup
     Info {
@@ -63,6 +85,19 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    #[command(flatten)]
+    Shelf(shelf::Command),
+}
+
+/// A guest on another host.
+#[derive(Debug, clap::Args)]
+pub struct Elsewhere {
+    /// What `backup request` wrote there, in place of a guest of this host
+    #[arg(long, value_name = "FILE", requires = "platform_root")]
+    document: Option<PathBuf>,
+    /// The root of the platform there (PEM or DER): you answer for it
+    #[arg(long, value_name = "FILE", requires = "document")]
+    platform_root: Option<PathBuf>,
 }
 
 /// Who does it.
@@ -126,12 +161,20 @@ impl Caller {
 pub fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Create { out, ask, by } => create(out.as_deref(), ask, by),
-        Command::Share { file, to, out, ask, by } => share(file, to, out.as_deref(), ask, by),
-        Command::Restore { file, signer } => restore(file, signer),
+        Command::Share { file, to, elsewhere, out, ask, by } => {
+            share(file, to, elsewhere, out.as_deref(), ask, by)
+        }
+        Command::Restore { file, platform_root, signer } => restore(file, platform_root.as_deref(), signer),
+        Command::Nonce { by } => print_line(&text::encode(&nonce(&mut by.caller()?)?)),
+        Command::Request { nonce, out, guest } => {
+            let document = state::ask(&guest.find()?, nonce)?;
+            text::write(out, &text::decode("document", &document)?)
+        }
         Command::Info { file, json } => {
             let backup = describe(file, &read(file)?)?;
             if *json { print_json(&backup) } else { print_line(&words(&backup)) }
         }
+        Command::Shelf(command) => shelf::run(command),
     }
 }
 
@@ -150,7 +193,18 @@ fn create(out: Option<&Path>, ask: &AskArgs, by: &By) -> Result<(), Failure> {
     print_line(&format!("{}: {}", out.display(), words(&backup)))
 }
 
-fn share(file: &Path, to: &str, out: Option<&Path>, ask: &AskArgs, by: &By) -> Result<(), Failure> {
+fn nonce(caller: &mut Caller) -> Result<Bytes, Failure> {
+    caller.data(Operation::GetBackupNonce, Request::default())
+}
+
+fn share(
+    file: &Path,
+    to: &str,
+    elsewhere: &Elsewhere,
+    out: Option<&Path>,
+    ask: &AskArgs,
+    by: &By,
+) -> Result<(), Failure> {
     let mut parts = read(file)?;
     let image = Image::parse(to)?;
     let mut caller = by.caller()?;
@@ -158,12 +212,18 @@ fn share(file: &Path, to: &str, out: Option<&Path>, ask: &AskArgs, by: &By) -> R
         let request = Request { image_sha384: Some(image.pcr0.to_string()), ..Request::default() };
         return caller.call_or_ask(ask, Operation::ShareBackup, request).map(|_| ());
     }
-    let nonce = caller.data(Operation::GetBackupNonce, Request::default())?;
-    let document = text::decode("document", &statement(&image, &text::encode(&nonce))?)?;
+    let document = match &elsewhere.document {
+        Some(path) => text::read(path)?,
+        None => {
+            let nonce = text::encode(&nonce(&mut caller)?);
+            text::decode("document", &state::statement(&image, &nonce)?)?
+        }
+    };
     let request = Request {
         data: parts.first().cloned(),
         document: Some(document.into()),
         image_sha384: Some(image.pcr0.to_string()),
+        platform_root: root(elsewhere.platform_root.as_deref())?,
         ..Request::default()
     };
     let first = caller.data(Operation::ShareBackup, request)?;
@@ -173,12 +233,18 @@ fn share(file: &Path, to: &str, out: Option<&Path>, ask: &AskArgs, by: &By) -> R
     print_line(&format!("{}: it opens in the image with PCR0 {}", out.display(), image.pcr0))
 }
 
-fn restore(file: &Path, signer: &SignerArgs) -> Result<(), Failure> {
+fn root(file: Option<&Path>) -> Result<Option<Bytes>, Failure> {
+    Ok(file.map(read_root).transpose()?.map(Bytes::from))
+}
+
+fn restore(file: &Path, platform_root: Option<&Path>, signer: &SignerArgs) -> Result<(), Failure> {
     let parts = read(file)?;
+    let platform_root = root(platform_root)?;
     let mut door = Door(signer.signer()?);
     let mut last = Response::default();
     for (number, part) in (0..).zip(parts) {
-        let request = Request { data: Some(part), marker: Some(number), ..Request::default() };
+        let (data, platform_root) = (Some(part), platform_root.clone());
+        let request = Request { data, marker: Some(number), platform_root, ..Request::default() };
         last = door.call(Operation::RestoreBackup, &request)?;
     }
     let token = last.token.ok_or_else(|| cut(file))?;

@@ -2,11 +2,13 @@
 //! that programs use it with.
 
 mod backup;
+mod cluster;
 mod config;
 mod key;
 mod objects;
 mod password;
 mod quorum;
+mod shelf;
 mod users;
 mod who;
 
@@ -66,6 +68,12 @@ pub enum Command {
     Quorum(quorum::Command),
     /// Write the module's configuration, for a guest that meets a policy
     Config(config::Args),
+    /// Create an HSM: a signer that is served in the background, new or as a backup has it
+    Create(cluster::CreateArgs),
+    /// Delete an HSM: it becomes a backup, and nothing of it runs any more
+    Delete(cluster::DeleteArgs),
+    /// List clusters and their HSMs
+    List(cluster::ListArgs),
 }
 
 /// Runs the command.
@@ -104,6 +112,9 @@ pub fn run(command: &Command) -> Result<(), Failure> {
         Command::Key(command) => key::run(command),
         Command::Quorum(command) => quorum::run(command),
         Command::Config(args) => config::run(args),
+        Command::Create(args) => cluster::create(args),
+        Command::Delete(args) => cluster::delete(args),
+        Command::List(args) => cluster::list(args),
     }
 }
 
