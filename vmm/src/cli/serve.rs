@@ -94,7 +94,7 @@ pub(super) fn serve(
 ) -> Result<ExitCode, Failure> {
     let failed = |error| Failure::plain(format!("cannot serve: {error}"));
     let announced = announce(&gateway, &served, hosts, as_json)
-        .and_then(|()| silent.map_or(Ok(()), |null| run::detach_output(null, true)));
+        .and_then(|()| silent.map_or(Ok(()), |null| run::detach_output(null, None, true)));
     let ended = match announced {
         Ok(()) => {
             let target = Target {

@@ -304,11 +304,11 @@ fn serve(args: &CreateArgs, store: &Store, cluster: &Cluster) -> Result<Value, F
     if let Some(mut stdout) = child.stdout.take() {
         stdout.read_to_string(&mut said).map_err(failed)?;
     }
-    serde_json::from_str(&said).or_else(|_| {
+    serde_json::from_str(&said).map_err(|_| {
         let _ = child.wait();
         let log = std::fs::read_to_string(&path).unwrap_or_default();
         let why: Vec<&str> = log.lines().map(|line| line.trim_start_matches("casemate: ")).collect();
-        Err(Failure::new(Code::EnclaveBootFailure, format!("the HSM was not created: {}", why.join("; "))))
+        Failure::new(Code::EnclaveBootFailure, format!("the HSM was not created: {}", why.join("; ")))
     })
 }
 
