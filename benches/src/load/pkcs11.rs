@@ -101,8 +101,8 @@ impl Library {
         secret("--password-file", &mut user);
         secret("--new-password-file", &mut user);
         output(owned.known(&mut user))?;
-        let mut config = owned.command(workshop, &["hsm", "config", "--out"]);
-        config.arg(&configuration);
+        let mut config = owned.command(workshop, &["hsm", "config"]);
+        config.arg("--out").arg(&configuration);
         output(demanding(workshop, &mut config))?;
         let mut child = Command::new(&workshop.bench);
         child.arg("pkcs11").arg(module).arg(format!("bench:{PASSWORD}"));
