@@ -1,4 +1,4 @@
-//! The interface between a sealed guest and its VMM: memory map, boot page, doorbell.
+//! The interface between a sealed guest and its VMM: memory map, boot page, doorbell, packets.
 //!
 //! This crate is the one place where the memory map is written down. Everything is a constant or a plain
 //! `repr(C)` record; there is no code here that either side could get wrong on its own.
@@ -25,6 +25,8 @@
 //! | data, bss | [`DATA_BASE`] | as linked | read, write | nobody |
 //! | heap | after bss | to the end of private memory | read, write | nobody |
 #![no_std]
+
+pub mod vsock;
 
 /// Version of this interface. An image is linked for one version and refused by a VMM of another.
 pub const ABI_VERSION: u32 = 1;

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use vm_memory::{ReadVolatile, VolatileMemoryError, VolatileSlice, WriteVolatile};
 
 use super::handshake::{self, Progress};
-use super::header::{Header, Op, shutdown};
 use super::log::Client;
+use casemate_abi::vsock::{Header, Op, shutdown};
 
 /// Receive buffer that the host announces to the guest for each connection (virtio 1.2, 5.10.6.3).
 pub const BUF_ALLOC: u32 = 128 * 1024;

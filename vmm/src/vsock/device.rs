@@ -14,12 +14,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use casemate_abi::shared;
+use casemate_abi::vsock::Header;
 use rustix::net::SocketFlags;
 use virtio_vsock::packet::{Error as PacketError, VsockPacket};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::EventFd;
 
-use super::header::Header;
 use super::log::Log;
 use super::muxer::{Muxer, TICK};
 use super::ring::Ring;
@@ -195,7 +195,7 @@ impl<W: Fn()> VsockDevice<W> {
             any = true;
             match VsockPacket::from_tx_virtq_chain(&self.memory, &mut chain, MAX_DATA as u32) {
                 Ok(packet) => {
-                    let header = Header::from_packet(&packet);
+                    let header = header_of(&packet);
                     self.muxer.on_packet(&header, packet.data_slice(), now);
                 }
                 // A header that promises more data than there is: the packet is dropped, the queue is sound.
@@ -338,5 +338,21 @@ impl<W: Fn()> VsockDevice<W> {
         self.epoll
             .ctl(operation, fd, EpollEvent::new(set, data))
             .map_err(|source| Error::Host { action: "register a file descriptor for events", source })
+    }
+}
+
+/// The header of a packet that the guest sent, from `virtio-vsock`'s private copy of it.
+fn header_of(packet: &VsockPacket<'_, ()>) -> Header {
+    Header {
+        src_cid: packet.src_cid(),
+        dst_cid: packet.dst_cid(),
+        src_port: packet.src_port(),
+        dst_port: packet.dst_port(),
+        len: packet.len(),
+        kind: packet.type_(),
+        op: packet.op(),
+        flags: packet.flags(),
+        buf_alloc: packet.buf_alloc(),
+        fwd_cnt: packet.fwd_cnt(),
     }
 }

@@ -1,7 +1,8 @@
 //! The passive virtio-vsock channel: a Unix socket on the host, ports in the guest, two virtqueues between them.
 //!
 //! Start reading here, then [`device`] (the loop), `muxer` (all connections), `connection` (one connection), `ring`
-//! (one virtqueue), `handshake` (the client's first line), `header` (a packet's first 44 bytes) and `log` (what is said of it).
+//! (one virtqueue), `handshake` (the client's first line) and `log` (what is said of it). Packets are those of
+//! [`casemate_abi::vsock`].
 //!
 //! The host connects, the guest answers; a connection that the guest asks for is refused. There is no device
 //! negotiation and no configuration space: `casemate_abi::shared` says where the virtqueues lie.
@@ -30,7 +31,6 @@ use casemate_abi::shared;
 mod connection;
 pub mod device;
 mod handshake;
-mod header;
 mod log;
 mod muxer;
 mod ring;

@@ -18,9 +18,9 @@ use vm_memory::VolatileSlice;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use super::connection::{Connection, Next, State, Story};
-use super::header::{Header, Op, TYPE_STREAM};
 use super::log::Log;
 use super::{MAX_CONNECTIONS, MAX_DATA};
+use casemate_abi::vsock::{Header, Op, TYPE_STREAM};
 
 /// Host ports begin here, as Firecracker's do. Below the prefix: 20 bits of generation, 10 bits of slot.
 const PORT_PREFIX: u32 = 1 << 30;

@@ -3,7 +3,7 @@
 use core::task::Waker;
 use std::io;
 
-use super::header::{Header, op, shutdown};
+use casemate_abi::vsock::{Header, Op, shutdown};
 
 /// Most bytes of receive buffer that a connection has (virtio 1.2, 5.10.6.3).
 pub const BUF_ALLOC_MAX: u32 = 128 * 1024;
@@ -132,24 +132,24 @@ impl Connection {
     }
 
     /// The next packet without data that the host is owed.
-    pub fn next_control(&self) -> Option<u16> {
+    pub fn next_control(&self) -> Option<Op> {
         if self.rst_due {
-            Some(op::RST)
+            Some(Op::Rst)
         } else if self.over {
             None
         } else if self.response_due {
-            Some(op::RESPONSE)
+            Some(Op::Response)
         } else if self.told_down != self.guest_down {
-            Some(op::SHUTDOWN)
+            Some(Op::Shutdown)
         } else if self.credit_update_due {
-            Some(op::CREDIT_UPDATE)
+            Some(Op::CreditUpdate)
         } else {
             None
         }
     }
 
     /// The header for a packet, which is from now on as good as sent.
-    pub fn header(&mut self, guest_cid: u64, op: u16, len: usize) -> Header {
+    pub fn header(&mut self, guest_cid: u64, op: Op, len: usize) -> Header {
         let mut header = Header::to_host(guest_cid, self.key.guest_port, self.key.host_port, op);
         header.len = len as u32;
         header.buf_alloc = self.buf_alloc;
@@ -158,9 +158,9 @@ impl Connection {
         self.credit_update_due = false;
         self.sent = self.sent.wrapping_add(len as u32);
         match op {
-            op::RESPONSE => self.response_due = false,
-            op::RST => self.rst_due = false,
-            op::SHUTDOWN => {
+            Op::Response => self.response_due = false,
+            Op::Rst => self.rst_due = false,
+            Op::Shutdown => {
                 header.flags = self.guest_down;
                 self.told_down = self.guest_down;
             }

@@ -8,12 +8,12 @@ use core::task::{Poll, Waker};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 
+use casemate_abi::vsock::{HEADER_SIZE, Header, Op, TYPE_STREAM};
 use casemate_abi::{Doorbell, HOST_CID};
 use tokio::io::ReadBuf;
 
 use super::Error;
 use super::connection::{Connection, Key, buf_alloc};
-use super::header::{HEADER_SIZE, Header, TYPE_STREAM, op};
 use super::queue::{BUFFER_SIZE, Direction, Queue, SIZE};
 use super::region::Region;
 
@@ -219,18 +219,19 @@ impl Driver {
             return;
         }
         let header = Header::from_bytes(&bytes);
-        let fits = header.len as usize <= written - HEADER_SIZE && (header.op == op::RW || header.len == 0);
+        let op = Op::from_wire(header.op);
+        let fits = header.len as usize <= written - HEADER_SIZE && (op == Some(Op::Rw) || header.len == 0);
         if header.src_cid != HOST_CID || header.dst_cid != self.guest_cid || !fits {
             return;
         }
         let key = Key { host_port: header.src_port, guest_port: header.dst_port };
         let known = header.kind == TYPE_STREAM && self.connections.get(&key).is_some_and(|known| !known.over);
-        match (header.op, known) {
+        match (op, known) {
             (_, true) => self.on_connection_packet(key, &header, address + HEADER_SIZE as u64),
-            (op::REQUEST, false) if header.kind == TYPE_STREAM && self.admit(key, &header) => {}
-            (op::RST, false) => {}
+            (Some(Op::Request), false) if header.kind == TYPE_STREAM && self.admit(key, &header) => {}
+            (Some(Op::Rst), false) => {}
             (_, false) => {
-                let mut rst = Header::to_host(self.guest_cid, key.guest_port, key.host_port, op::RST);
+                let mut rst = Header::to_host(self.guest_cid, key.guest_port, key.host_port, Op::Rst);
                 rst.kind = header.kind;
                 self.strays.push_back(rst);
             }
@@ -260,18 +261,18 @@ impl Driver {
         };
         connection.on_credit(header);
         let len = header.len as usize;
-        match header.op {
-            op::RW if !connection.admit(len) => connection.reset(),
-            op::RW if !connection.owned => connection.on_read(len),
-            op::RW => {
+        match Op::from_wire(header.op) {
+            Some(Op::Rw) if !connection.admit(len) => connection.reset(),
+            Some(Op::Rw) if !connection.owned => connection.on_read(len),
+            Some(Op::Rw) => {
                 let appended = self.region.append(data, len, connection.inbox.tail());
                 debug_assert!(appended, "packet buffers lie in the shared region");
             }
-            op::SHUTDOWN => connection.on_shutdown(header.flags),
-            op::RST => connection.on_rst(),
-            op::CREDIT_UPDATE => {}
-            op::CREDIT_REQUEST => connection.on_credit_request(),
-            _ => connection.reset(),
+            Some(Op::Shutdown) => connection.on_shutdown(header.flags),
+            Some(Op::Rst) => connection.on_rst(),
+            Some(Op::CreditUpdate) => {}
+            Some(Op::CreditRequest) => connection.on_credit_request(),
+            Some(Op::Request | Op::Response) | None => connection.reset(),
         }
         let readable = !connection.inbox.is_empty() || connection.end_of_input().is_some();
         if readable {
@@ -385,7 +386,7 @@ impl Driver {
             return Poll::Ready(Ok(0));
         }
         // RESPONSE goes first: a writer that finds it unsent waits for a packet buffer like everybody else.
-        let has_buffer = self.tx.has_free() && connection.next_control() != Some(op::RESPONSE);
+        let has_buffer = self.tx.has_free() && connection.next_control() != Some(Op::Response);
         if len == 0 || !has_buffer {
             register(&mut connection.writer, waker, &mut self.wakes);
             if !has_buffer && !connection.waits_for_buffer {
@@ -394,7 +395,7 @@ impl Driver {
             }
             return Poll::Pending;
         }
-        let header = connection.header(self.guest_cid, op::RW, len);
+        let header = connection.header(self.guest_cid, Op::Rw, len);
         let outcome = self.send(&header, data.get(..len).unwrap_or_default());
         self.note(outcome)?;
         Poll::Ready(Ok(len))

@@ -40,7 +40,6 @@ use thiserror::Error;
 
 mod connection;
 mod driver;
-mod header;
 mod queue;
 mod region;
 mod stream;

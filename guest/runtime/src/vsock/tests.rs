@@ -12,8 +12,8 @@ use casemate_abi::{DEFAULT_GUEST_CID, Doorbell, HOST_CID, SHARED_BASE, SHARED_SI
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection::{BUF_ALLOC_MAX, Inbox};
-use super::header::{HEADER_SIZE, Header, TYPE_STREAM, op, shutdown};
 use super::{Direction, Error, VsockListener, VsockStream, init, poll, prepare_idle};
+use casemate_abi::vsock::{HEADER_SIZE, Header, Op, TYPE_STREAM, shutdown};
 
 const PORT: u32 = 7;
 
@@ -111,11 +111,11 @@ impl Host {
 
     /// An open connection.
     fn open(&mut self, listener: &mut VsockListener, host_port: u32, buf_alloc: u32) -> VsockStream {
-        let mut request = header(host_port, op::REQUEST);
+        let mut request = header(host_port, Op::Request);
         request.buf_alloc = buf_alloc;
         self.packet(&request, &[]);
         assert!(poll());
-        assert_eq!(self.receive().unwrap().op, op::RESPONSE);
+        assert_eq!(self.receive().unwrap().op, Op::Response as u16);
         let Poll::Ready(Ok((stream, peer))) = listener.poll_accept(&mut context()) else {
             panic!("no connection")
         };
@@ -128,21 +128,21 @@ fn context() -> Context<'static> {
     Context::from_waker(Waker::noop())
 }
 
-fn header(host_port: u32, op: u16) -> Header {
+fn header(host_port: u32, op: Op) -> Header {
     Header {
         src_cid: HOST_CID,
         dst_cid: DEFAULT_GUEST_CID,
         src_port: host_port,
         dst_port: PORT,
         kind: TYPE_STREAM,
-        op,
+        op: op as u16,
         buf_alloc: 65_536,
         ..Header::default()
     }
 }
 
 fn data(host_port: u32, len: u32) -> Header {
-    Header { len, ..header(host_port, op::RW) }
+    Header { len, ..header(host_port, Op::Rw) }
 }
 
 fn read(stream: &mut VsockStream) -> Poll<std::io::Result<Vec<u8>>> {
@@ -163,7 +163,7 @@ fn credit_is_kept_in_both_directions() {
     // The guest sends what it may, and no more.
     assert!(matches!(write(&mut stream, &[1; 300]), Poll::Ready(Ok(100))));
     assert!(write(&mut stream, &[1; 300]).is_pending());
-    let mut update = header(1, op::CREDIT_UPDATE);
+    let mut update = header(1, Op::CreditUpdate);
     (update.buf_alloc, update.fwd_cnt) = (100, 30);
     host.packet(&update, &[]);
     poll();
@@ -184,7 +184,7 @@ fn credit_is_kept_in_both_directions() {
             break header;
         }
     };
-    assert_eq!(rst.op, op::RST);
+    assert_eq!(rst.op, Op::Rst as u16);
     assert!(sent > BUF_ALLOC_MAX && sent <= BUF_ALLOC_MAX + 12_000);
     let mut kept = 0;
     let error = loop {
@@ -236,7 +236,7 @@ fn a_full_ring_makes_writers_wait_and_nothing_is_lost() {
     assert_eq!(accepted.iter().filter(|accepted| **accepted).count(), shared::QUEUE_SIZE as usize);
     assert!(prepare_idle(), "there is nothing to do until the host returns a buffer");
     assert_eq!(host.read::<2>(shared::TX_QUEUE + shared::AVAIL_OFFSET), [0, 0], "asks to be woken");
-    assert_eq!(host.receive().unwrap().op, op::RW);
+    assert_eq!(host.receive().unwrap().op, Op::Rw as u16);
     assert!(!prepare_idle(), "a buffer came back");
     // Streams are dropped while the ring is full: the host hears of all of them in the end.
     drop(streams);
@@ -244,7 +244,7 @@ fn a_full_ring_makes_writers_wait_and_nothing_is_lost() {
     for _ in 0..1000 {
         poll();
         while let Some(header) = host.receive() {
-            closed += u32::from(header.op == op::SHUTDOWN && header.flags == shutdown::BOTH);
+            closed += u32::from(header.op == Op::Shutdown as u16 && header.flags == shutdown::BOTH);
         }
     }
     assert_eq!(closed, 100);
@@ -298,7 +298,8 @@ fn forty_thousand_packets_that_are_nearly_right() {
         let mut listener = VsockListener::bind(PORT).unwrap();
         let mut streams = vec![host.open(&mut listener, 1, 100), host.open(&mut listener, 2, 65_536)];
         for _ in 0..100 {
-            let mut header = header(dice.roll(6) as u32, dice.roll(9) as u16);
+            let op = dice.roll(9) as u16;
+            let mut header = Header { op, ..header(dice.roll(6) as u32, Op::Rw) };
             header.flags = dice.roll(4) as u32;
             header.kind = dice.pick(&[1, 1, 1, 1, 2]);
             header.len = dice.pick(&[0, 0, 1, 100, 12_244, 12_245, u32::MAX]);

@@ -9,10 +9,10 @@ use casemate_abi::{DEFAULT_GUEST_CID, HOST_CID, SHARED_BASE, SHARED_SIZE, shared
 use vm_memory::{Bytes, GuestAddress};
 
 use super::super::connection::BUF_ALLOC;
-use super::super::header::{Header, Op, shutdown};
 use super::super::{Error, MAX_DATA};
 use super::raw::{Raw, header};
 use super::{Host, Noise, Socket, shared_region};
+use casemate_abi::vsock::{Header, Op, shutdown};
 
 const PORT: u32 = 7;
 

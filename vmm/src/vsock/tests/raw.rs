@@ -8,9 +8,9 @@ use casemate_abi::{DEFAULT_GUEST_CID, HOST_CID, shared};
 use vm_memory::{Bytes, GuestAddress};
 use vmm_sys_util::eventfd::EventFd;
 
-use super::super::header::{Header, Op, TYPE_STREAM};
 use super::super::{Config, Error, Memory, VsockDevice};
 use super::{Socket, owned, shared_region};
+use casemate_abi::vsock::{Header, Op, TYPE_STREAM};
 
 const HEADER: u64 = 44;
 

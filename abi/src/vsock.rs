@@ -1,13 +1,16 @@
-//! The virtio-vsock packet header (virtio 1.2, 5.10.6) as a plain value.
+//! The virtio-vsock packet header (virtio 1.2, 5.10.6) as a plain value, the same for both sides.
+//!
+//! Each side copies a header out of shared memory once, and looks at nothing but that copy: what the other does to the original
+//! afterwards has no effect.
 
-use casemate_abi::HOST_CID;
+use crate::HOST_CID;
 
-/// Size of `struct virtio_vsock_hdr`.
+/// Size of `struct virtio_vsock_hdr` in bytes.
 pub const HEADER_SIZE: usize = 44;
 /// `VIRTIO_VSOCK_TYPE_STREAM`: the only socket type there is here.
 pub const TYPE_STREAM: u16 = 1;
 
-/// Bits of [`Header::flags`] in a SHUTDOWN packet.
+/// Bits of [`Header::flags`] in a [`Op::Shutdown`] packet.
 pub mod shutdown {
     /// The sender will not receive any more data.
     pub const RECEIVE: u32 = 1;
@@ -17,36 +20,58 @@ pub mod shutdown {
     pub const BOTH: u32 = RECEIVE | SEND;
 }
 
-/// `enum virtio_vsock_op`.
-pub mod op {
+/// What a packet asks for: `enum virtio_vsock_op`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Op {
     /// Open a connection.
-    pub const REQUEST: u16 = 1;
+    Request = 1,
     /// The connection is open.
-    pub const RESPONSE: u16 = 2;
+    Response = 2,
     /// There is no such connection (any more).
-    pub const RST: u16 = 3;
+    Rst = 3,
     /// No more data in the directions that `flags` names.
-    pub const SHUTDOWN: u16 = 4;
+    Shutdown = 4,
     /// Data.
-    pub const RW: u16 = 5;
+    Rw = 5,
     /// Here is how much I can take.
-    pub const CREDIT_UPDATE: u16 = 6;
+    CreditUpdate = 6,
     /// How much can you take?
-    pub const CREDIT_REQUEST: u16 = 7;
+    CreditRequest = 7,
+}
+
+impl Op {
+    /// The operation with this number, if there is one.
+    pub fn from_wire(value: u16) -> Option<Self> {
+        Some(match value {
+            1 => Self::Request,
+            2 => Self::Response,
+            3 => Self::Rst,
+            4 => Self::Shutdown,
+            5 => Self::Rw,
+            6 => Self::CreditUpdate,
+            7 => Self::CreditRequest,
+            _ => return None,
+        })
+    }
 }
 
 /// `struct virtio_vsock_hdr`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
+    /// Context identifier of the sender.
     pub src_cid: u64,
+    /// Context identifier of the receiver.
     pub dst_cid: u64,
+    /// Port of the sender.
     pub src_port: u32,
+    /// Port of the receiver.
     pub dst_port: u32,
     /// Bytes of data that follow.
     pub len: u32,
     /// Socket type: [`TYPE_STREAM`].
     pub kind: u16,
-    /// One of [`op`], or garbage.
+    /// An [`Op`], or garbage.
     pub op: u16,
     /// See [`shutdown`].
     pub flags: u32,
@@ -57,15 +82,28 @@ pub struct Header {
 }
 
 impl Header {
+    /// A header without data from the host to the guest.
+    pub fn to_guest(guest_cid: u64, host_port: u32, guest_port: u32, op: Op) -> Self {
+        Self {
+            src_cid: HOST_CID,
+            dst_cid: guest_cid,
+            src_port: host_port,
+            dst_port: guest_port,
+            kind: TYPE_STREAM,
+            op: op as u16,
+            ..Self::default()
+        }
+    }
+
     /// A header without data from the guest to the host.
-    pub fn to_host(guest_cid: u64, guest_port: u32, host_port: u32, op: u16) -> Self {
+    pub fn to_host(guest_cid: u64, guest_port: u32, host_port: u32, op: Op) -> Self {
         Self {
             src_cid: guest_cid,
             dst_cid: HOST_CID,
             src_port: guest_port,
             dst_port: host_port,
             kind: TYPE_STREAM,
-            op,
+            op: op as u16,
             ..Self::default()
         }
     }
