@@ -80,8 +80,11 @@ fn threads_and_processes_do_not_get_in_each_others_way() {
         .collect();
     for process in processes {
         let done = Done::new(process.wait_with_output().unwrap());
-        assert_eq!((done.code, done.stdout.trim()), (0, "40"), "{done:?}");
+        assert_eq!((done.code, done.stdout.trim(), &*done.stderr), (0, "40", ""), "{done:?}");
     }
+    // And each has logged out, at its exit.
+    let closed = token.logged().iter().filter(|name| *name == "CloseSession").count();
+    assert!(closed >= 4, "{closed}");
 }
 
 /// A program that has logged in goes on when the guest is launched again: the module has it prove what it is, and logs in.

@@ -1,8 +1,11 @@
 //! A program that uses a PKCS#11 module as programs do: some threads, a session each, that sign and verify with a key.
 //!
 //! `pkcs11_client MODULE TOKEN PIN KEY THREADS COUNT`: prints how many signatures were made, and verified. Then again for each
-//! line of input, with the same login.
+//! line of input, with the same login. It logs out at exit, as OpenSSL's provider does: when the main thread has no storage of its own
+//! any more.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "it fails by panicking, as a test does")]
+
+use std::sync::Mutex;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::mechanism::Mechanism;
@@ -10,6 +13,12 @@ use cryptoki::object::{Attribute, KeyType, ObjectClass};
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
+
+static LAST: Mutex<Option<(Session, Pkcs11)>> = Mutex::new(None);
+
+extern "C" fn log_out() {
+    drop(LAST.lock().unwrap().take());
+}
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -23,6 +32,9 @@ fn main() {
     let slot = library.get_slots_with_token().unwrap().into_iter().find(is_it).expect("the token");
     let first = library.open_ro_session(slot).unwrap();
     first.login(UserType::User, Some(&AuthPin::new(pin.as_str().into()))).unwrap();
+    *LAST.lock().unwrap() = Some((first, library.clone()));
+    // SAFETY: `log_out` is a function of this program, which is there as long as it is.
+    assert_eq!(unsafe { libc::atexit(log_out) }, 0);
     let (library, key) = (&library, key.as_bytes());
     let mut again = String::new();
     loop {
