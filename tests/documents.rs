@@ -69,6 +69,7 @@ fn every_command_is_documented() {
         ("### From its guest: the doorbell", checkout().join("abi/src/lib.rs"), "Doorbell"),
         ("### From its guest: the security module", nsm, "Request"),
         ("### From its guest: packets", checkout().join("vmm/src/vsock/header.rs"), "Op"),
+        ("### From a launch or a volume service", checkout().join("vmm/src/platform/protocol.rs"), "Verb"),
         ("### From its guest: the volume", checkout().join("volume/src/message.rs"), "Request"),
     ] {
         assert_eq!(documented(&document, heading), variants(&path, name), "{heading}");

@@ -21,6 +21,9 @@ need pkcs11-tool opensc
 need softhsm2-util softhsm2
 need ssh-keygen openssh-client
 need pkg-config pkg-config
+need swtpm swtpm
+need swtpm_setup swtpm-tools
+need tpm2_checkquote tpm2-tools
 [ -e /usr/include/openssl/ssl.h ] || missing+=(libssl-dev)
 openssl engine pkcs11 >/dev/null 2>&1 || missing+=(libengine-pkcs11-openssl)
 python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)

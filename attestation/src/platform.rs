@@ -265,7 +265,7 @@ fn read(path: &Path) -> Result<Vec<u8>, PlatformError> {
 }
 
 /// Writes `directory/name` so that it is there completely or not at all.
-pub(crate) fn replace(directory: &Path, name: &str, contents: &[u8], mode: u32) -> Result<(), PlatformError> {
+pub fn replace(directory: &Path, name: &str, contents: &[u8], mode: u32) -> Result<(), PlatformError> {
     let path = directory.join(name);
     let partial = directory.join(format!(".{name}.new"));
     let write = || -> io::Result<()> {

@@ -82,11 +82,7 @@ impl SigningScalar {
 
     /// HMAC-SHA-384 of `purpose` under the scalar: another secret, from which this one does not follow.
     pub(crate) fn derive(&self, purpose: &[&[u8]]) -> Zeroizing<[u8; 48]> {
-        let mut hmac = Hmac::<Sha384>::new(self.0);
-        purpose.iter().for_each(|part| hmac.update(part));
-        let mut derived = Zeroizing::new([0; 48]);
-        derived.copy_from_slice(hmac.finish().as_ref());
-        derived
+        derive(&self.0, purpose)
     }
 
     /// The key as PKCS#8 in PEM, its public key included.
@@ -107,6 +103,16 @@ impl SigningScalar {
     pub(crate) fn pair_from_pem(pem: &[u8]) -> Result<(Self, [u8; PUBLIC_LEN]), SigningError> {
         read_pem(pem).ok_or(SigningError::NotAKeyFile)
     }
+}
+
+/// HMAC-SHA-384 of `purpose`, whose parts count as one string, under a secret: another secret, from which that one does not
+/// follow. Uses no heap.
+pub fn derive(secret: &[u8; SCALAR_LEN], purpose: &[&[u8]]) -> Zeroizing<[u8; 48]> {
+    let mut hmac = Hmac::<Sha384>::new(secret);
+    purpose.iter().for_each(|part| hmac.update(part));
+    let mut derived = Zeroizing::new([0; 48]);
+    derived.copy_from_slice(hmac.finish().as_ref());
+    derived
 }
 
 impl Drop for SigningScalar {

@@ -11,6 +11,7 @@ mod lab;
 mod owned;
 mod relay;
 mod running;
+mod swtpm;
 pub mod token;
 
 use std::io::Write as _;
@@ -21,6 +22,7 @@ pub use lab::{Done, Lab};
 pub use owned::Owned;
 pub use relay::relaying_attacker;
 pub use running::{Running, connect, wait_until};
+pub use swtpm::SwTpm;
 
 /// Bytes of the secret.
 pub const SECRET_LEN: usize = 64;

@@ -16,6 +16,7 @@ pub mod machine;
 pub mod memory;
 pub mod nsm;
 pub mod page_tables;
+pub mod platform;
 mod stop;
 pub mod timing;
 pub mod vcpu;

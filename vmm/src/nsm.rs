@@ -2,7 +2,8 @@
 //! that signs its documents.
 //!
 //! The leaf key is made in secret memory and never leaves it ([`SecretMemory`]). The platform key, which certifies it,
-//! is loaded on the same secret stack, used once and dropped before the guest runs.
+//! is loaded on the same secret stack, used once and dropped before the guest runs; or it is in a TPM, and the service in front
+//! of that ends then ([`platform`](crate::platform)).
 
 use std::path::Path;
 
@@ -15,8 +16,10 @@ use casemate_attestation::platform::{PlatformError, PlatformKey};
 use casemate_attestation::sealing::{self, Sealing};
 use casemate_attestation::signing::{SigningError, SigningScalar};
 use casemate_attestation::{executable, recall};
+use casemate_tpm::chip;
 
 use crate::memory::{self, SecretKind, SecretMemory};
+use crate::platform::{Client, ClientError, Role};
 use crate::vcpu::NsmDevice;
 
 /// The program that this process runs, whatever is under its name by now (proc(5)).
@@ -28,6 +31,9 @@ pub enum Error {
     /// The platform key cannot be used.
     #[error(transparent)]
     Platform(#[from] PlatformError),
+    /// The TPM that holds it cannot be used.
+    #[error(transparent)]
+    Tpm(#[from] ClientError),
     /// No leaf key could be made.
     #[error("cannot make the guest's attestation key: {0}")]
     Key(#[from] SigningError),
@@ -54,11 +60,15 @@ pub struct Certifier {
 }
 
 impl Certifier {
-    /// Makes a key for the guest `module_id` and has it certified by the platform key in `directory`, which is made
-    /// if there is none. `now` is in seconds since 1970.
+    /// Makes a key for the guest `module_id` and has it certified by the platform key of `directory`, which is made as a
+    /// file if there is none. `now` is in seconds since 1970.
     pub fn new(directory: &Path, module_id: &str, now: u64) -> Result<Self, Error> {
+        let service = chip::is_in(directory).then(|| Client::start(directory, Role::Launch)).transpose()?;
         let mut keys = SecretMemory::new(|| {
-            let platform = PlatformKey::load_or_create(directory, now)?;
+            let platform = match service {
+                Some(service) => PlatformKey::held_by(Box::new(service), directory)?,
+                None => PlatformKey::load_or_create(directory, now)?,
+            };
             Ok::<_, Error>(Keys { leaf: SigningScalar::generate(kernel_random)?, platform: Some(platform) })
         })?;
         let (certificate, root, root_of_trust) = keys.run(|keys| {

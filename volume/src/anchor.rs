@@ -5,7 +5,8 @@
 //! after each commit, so that the volume may be ahead of its anchor by what a crash cut off, and never behind.
 //!
 //! **Whoever can write both files can roll back both.** An anchor protects against old copies: from a backup, a snapshot, a
-//! disk put back by mistake. Against root on the host it takes a counter that root cannot turn back.
+//! disk put back by mistake. Where there is a counter that nobody can turn back, a [`ratchet`](crate::ratchet) keeps both from
+//! being put back together.
 //!
 //! ```text
 //! offset 0     "<counter> <digest of the root> <check>\n", padded with spaces to 512 bytes
@@ -26,7 +27,7 @@ use crate::layout::{Hex, VolumeId, digest};
 use crate::message::Anchor;
 
 /// Bytes of one of the two places: what disks write whole.
-const SLOT: usize = 512;
+pub(crate) const SLOT: usize = 512;
 
 /// Why an anchor cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +104,7 @@ impl AnchorFile {
     }
 }
 
-fn read_full(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn read_full(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
     let mut length = 0;
     while let Some(rest) = buffer.get_mut(length..).filter(|rest| !rest.is_empty()) {
         match file.read_at(rest, length as u64)? {
@@ -136,10 +137,14 @@ fn parse(slot: &[u8], volume: VolumeId) -> Option<Anchor> {
         return None;
     }
     let (counter, root) = text.split_once(' ')?;
-    let digits = root.as_bytes().as_chunks::<2>().0;
+    Some(Anchor { counter: counter.parse().ok()?, root: parse_digest(root)? })
+}
+
+pub(crate) fn parse_digest(text: &str) -> Option<ByteArray<32>> {
+    let digits = text.as_bytes().as_chunks::<2>().0;
     let bytes = digits.iter().map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
     let bytes: Vec<u8> = bytes.collect::<Option<_>>()?;
-    Some(Anchor { counter: counter.parse().ok()?, root: ByteArray::new(bytes.try_into().ok()?) })
+    Some(ByteArray::new(bytes.try_into().ok()?))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::anchor::{AnchorError, AnchorFile};
 use crate::frame::{self, FrameError};
 use crate::layout::{Header, LayoutError, RootPrefix, VolumeId};
 use crate::message::{Excess, Request, Response};
+use crate::ratchet::{Counters, Ratchet, RatchetError};
 use crate::store::{Batch, Store, StoreError};
 use crate::{FORMAT, ROOT_MAX};
 
@@ -33,6 +34,9 @@ pub enum KeeperError {
     /// The anchor cannot be used.
     #[error(transparent)]
     Anchor(#[from] AnchorError),
+    /// Volume and anchor do not fit what was counted.
+    #[error(transparent)]
+    Ratchet(#[from] RatchetError),
 }
 
 impl From<FrameError> for KeeperError {
@@ -73,13 +77,26 @@ pub struct Keeper<'a> {
     store: &'a Store,
     anchors: PathBuf,
     anchor: Option<(VolumeId, AnchorFile)>,
+    /// Until there is an anchor that they can be used for.
+    counters: Option<Box<dyn Counters>>,
+    ratchet: Option<Ratchet>,
     staged: Option<Batch>,
 }
 
 impl<'a> Keeper<'a> {
     /// The keeper of `store`, whose anchor is in the directory `anchors`.
     pub fn new(store: &'a Store, anchors: &Path) -> Result<Self, KeeperError> {
-        let mut keeper = Self { store, anchors: anchors.to_owned(), anchor: None, staged: None };
+        Self::with_counters(store, anchors, None)
+    }
+
+    /// The same on a host whose counters nobody can turn back.
+    pub fn with_counters(
+        store: &'a Store,
+        anchors: &Path,
+        counters: Option<Box<dyn Counters>>,
+    ) -> Result<Self, KeeperError> {
+        let anchors = anchors.to_owned();
+        let mut keeper = Self { store, anchors, anchor: None, counters, ratchet: None, staged: None };
         if let Some(header) = store.head()?.header {
             keeper.find_anchor(&header)?;
         }
@@ -88,8 +105,18 @@ impl<'a> Keeper<'a> {
 
     fn find_anchor(&mut self, header: &[u8]) -> Result<(), KeeperError> {
         let volume = Header::parse(header)?.volume;
-        self.anchor = Some((volume, AnchorFile::open(&self.anchors, volume)?));
+        let anchor = AnchorFile::open(&self.anchors, volume)?;
+        if let Some(counters) = self.counters.take() {
+            self.ratchet = Some(Ratchet::open(&self.anchors, volume, anchor.last(), counters)?);
+        }
+        self.anchor = Some((volume, anchor));
         Ok(())
+    }
+
+    /// To be called when the guest has gone: no copy that was made before is accepted again.
+    pub fn finish(&mut self) -> Result<(), KeeperError> {
+        let last = self.anchor.as_ref().and_then(|(_, anchor)| anchor.last());
+        Ok(self.ratchet.as_mut().map_or(Ok(()), |ratchet| ratchet.finish(last))?)
     }
 
     /// Answers requests until the guest closes the connection.
@@ -213,6 +240,9 @@ impl<'a> Keeper<'a> {
         }
         if let Some((volume, anchor)) = &mut self.anchor {
             anchor.advance(*volume, prefix.counter, root)?;
+            if let (Some(ratchet), Some(last)) = (&mut self.ratchet, anchor.last()) {
+                ratchet.committed(last)?;
+            }
         }
         Ok(Response::Committed)
     }

@@ -27,6 +27,8 @@ pub mod anchor;
 #[cfg(feature = "host")]
 pub mod keeper;
 #[cfg(feature = "host")]
+pub mod ratchet;
+#[cfg(feature = "host")]
 pub mod store;
 
 #[cfg(all(test, feature = "host"))]

@@ -25,6 +25,7 @@ fn main() -> std::io::Result<()> {
     let pem = casemate_attestation::platform::encode_root(platform.root()).map_err(std::io::Error::other)?;
     put("pem", "root", pem.as_bytes())?;
     put("policy", "seed", seeds::POLICY)?;
+    put("evidence", "seed", include_bytes!("../../../tpm/tests/sample/platform.evidence"))?;
 
     for (kind, document) in seeds::POLICY_DOCUMENTS {
         for caller in 0..5 {

@@ -50,7 +50,7 @@ pub struct VerifyArgs {
     #[arg(value_name = "LOG", default_value = "audit.jsonl")]
     log: PathBuf,
     /// The attestation document with the head of the log
-    #[arg(long, value_name = "FILE", default_value = "audit.cbor", requires = "root")]
+    #[arg(long, value_name = "FILE", default_value = "audit.cbor", requires = "anchor")]
     document: PathBuf,
     #[command(flatten)]
     trust: TrustArgs,

@@ -70,7 +70,7 @@ struct Claimed {
 
 /// Claims.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    if args.demands.root.is_empty() || !args.demands.has_policy() {
+    if !args.demands.has_anchor() || !args.demands.has_policy() {
         let message = "a claim needs --root and --policy: it goes to a signer that has proved what it is, and to no other";
         return Err(Failure::new(Code::InvalidArgument, message));
     }

@@ -26,6 +26,7 @@ mod new;
 mod output;
 mod owner;
 mod pcr;
+mod platform;
 mod profile;
 pub mod registry;
 mod reproduce;
@@ -124,6 +125,10 @@ enum Command {
     /// Sign an image, in place
     SignEif(sign_eif::Args),
 
+    /// The platform key: make it in a file or in a TPM, and prove to others where it is
+    #[command(subcommand)]
+    Platform(platform::Command),
+
     /// Show what this host offers to sealed guests, and what to change
     Doctor(doctor::Args),
     /// Measure launch, operations and memory on this machine, beside ordinary processes
@@ -178,6 +183,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::DescribeEif(args) => done(describe_eif::run(&args)),
         Command::Pcr(args) => done(pcr::run(&args)),
         Command::SignEif(args) => done(sign_eif::run(&args)),
+        Command::Platform(command) => done(platform::run(&command)),
         Command::Doctor(args) => done(doctor::run(&args)),
         Command::Bench(args) => done(companion::bench(&args)),
         Command::Selftest(args) => done(companion::selftest(&args)),

@@ -17,14 +17,17 @@ use super::attested::{self, Refusal};
 use super::crypto::MessageArgs;
 use super::error::{Code, Failure};
 use super::output::{print_json, print_line};
+use super::platform::{self as platform_key, EvidenceArgs};
 use super::text;
 
 /// What a verifier knows and demands.
 #[derive(Debug, clap::Args)]
 pub struct DemandArgs {
     /// The root certificate to trust (PEM or DER); may be given several times
-    #[arg(long, value_name = "FILE", help_heading = "Document")]
+    #[arg(long, value_name = "FILE", help_heading = "Document", group = "anchor")]
     pub root: Vec<PathBuf>,
+    #[command(flatten)]
+    platform: EvidenceArgs,
     /// What to demand, as JSON; without it any image under the root will do
     #[arg(long, value_name = "FILE", help_heading = "Document")]
     policy: Option<PathBuf>,
@@ -49,12 +52,19 @@ pub struct TrustArgs {
 impl DemandArgs {
     /// Reads what the files say.
     pub fn demands(&self) -> Result<Demands, Failure> {
+        let mut roots: Vec<_> = self.root.iter().map(|path| read_root(path)).collect::<Result<_, _>>()?;
+        roots.extend(self.platform.establish()?.map(|platform| platform.root));
         Ok(Demands {
-            roots: self.root.iter().map(|path| read_root(path)).collect::<Result<_, _>>()?,
+            roots,
             policy: self.policy.as_deref().map(read_policy).transpose()?.unwrap_or_default(),
             at: self.at.map(|seconds| seconds.saturating_mul(1000)),
             posture: self.posture.as_deref().map(text::read).transpose()?,
         })
+    }
+
+    /// Whether something is trusted: a root certificate, or a TPM.
+    pub fn has_anchor(&self) -> bool {
+        !self.root.is_empty() || self.platform.is_given()
     }
 
     /// Whether something is demanded.
@@ -109,11 +119,11 @@ pub struct Args {
         value_name = "DOCUMENT",
         required_unless_present_any = ["key", "tls"],
         conflicts_with = "key",
-        requires = "root"
+        requires = "anchor"
     )]
     document: Option<PathBuf>,
     /// The endpoint of a signer, as `serve` prints it: is it the guest that the policy wants?
-    #[arg(long, value_name = "ENDPOINT", help_heading = "Endpoint", requires = "root",
+    #[arg(long, value_name = "ENDPOINT", help_heading = "Endpoint", requires = "anchor",
         conflicts_with_all = ["document", "key", "nonce"])]
     tls: Option<String>,
     /// Where to write the endpoint's certificate, for AWS_CA_BUNDLE and --cacert, if it is
@@ -161,12 +171,23 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 fn verify_document(args: &Args, path: &Path) -> Result<ExitCode, Failure> {
+    let platform = args.trust.demands.platform.establish()?;
     match args.trust.establish(path)? {
-        Ok(established) if args.json => {
-            print_json(&json!({"verified": true, "established": established}))?;
-            Ok(ExitCode::SUCCESS)
-        }
         Ok(established) => {
+            if let Some(platform) = &platform {
+                platform_key::agree(platform, &established)?;
+            }
+            if args.json {
+                let mut report = json!({"verified": true, "established": established});
+                if let (Some(report), Some(platform)) = (report.as_object_mut(), &platform) {
+                    report.insert("platform".into(), json!(platform));
+                }
+                print_json(&report)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            if let Some(platform) = &platform {
+                print_line(&format!("{platform}\n"))?;
+            }
             print_line(&established.to_string())?;
             args.trust.warn();
             Ok(ExitCode::SUCCESS)
@@ -193,6 +214,9 @@ fn verify_endpoint(args: &Args, url: &str) -> Result<ExitCode, Failure> {
             return Err(Failure::plain(format!("{place} does not verify: {reason}")));
         }
     };
+    if let Some(platform) = args.trust.demands.platform.establish()? {
+        platform_key::agree(&platform, &attested.established)?;
+    }
     if let Some(path) = &args.out {
         text::write(path, attested::ca_file(&attested)?.as_bytes())?;
     }

@@ -116,7 +116,7 @@ fn machine() -> Vec<Finding> {
         name: "tpm",
         grade: if tpm.is_some() { Grade::Good } else { Grade::Note },
         value: tpm.unwrap_or("none").to_owned(),
-        meaning: "could hold the platform key; today that is a file that root can read",
+        meaning: "can hold the platform key, so that nobody takes it (casemate platform init --tpm)",
         advice: None,
     });
     findings

@@ -5,6 +5,7 @@
 //! again, until the guest is gone. It sees encrypted bytes under names that mean nothing to it.
 
 pub mod attachment;
+mod counters;
 mod jail;
 
 use std::io::{self, Read as _, Write as _};
@@ -17,6 +18,7 @@ use casemate_volume::keeper::{self, Keeper, KeeperError, Watcher};
 use casemate_volume::store::{Store, StoreError};
 
 use crate::guest::VSOCK_SOCKET;
+use crate::platform::ClientError;
 use attachment::Notice;
 
 /// Name of the directory of anchors, within that of the platform key.
@@ -48,6 +50,9 @@ pub enum Error {
     /// The service could not give up what it does not need.
     #[error(transparent)]
     Jail(#[from] jail::Error),
+    /// The TPM, which counts for volumes, cannot be used.
+    #[error(transparent)]
+    Tpm(#[from] ClientError),
     /// The guest has no use for a volume.
     #[error("the guest keeps no state: it does not listen on vsock port {}", casemate_abi::port::VOLUME)]
     NotWanted,
@@ -75,6 +80,7 @@ pub trait Events {
 pub struct Service {
     file: PathBuf,
     anchors: PathBuf,
+    platform: PathBuf,
     store: Store,
 }
 
@@ -109,27 +115,42 @@ fn open_store(file: &Path) -> Result<Store, StoreError> {
 }
 
 impl Service {
-    /// Opens the file, which is made if it is not there. Its anchor is in the directory `anchors`.
-    pub fn open(file: &Path, anchors: &Path) -> Result<Self, Error> {
+    /// Opens the file, which is made if it is not there. Its anchor is in the directory `anchors`; `platform` is that of the
+    /// platform key.
+    pub fn open(file: &Path, anchors: &Path, platform: &Path) -> Result<Self, Error> {
         let at = |source| Error::File { path: file.to_owned(), source };
         let store = open_store(file).map_err(at)?;
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(anchors);
         made.map_err(|error| at(error.into()))?;
-        Ok(Self { file: file.to_owned(), anchors: anchors.to_owned(), store })
+        Ok(Self { file: file.to_owned(), anchors: anchors.to_owned(), platform: platform.to_owned(), store })
     }
 
     /// Serves the guest in `folder` for as long as it is alive.
     pub fn run(&self, folder: &Path, alive: &dyn Fn() -> bool, events: &mut dyn Events) -> Result<(), Error> {
         let broken = |source| Error::Keeper { path: self.file.clone(), source };
-        let mut keeper = Keeper::new(&self.store, &self.anchors).map_err(broken)?;
+        let counters = counters::of(&self.platform)?;
+        let mut keeper = Keeper::with_counters(&self.store, &self.anchors, counters).map_err(broken)?;
         let notice = Notice::open(folder, &self.file)
             .map_err(|error| Error::File { path: folder.to_owned(), source: error.into() })?;
         jail::enter(folder, &self.anchors)?;
         let mut reporter = Reporter { events, attached: false, notice, service: self };
+        let served = self.serve(&mut keeper, &mut reporter, folder, alive);
+        let finished = keeper.finish().map_err(broken);
+        served.and(finished)
+    }
+
+    fn serve(
+        &self,
+        keeper: &mut Keeper<'_>,
+        reporter: &mut Reporter<'_>,
+        folder: &Path,
+        alive: &dyn Fn() -> bool,
+    ) -> Result<(), Error> {
+        let broken = |source| Error::Keeper { path: self.file.clone(), source };
         let mut pause = PAUSE.0;
         loop {
             let conversation = match connect(folder, reporter.events) {
-                Ok(Some(mut stream)) => keeper.serve(&mut stream, &mut reporter),
+                Ok(Some(mut stream)) => keeper.serve(&mut stream, reporter),
                 // A guest that has taken a volume before listens on the port.
                 Ok(None) if !reporter.attached && alive() => return Err(Error::NotWanted),
                 Ok(None) => Ok(keeper::Ended::Closed),

@@ -15,7 +15,7 @@ use super::{anchors, one_line_panics};
 use crate::cli::access::GuestArgs;
 use crate::cli::error::{Code, Failure};
 use crate::cli::output::print_line;
-use crate::cli::registry::{self, Guest};
+use crate::cli::registry::{self, Guest, state_dir};
 use crate::cli::run;
 use crate::volume::{Events, Service};
 
@@ -51,7 +51,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     }
     let null = if args.background { Some(into_background()?) } else { None };
     let guest = args.guest.find()?;
-    let service = Service::open(&args.file, &anchors(args.anchors.as_deref()))?;
+    let service = Service::open(&args.file, &anchors(args.anchors.as_deref()), &state_dir())?;
     let name = &guest.record.name;
     let mut events = Attended { name, file: &args.file, null };
     Ok(service.run(&guest.dir, &|| registry::is_alive(&guest.dir).unwrap_or(false), &mut events)?)
@@ -104,7 +104,8 @@ fn serve_child(args: &Args, folder: &Path) -> Result<(), Failure> {
     let vmm = getppid().and_then(|parent| pidfd_open(parent, PidfdFlags::empty()).ok());
     let socket = UnixStream::from(rustix::io::dup(rustix::stdio::stdin()).map_err(lost)?);
     let mut announcer = Announcer { socket: Some(socket), announced: false, args, null };
-    let served = Service::open(&args.file, &anchors(args.anchors.as_deref())).and_then(|service| {
+    let opened = Service::open(&args.file, &anchors(args.anchors.as_deref()), &state_dir());
+    let served = opened.and_then(|service| {
         service.run(folder, &|| registry::is_alive(folder).unwrap_or(false), &mut announcer)
     });
     match served {
