@@ -19,6 +19,7 @@ need setpriv util-linux
 need python3 python3
 need pkcs11-tool opensc
 need softhsm2-util softhsm2
+need p11tool gnutls-bin
 need ssh-keygen openssh-client
 need pkg-config pkg-config
 need swtpm swtpm

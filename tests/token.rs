@@ -61,6 +61,43 @@ fn opensc_finds_nothing_wrong() {
     assert!(keys.contains("ssh-rsa ") && keys.contains("ecdsa-sha2-nistp256 "), "{keys}");
 }
 
+/// GnuTLS, which finds its modules through p11-kit: a key made by p11tool, its signature checked, a certificate by certtool.
+#[test]
+fn gnutls_makes_a_key_and_a_certificate() {
+    if !can_seal("GnuTLS with a sealed token") {
+        return;
+    }
+    let token = Token::new();
+    let gnutls = |program: &str, arguments: &str| {
+        let mut command = token.command(Path::new(program));
+        command.env("GNUTLS_PIN", PIN).arg("--provider").arg(module()).args(arguments.split(' '));
+        let done = Done::new(
+            command
+                .output()
+                .unwrap_or_else(|error| panic!("{program} (Debian: apt install gnutls-bin): {error}")),
+        );
+        assert_eq!(done.code, 0, "{program} {arguments}: {done:?}");
+        done.stdout + &done.stderr
+    };
+    let uri = format!("pkcs11:token={LABEL}");
+    assert!(gnutls("p11tool", "--list-tokens").contains(&format!("Label: {LABEL}")));
+    token.lab.write("template", b"cn = Root\nca\ncert_signing_key\nexpiration_days = 10\n");
+    for (label, kind) in [("curve", "ecdsa --curve secp256r1"), ("rsa", "rsa --bits 2048")] {
+        gnutls(
+            "p11tool",
+            &format!("--login --generate-privkey {kind} --label {label} --outfile {label}.pub {uri}"),
+        );
+        let key = format!("{uri};object={label};type=private");
+        let signed = gnutls("p11tool", &format!("--login --test-sign {key}"));
+        assert_eq!(signed.matches("... ok").count(), 3, "{signed}");
+        let certificate =
+            format!("--generate-self-signed --load-privkey {key} --template template --outfile {label}.crt");
+        gnutls("certtool", &certificate);
+        let file = format!("{label}.crt");
+        token.lab.openssl(&["verify", "-x509_strict", "-CAfile", &file, &file]);
+    }
+}
+
 /// Four processes with eight threads each, at once; and what one makes, all see.
 #[test]
 fn threads_and_processes_do_not_get_in_each_others_way() {
