@@ -354,6 +354,31 @@ for wrong in [{"CrlConfiguration": {"Enabled": True, "ExpirationInDays": 7}}, {"
     assert refusal("create_certificate_authority", CertificateAuthorityConfiguration=whole, CertificateAuthorityType="ROOT",
                    RevocationConfiguration=wrong) == "InvalidArgsException", wrong
 
+# Name constraints of a root of openssl's, which rule what is issued below; of a form that nobody can enforce, they are not imported.
+openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "far.key", "-out", "far.pem", "-days", "20", "-subj", "/CN=Far",
+        "-addext", "keyUsage=keyCertSign", "-addext", "nameConstraints=critical,permitted;DNS:example.com,excluded;DNS:secret.example.com")
+near = create("SUBORDINATE", "EC_prime256v1", "SHA256WITHECDSA", "Near")
+write("near.csr", csr_of(near))
+
+
+def near_signed(extensions):
+    write("near.ext", "basicConstraints=critical,CA:TRUE\nkeyUsage=keyCertSign\n" + extensions)
+    openssl("x509", "-req", "-in", "near.csr", "-CA", "far.pem", "-CAkey", "far.key", "-CAcreateserial", "-days", "10", "-extfile", "near.ext", "-out", "near.pem")
+    return {"CertificateAuthorityArn": near, "Certificate": open("near.pem", "rb").read(), "CertificateChain": open("far.pem", "rb").read()}
+
+
+for extensions in ["subjectAltName=DNS:example.org", "nameConstraints=critical,permitted;RID:1.2.3.4", "nameConstraints=critical,excluded;otherName:1.2.3.4;UTF8:x"]:
+    assert refusal("import_certificate_authority_certificate", **near_signed(extensions)) == "MalformedCertificateException", extensions
+call("import_certificate_authority_certificate", **near_signed("nameConstraints=excluded;email:.example.com"))
+for names, fine in [("DNS:a.example.com", True), ("DNS:a.example.org", False), ("DNS:secret.example.com", False), ("DNS:a.example.com,DNS:*.example.org", False),
+                    ("DNS:*.example.com", False), ("DNS:a.example.com,email:a@sub.example.com", False), ("DNS:a.example.com,email:a@example.org", True)]:
+    csr = leaf_csr("below", "-subj", "/CN=x", "-addext", f"subjectAltName={names}")
+    if fine:
+        pem = get(near, issue(near, csr, "SHA256WITHECDSA", days=1))["Certificate"]
+        openssl("verify", "-x509_strict", "-CAfile", "far.pem", "-untrusted", "near.pem", write("leaf.pem", pem))
+    else:
+        assert refusal("issue_certificate", CertificateAuthorityArn=near, Csr=csr, SigningAlgorithm="SHA256WITHECDSA", **day) == "InvalidArgsException", names
+
 # The life of an authority.
 assert refusal("update_certificate_authority", CertificateAuthorityArn=custom, Status="ACTIVE") == "InvalidStateException"
 assert refusal("delete_certificate_authority", CertificateAuthorityArn=sub) == "InvalidStateException"
@@ -375,7 +400,7 @@ call("update_certificate_authority", CertificateAuthorityArn=sub, Status="ACTIVE
 issue(sub, plain, "SHA256WITHRSA")
 pages = list(pca.get_paginator("list_certificate_authorities").paginate(PaginationConfig={"PageSize": 4}))
 arns = [authority["Arn"] for page in pages for authority in page["CertificateAuthorities"]]
-assert {root, sub, custom} <= set(arns) and len(set(arns)) == len(arns) == 12 and len(pages) == 3, arns
+assert {root, sub, custom} <= set(arns) and len(set(arns)) == len(arns) == 13 and len(pages) == 4, arns
 assert refusal("list_certificate_authorities", NextToken="x") == "InvalidNextTokenException"
 assert pca.list_certificate_authorities(ResourceOwner="OTHER_ACCOUNTS")["CertificateAuthorities"] == []
 nobody = root[:-12] + "0" * 12

@@ -19,7 +19,7 @@ use super::issued::{self, Issued};
 use super::names::{Kind, SigningAlgorithm, Status, UsageMode, ValidityType};
 use super::template::{self, Template};
 use super::types::{CertificateResponse, GetCertificateRequest, IssueRequest, IssueResponse};
-use super::x509::{self, Algorithm, Certificate, Content, Extensions, Request, Serial};
+use super::x509::{self, Algorithm, Certificate, Constraints, Content, Extensions, Request, Serial};
 use super::{broken, check, convert, install, revocation};
 
 /// How far before its issue a certificate becomes valid, in seconds, for those whose clock is behind.
@@ -205,6 +205,19 @@ impl Wanted {
             // Nobody above a root could revoke it.
             revocation::announce(authority, &call.identity.borrow().config, &mut extensions)?;
         }
+        let extensions = extensions.into_vec();
+        let above = issuer.into_iter().cloned().chain(issuer.into_iter().flat_map(|_| authority.above()));
+        for above in above {
+            let constraints = Constraints::of(&above).map_err(broken)?;
+            let allowed = constraints.allow(&subject, &extensions);
+            if !allowed
+                .map_err(|error| malformed(&format!("The request's names cannot be read: {error}.")))?
+            {
+                return Err(invalid_args(
+                    "The name constraints of the certificate authority, or of one above it, exclude a name in the request.",
+                ));
+            }
+        }
         let content = Content {
             serial,
             issuer: issuer.map_or(&subject, |own| own.subject()),
@@ -212,7 +225,7 @@ impl Wanted {
             public_key: &self.csr.public_key,
             not_before,
             not_after,
-            extensions: extensions.into_vec(),
+            extensions,
         };
         Certificate::make(content, &authority.key, self.algorithm).map_err(broken)
     }

@@ -1,13 +1,13 @@
 //! Is this a chain of authorities (RFC 5280, 6.1, as far as AWS checks it)? Every certificate is signed by the one after
 //! it, and the last one by itself.
 //!
-//! What is not checked: name constraints and policies, which whoever validates a path applies to what the authority issues;
-//! and whether anything above has been revoked.
+//! Names must be such as every authority above permits ([`Constraints`]). What is not checked, as AWS does not: certificate policies,
+//! which whoever validates a path applies to what the authority issues; and whether anything above has been revoked.
 
 use x509_cert::der::oid::{AssociatedOid, ObjectIdentifier};
 use x509_cert::ext::pkix::{AuthorityKeyIdentifier, BasicConstraints, KeyUsages, SubjectKeyIdentifier};
 
-use super::{Certificate, X509Error};
+use super::{Certificate, Constraints, X509Error};
 
 /// What is wrong with a chain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +46,13 @@ pub(crate) fn check(chain: &[Certificate], now: u64) -> Result<(), ChainError> {
         // The last one must be its own issuer.
         let issuer = chain.get(index.saturating_add(1)).unwrap_or(certificate);
         link(certificate, issuer, index).map_err(|reason| ChainError::Link(index, reason))?;
+        let broken = |error| ChainError::Certificate(index, error);
+        let constraints = Constraints::of(certificate).map_err(broken)?;
+        for below in chain.iter().take(index) {
+            if !constraints.allow(below.subject(), below.extensions()).map_err(broken)? {
+                return Err(broken(X509Error::Refused("its name constraints exclude an authority below it")));
+            }
+        }
     }
     Ok(())
 }

@@ -7,26 +7,26 @@ use super::chain::{ChainError, check};
 use super::{Algorithm, Certificate, Content, Extensions, Serial, X509Error, key_identifier, name};
 use crate::crypto::{Hash, IssuingKey, KeySpec, KeyUsage, Material};
 
-const NOW: u64 = 1_800_000_000;
-const ECDSA: Algorithm = Algorithm::Ecdsa(Hash::Sha256);
+pub(super) const NOW: u64 = 1_800_000_000;
+pub(super) const ECDSA: Algorithm = Algorithm::Ecdsa(Hash::Sha256);
 const COMMON_NAME: x509_cert::der::oid::ObjectIdentifier =
     x509_cert::der::oid::ObjectIdentifier::new_unwrap("2.5.4.3");
 
 /// Somebody with a name and a key.
-struct Party {
-    name: &'static str,
-    key: IssuingKey,
+pub(super) struct Party {
+    pub(super) name: &'static str,
+    pub(super) key: IssuingKey,
 }
 
 /// What a certificate is to say, where it is not what it should.
-struct Says {
-    authority: Option<Option<u8>>,
-    critical: bool,
-    usages: Vec<KeyUsages>,
-    validity: (u64, u64),
+pub(super) struct Says {
+    pub(super) authority: Option<Option<u8>>,
+    pub(super) critical: bool,
+    pub(super) usages: Vec<KeyUsages>,
+    pub(super) validity: (u64, u64),
     /// The key that the authority key identifier names, if not the issuer's.
-    other_key: bool,
-    more: Vec<Extension>,
+    pub(super) other_key: bool,
+    pub(super) more: Vec<Extension>,
 }
 
 impl Default for Says {
@@ -38,13 +38,13 @@ impl Default for Says {
 }
 
 impl Party {
-    fn new(name: &'static str) -> Self {
+    pub(super) fn new(name: &'static str) -> Self {
         let material = Material::generate(KeySpec::P256, KeyUsage::SignVerify).expect("a key");
         Self { name, key: IssuingKey::new(KeySpec::P256, &material).expect("a key") }
     }
 
     /// A certificate for `subject`.
-    fn certifies(&self, subject: &Self, says: Says) -> Certificate {
+    pub(super) fn certifies(&self, subject: &Self, says: Says) -> Certificate {
         let mut extensions = Extensions::default();
         let own = key_identifier(subject.key.spki()).expect("a key");
         let mut issuer = key_identifier(self.key.spki()).expect("a key");

@@ -9,6 +9,9 @@ mod certificate;
 pub(crate) mod chain;
 #[cfg(test)]
 mod chain_tests;
+mod constraints;
+#[cfg(test)]
+mod constraints_tests;
 pub(crate) mod crl;
 mod extension;
 mod name;
@@ -20,6 +23,7 @@ mod time;
 
 pub(crate) use algorithm::Algorithm;
 pub(crate) use certificate::{Certificate, Content, Serial, key_identifier};
+pub(crate) use constraints::Constraints;
 pub(crate) use extension::Extensions;
 pub(crate) use name::{name, name_text};
 pub(crate) use pem::{CERTIFICATE, REQUEST, decode, decode_all, encode};
