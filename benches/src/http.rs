@@ -131,9 +131,14 @@ impl Head {
 /// What the API's requests are.
 pub const AWS_JSON: &str = "application/x-amz-json-1.1";
 
-/// The bytes of a request; `target` is a KMS operation.
-pub fn request(method: &str, path: &str, target: Option<&str>, body: &str) -> Vec<u8> {
-    let target = target.map(|target| format!("TrentService.{target}"));
+/// An operation as `X-Amz-Target` names it: of KMS, if no other service stands before it.
+pub fn target(operation: &str) -> String {
+    if operation.contains('.') { operation.to_owned() } else { format!("TrentService.{operation}") }
+}
+
+/// The bytes of a request; `operation` is what [`target`] takes.
+pub fn request(method: &str, path: &str, operation: Option<&str>, body: &str) -> Vec<u8> {
+    let target = operation.map(target);
     let mut headers = vec![("Host", "localhost")];
     headers.extend(
         target.iter().flat_map(|target| [("X-Amz-Target", target.as_str()), ("Content-Type", AWS_JSON)]),

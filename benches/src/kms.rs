@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::http::{Client, request};
+use crate::pca;
 
 /// Text as the protocol wants bytes.
 pub fn base64(bytes: &[u8]) -> String {
@@ -35,17 +36,24 @@ pub fn parse(answer: &[u8]) -> Result<Value> {
     serde_json::from_slice(answer).map_err(|error| Error::answer("the signer's JSON", error.to_string()))
 }
 
-/// A request to be repeated.
+/// What is asked for, over and over.
 #[derive(Clone, Debug)]
 pub enum Request {
     /// That the server is there, and no more.
     Health,
     /// An operation of the API.
     Operation {
-        /// Its name.
+        /// Its name; one of KMS, if no other service stands before it.
         name: &'static str,
         /// Its JSON.
         body: String,
+    },
+    /// A certificate: a request that issues it, and one that fetches it.
+    Certificate {
+        /// Who issues it.
+        authority: String,
+        /// With which algorithm.
+        signing: &'static str,
     },
 }
 
@@ -55,11 +63,30 @@ impl Request {
         match self {
             Self::Health => request("GET", "/health", None, ""),
             Self::Operation { name, body } => request("POST", "/", Some(name), body),
+            Self::Certificate { .. } => self.first().bytes(),
         }
+    }
+
+    /// What is sent first.
+    pub fn first(&self) -> Self {
+        match self {
+            Self::Certificate { authority, signing } => {
+                let (name, body) = pca::issue(authority, signing);
+                Self::Operation { name, body: body.to_string() }
+            }
+            one => one.clone(),
+        }
+    }
+
+    /// What is sent once that is answered, if that is not all.
+    pub fn then(&self, answer: &[u8]) -> Result<Option<Self>> {
+        let Self::Certificate { authority, .. } = self else { return Ok(None) };
+        let (name, body) = pca::fetch(authority, answer)?;
+        Ok(Some(Self::Operation { name, body: body.to_string() }))
     }
 }
 
-fn text(value: &Value, path: &str) -> Result<String> {
+pub(crate) fn text(value: &Value, path: &str) -> Result<String> {
     let text = value.pointer(path).and_then(Value::as_str);
     text.map(str::to_owned).ok_or_else(|| Error::answer("the signer's answer", value.to_string()))
 }
@@ -134,7 +161,7 @@ pub const WORK: &[Work] = &[
 
 /// The operation of this name.
 pub fn find(name: &str) -> Option<&'static Work> {
-    WORK.iter().find(|work| work.name == name)
+    WORK.iter().chain(pca::WORK).find(|work| work.name == name)
 }
 
 fn verify(client: &mut dyn Kms, spec: &str, algorithm: &str) -> Result<Request> {

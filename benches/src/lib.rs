@@ -18,6 +18,7 @@ pub mod http;
 pub mod kms;
 pub mod load;
 pub mod measure;
+pub mod pca;
 pub mod peer;
 pub mod plot;
 pub mod process;

@@ -33,22 +33,24 @@ impl AccessKey {
 
     /// `request` with its signature (Signature Version 4), for `host`. It is good for some minutes.
     pub fn sign(&self, request: &Request, host: &str) -> Result<Vec<u8>> {
+        let request = &request.first();
         let Request::Operation { name, body } = request else {
             return Ok(request.bytes());
         };
         let failed =
             |error: &dyn std::fmt::Display| Error::answer("the request's signature", error.to_string());
+        let target = http::target(name);
+        let service = if target.starts_with("ACMPrivateCA.") { "acm-pca" } else { "kms" };
         let identity = self.0.clone().into();
         let parameters = v4::SigningParams::builder()
             .identity(&identity)
             .region(REGION)
-            .name("kms")
+            .name(service)
             .time(SystemTime::now())
             .settings(SigningSettings::default())
             .build()
             .map_err(|error| failed(&error))?
             .into();
-        let target = format!("TrentService.{name}");
         let headers = [("host", host), ("content-type", http::AWS_JSON), ("x-amz-target", target.as_str())];
         let uri = format!("https://{host}/");
         let signable =

@@ -15,6 +15,14 @@ use crate::measure::Samples;
 /// Longest wait for what was asked last: 64 clients may wait for one processor.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// What is asked.
+pub struct Asked {
+    /// A request.
+    pub first: Vec<u8>,
+    /// What is asked when it is answered, if anything is; the two count as one.
+    pub then: Box<dyn Fn(&[u8]) -> Result<Option<Vec<u8>>>>,
+}
+
 /// When what is counted begins and ends.
 #[derive(Clone, Copy, Debug)]
 struct Window {
@@ -22,13 +30,13 @@ struct Window {
     to: Instant,
 }
 
-/// Has `clients` send `request` through `door`. Counted is what is answered in `span`, which begins `warm` after all are
+/// Has `clients` ask through `door`. Counted is what is answered in `span`, which begins `warm` after all are
 /// connected. `cpu` tells how much processor time the other side has used so far.
 ///
 /// Everybody's last request is waited for, so that nothing of it is left for the next block to pay.
 pub async fn drive(
     door: &Rc<Door>,
-    request: &Rc<[u8]>,
+    asked: &Rc<Asked>,
     clients: usize,
     warm: Duration,
     span: Duration,
@@ -44,7 +52,7 @@ pub async fn drive(
     let local = LocalSet::new();
     let tasks: Vec<_> = connected
         .into_iter()
-        .map(|client| local.spawn_local(ask(client, Rc::clone(request), window, Rc::clone(&latencies))))
+        .map(|client| local.spawn_local(ask(client, Rc::clone(asked), window, Rc::clone(&latencies))))
         .collect();
     let watch = local.run_until(async {
         tokio::time::sleep_until(window.from.into()).await;
@@ -66,13 +74,16 @@ pub async fn drive(
 
 async fn ask(
     mut client: Client,
-    request: Rc<[u8]>,
+    asked: Rc<Asked>,
     window: Window,
     latencies: Rc<RefCell<Samples>>,
 ) -> Result<()> {
     loop {
         let start = Instant::now();
-        client.exchange(&request).await?;
+        let answer = client.exchange(&asked.first).await?;
+        if let Some(next) = (asked.then)(answer)? {
+            client.exchange(&next).await?;
+        }
         let end = Instant::now();
         if end > window.to {
             return Ok(());

@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 
 use super::credentials::AccessKey;
 use super::door::{Client, Door};
-use super::drive::drive;
+use super::drive::{Asked, drive};
 use super::{Side, Tally};
 use crate::error::{Error, Result};
 use crate::guest::cpu_time;
@@ -66,11 +66,12 @@ impl Server {
     }
 
     fn bytes(&self, request: &Request) -> Result<Vec<u8>> {
-        match &self.key {
-            Some(key) => key.sign(request, &self.door.host()),
-            None => Ok(request.bytes()),
-        }
+        bytes(self.key.as_ref(), &self.door.host(), request)
     }
+}
+
+fn bytes(key: Option<&AccessKey>, host: &str, request: &Request) -> Result<Vec<u8>> {
+    key.map_or_else(|| Ok(request.bytes()), |key| key.sign(request, host))
 }
 
 /// Preparations: each operation on a connection of its own.
@@ -114,9 +115,14 @@ impl Side for Server {
             .requests
             .get(work.name)
             .ok_or_else(|| Error::answer("an operation", format!("{} was not prepared", work.name)))?;
-        // Signed once for the block: what is measured is not the client's arithmetic.
-        let bytes: Rc<[u8]> = self.bytes(request)?.into();
+        // Signed once for the block: what is measured is not the client's arithmetic. What follows from an answer cannot be.
+        let first = self.bytes(request)?;
+        let (key, host, request) = (self.key.clone(), self.door.host(), request.clone());
+        let then = move |answer: &[u8]| {
+            request.then(answer)?.map(|next| bytes(key.as_ref(), &host, &next)).transpose()
+        };
+        let asked = Rc::new(Asked { first, then: Box::new(then) });
         let cpu = || self.thread.as_deref().map(cpu_time).transpose();
-        self.runtime.block_on(drive(&self.door, &bytes, clients, warm, span, cpu))
+        self.runtime.block_on(drive(&self.door, &asked, clients, warm, span, cpu))
     }
 }

@@ -8,6 +8,9 @@
 //! our own PKCS#11 module with the sealed signer's token ([`pkcs11`]). Sides take turns in short blocks, and a ratio is the median over the rounds, so that a busy moment of the
 //! machine touches all of them. [`plan`] has the order, [`report`] the rows, [`plot`] the picture.
 //!
+//! A certificate is two requests, which count as one: IssueCertificate, and GetCertificate for what it issued. The latter is signed, where
+//! requests are, in the time that is measured.
+//!
 //! Clients share the machine with what they ask. Where that is the limit, a rate says as much about the machine as about
 //! the signer; so the processor time of a request in the guest is counted too, and stands beside that of the bare
 //! operation.

@@ -71,6 +71,7 @@ fn main() -> std::io::Result<()> {
         );
         put("http", &format!("kms-{index}"), request.as_bytes())?;
     }
+    put("http", "rpc", b"POST /service/ACMPrivateCA/operation/ListTags HTTP/1.1\r\nHost: x\r\nSmithy-Protocol: rpc-v2-cbor\r\nContent-Type: application/cbor\r\nContent-Length: 47\r\n\r\n\xbf\x77CertificateAuthorityArn\x41\x61\x61a\xc1\xfb\x41\xd4\x52\xd9\xec\x20\0\0\x61b\x9f\xf6\xf5\x01\xff\xff")?;
     put("http", "attestation", b"POST /attestation HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")?;
     put(
         "http",
