@@ -15,12 +15,15 @@ use crate::measure::Samples;
 /// Longest wait for what was asked last: 64 clients may wait for one processor.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// The request that follows from an answer, if one does.
+pub type Then = dyn Fn(&[u8]) -> Result<Option<Vec<u8>>>;
+
 /// What is asked.
 pub struct Asked {
     /// A request.
     pub first: Vec<u8>,
     /// What is asked when it is answered, if anything is; the two count as one.
-    pub then: Box<dyn Fn(&[u8]) -> Result<Option<Vec<u8>>>>,
+    pub then: Box<Then>,
 }
 
 /// When what is counted begins and ends.
