@@ -68,7 +68,7 @@ fn every_command_is_documented() {
     for (heading, path, name) in [
         ("### From its guest: the doorbell", checkout().join("abi/src/lib.rs"), "Doorbell"),
         ("### From its guest: the security module", nsm, "Request"),
-        ("### From its guest: packets", checkout().join("vmm/src/vsock/header.rs"), "Op"),
+        ("### From its guest: packets", checkout().join("abi/src/vsock.rs"), "Op"),
         ("### From a launch or a volume service", checkout().join("vmm/src/platform/protocol.rs"), "Verb"),
         ("### From its guest: the volume", checkout().join("volume/src/message.rs"), "Request"),
     ] {

@@ -132,6 +132,26 @@ fn another_vmm_cannot_use_the_key() {
     assert!(tpm.try_tool("tpm2_pcrreset", &["16"]).0, "the control: the debug register can");
 }
 
+/// As at the host's start, when many guests are launched at once: the VMM is measured once, and there is one root certificate.
+#[test]
+fn first_users_at_once_measure_once() {
+    let (mut tpm, lab, chip) = platform();
+    tpm.restart();
+    std::fs::remove_file(lab.path("home/root.pem")).unwrap();
+    let roots = std::thread::scope(|scope| {
+        let user = || {
+            let chip = Chip::open(&lab.path("home")).unwrap();
+            chip.admit(&VMM).unwrap();
+            chip.ensure_root(now()).unwrap();
+            chip.root().unwrap()
+        };
+        let users: Vec<_> = (0..4).map(|_| scope.spawn(user)).collect();
+        users.into_iter().map(|user| user.join().unwrap()).collect::<std::collections::BTreeSet<_>>()
+    });
+    assert_eq!(roots.len(), 1);
+    assert_eq!(chip.difference().unwrap(), None);
+}
+
 #[test]
 fn a_locked_key_is_used_by_nobody_before_the_next_start() {
     let (mut tpm, _lab, chip) = platform();

@@ -179,6 +179,14 @@ fn file_error(path: &Path) -> impl Fn(std::io::Error) -> Error {
     move |error| Error::File { path: path.to_owned(), reason: error.to_string() }
 }
 
+/// The platform's folder, locked for as long as the value lives: one process at a time changes what is in it, or the VMM's
+/// register.
+fn locked(folder: &Path) -> Result<File, Error> {
+    let lock = File::open(folder).map_err(file_error(folder))?;
+    lock.lock().map_err(file_error(folder))?;
+    Ok(lock)
+}
+
 fn open_device(path: &Path) -> Result<Device, Error> {
     Device::open(path).map_err(|source| Error::Device { path: path.to_owned(), source })
 }
@@ -213,8 +221,7 @@ impl Chip {
     pub fn init(folder: &Path, wish: &Wish, now: u64) -> Result<Self, Error> {
         wish.check()?;
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(file_error(folder))?;
-        let lock = File::open(folder).map_err(file_error(folder))?;
-        lock.lock().map_err(file_error(folder))?;
+        let lock = locked(folder)?;
         if [FILE, KEY_FILE].iter().any(|name| folder.join(name).exists()) {
             return Err(Error::Exists(folder.to_owned()));
         }
@@ -244,7 +251,7 @@ impl Chip {
         };
         let chip = Self { folder: folder.to_owned(), record, device };
         chip.store()?;
-        drop(tpm);
+        drop((tpm, lock));
         chip.ensure_root(now)?;
         Ok(chip)
     }
@@ -319,6 +326,8 @@ impl Chip {
             let wanted = hex::encode(self.record.vmm_sha384);
             return Err(Error::OtherVmm { found: hex::encode(vmm_sha384), wanted });
         }
+        // Two at once would both find the register empty, and measure twice.
+        let _lock = locked(&self.folder)?;
         measure_vmm(&mut self.tpm()?, self.record.vmm_register, vmm_sha384)
     }
 
@@ -331,6 +340,8 @@ impl Chip {
     /// Makes the root certificate if there is none yet. Nobody can sign it before the registers hold what they must.
     pub fn ensure_root(&self, now: u64) -> Result<(), Error> {
         let public = self.public_point()?;
+        // Two at once would make two certificates.
+        let _lock = locked(&self.folder)?;
         let path = self.folder.join(ROOT_FILE);
         if path.exists() {
             if crate::evidence::public_point(&self.root()?).as_deref() == Some(&public[..]) {
