@@ -196,6 +196,7 @@ fn keys_go_to_softhsm_and_come_from_it() {
     soft.tool("--keypairgen --key-type rsa:2048 --label carrier --id 0c --usage-wrap");
     soft.tool("--read-object --type pubkey --label carrier --output-file carrier.der");
     hsm("key import carrier.der --label carrier --id 0c");
+    token.hsm(&["key", "trust", "carrier", "--officer", "officer", "--password-file", "officer"]);
     ours("--keygen --key-type AES:32 --label kek --id 0a --usage-wrap --extractable");
     wrap("oaep carrier kek kek.wrapped");
     soft.wrap("unwrap", "oaep carrier kek.wrapped kek 0a aes");

@@ -20,6 +20,7 @@ need python3 python3
 need pkcs11-tool opensc
 need softhsm2-util softhsm2
 need p11tool gnutls-bin
+need nginx nginx-light
 need ssh-keygen openssh-client
 need pkg-config pkg-config
 need swtpm swtpm

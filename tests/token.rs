@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Stdio;
 
 use casemate_tests::token::{LABEL, OFFICER, PIN, Token, module};
-use casemate_tests::{Done, Image, Owned, Running, can_seal, casemate, checkout};
+use casemate_tests::{Done, Image, Owned, Running, can_seal, casemate, checkout, is_root, wait_until};
 use serde_json::{Value, json};
 
 /// The walk-through of a portable root CA, for every type of key that a root may have.
@@ -96,6 +97,73 @@ fn gnutls_makes_a_key_and_a_certificate() {
         let file = format!("{label}.crt");
         token.lab.openssl(&["verify", "-x509_strict", "-CAfile", &file, &file]);
     }
+}
+
+/// nginx serves TLS with a key of the token, in two workers, which are forks of the process that loaded the module.
+#[test]
+fn nginx_serves_tls_with_a_key_of_the_token() {
+    if !can_seal("nginx with a sealed token") {
+        return;
+    }
+    let token = Token::new();
+    let login = ["--token-label", LABEL, "--login", "--pin", PIN];
+    let generate = ["--keypairgen", "--key-type", "EC:prime256v1", "--label", "tls", "--id", "01"];
+    token.tool_ok(&[&login[..], &generate].concat());
+    let (place, module) = (token.lab.path(""), module());
+    let (place, module) = (place.to_str().unwrap().trim_end_matches('/'), module.to_str().unwrap());
+    token.lab.write("pin", PIN.as_bytes());
+    let key = format!("pkcs11:token={LABEL};object=tls;type=private?pin-source=file:{place}/pin");
+    token.lab.write(
+        "openssl.cnf",
+        format!(
+            "openssl_conf = all\n[all]\nengines = engines\n[engines]\npkcs11 = module\n\
+             [module]\nengine_id = pkcs11\nMODULE_PATH = {module}\ninit = 1\n"
+        )
+        .as_bytes(),
+    );
+    let mut openssl = token.command(Path::new("openssl"));
+    openssl.env("PKCS11_MODULE_PATH", module).args(["req", "-engine", "pkcs11", "-keyform", "engine"]);
+    openssl.args(["-new", "-x509", "-days", "5", "-subj", "/CN=localhost", "-out", "tls.crt", "-key", &key]);
+    let done = Done::new(openssl.args(["-addext", "subjectAltName=DNS:localhost"]).output().unwrap());
+    assert_eq!(done.code, 0, "{done:?}");
+
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let user = if is_root() { "user root;" } else { "" };
+    let folders = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|what| format!("{what}_temp_path {place}/{what};"))
+        .concat();
+    token.lab.write(
+        "nginx.conf",
+        format!(
+            "daemon off; {user} worker_processes 2; pid {place}/nginx.pid; error_log {place}/nginx.log info;\n\
+             env OPENSSL_CONF; env CASEMATE_PKCS11_CONF; events {{}}\n\
+             http {{ access_log off; {folders}\n\
+             server {{ listen {address} ssl; ssl_certificate {place}/tls.crt; ssl_certificate_key \"engine:pkcs11:{key}\";\n\
+             return 200 served; }} }}\n"
+        )
+        .as_bytes(),
+    );
+    let mut nginx = token.command(Path::new("nginx"));
+    nginx.env("OPENSSL_CONF", token.lab.path("openssl.cnf")).args(["-e", "stderr", "-c"]);
+    let nginx = nginx.arg(token.lab.path("nginx.conf")).stderr(Stdio::piped()).spawn();
+    let mut nginx = nginx.expect("nginx (Debian: apt install nginx-light)");
+    wait_until("nginx listens", || {
+        TcpStream::connect(address).is_ok() || nginx.try_wait().unwrap().is_some()
+    });
+    for _ in 0..8 {
+        let mut client = token.command(Path::new("openssl"));
+        client.args(["s_client", "-quiet", "-connect", &address.to_string(), "-CAfile", "tls.crt"]);
+        client.args(["-verify_return_error", "-verify_hostname", "localhost"]);
+        let mut client =
+            client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        client.stdin.take().unwrap().write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+        let done = Done::new(client.wait_with_output().unwrap());
+        assert!(done.stdout.ends_with("served"), "{done:?}");
+    }
+    // Both workers end with their master.
+    let pid = rustix::process::Pid::from_child(&nginx);
+    rustix::process::kill_process(pid, rustix::process::Signal::QUIT).unwrap();
+    assert!(nginx.wait().unwrap().success());
 }
 
 /// Four processes with eight threads each, at once; and what one makes, all see.
