@@ -48,7 +48,7 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
 step "build"
-cargo build --workspace --features "$features" --bin casemate
+cargo build --workspace --features "$features" --bin casemate --bin casemate-control
 cargo test --workspace --features "$features" --no-run
 
 # Tens of thousands of cases for each parser; a single property runs this many (proptest's own default is 256).

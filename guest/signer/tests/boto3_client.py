@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import os
 import sys
 
 import boto3
@@ -21,8 +22,8 @@ def client(service="kms", **config):
         service,
         endpoint_url=sys.argv[1],
         region_name="us-east-1",
-        aws_access_key_id="AKIDEXAMPLE",
-        aws_secret_access_key="not checked: the signer is unclaimed",
+        aws_access_key_id=os.environ.get("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+        aws_secret_access_key=os.environ.get("AWS_SECRET_ACCESS_KEY", "not checked: the signer is unclaimed"),
         config=Config(retries={"max_attempts": 0, "mode": "standard"}, read_timeout=30, **config),
     )
     made.meta.events.register(f"after-call.{service}", check)

@@ -156,7 +156,7 @@ fn keep(
         secret_access_key: &claimed.secret_access_key,
         region: &claimed.region,
         endpoint: endpoint.as_deref(),
-        ca_bundle: &ca_bundle,
+        ca_bundle: Some(&ca_bundle),
     };
     files.write(&args.profile, &entry)?;
     Ok(ca_bundle)

@@ -29,6 +29,12 @@ pub fn selftest(args: &Args) -> Result<(), Failure> {
 
 /// Builds the program, optimised, and becomes it.
 fn become_program(folder: &str, program: &str, args: &Args) -> Result<(), Failure> {
+    let error = built(folder, program)?.args(&args.flags).exec();
+    Err(Failure::new(Code::ProcessSpawnFailure, format!("cannot run cargo, which builds {program}: {error}")))
+}
+
+/// The command that builds the program, optimised, and becomes it; its flags follow.
+pub(super) fn built(folder: &str, program: &str) -> Result<Command, Failure> {
     let vmm = Path::new(env!("CARGO_MANIFEST_DIR"));
     let manifest = vmm.parent().unwrap_or(vmm).join(folder).join("Cargo.toml");
     if !manifest.is_file() {
@@ -41,11 +47,10 @@ fn become_program(folder: &str, program: &str, args: &Args) -> Result<(), Failur
         ));
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let error = Command::new(cargo)
+    let mut command = Command::new(cargo);
+    command
         .args(["run", "--release", "--quiet", "--bin", program, "--manifest-path"])
         .arg(&manifest)
-        .arg("--")
-        .args(&args.flags)
-        .exec();
-    Err(Failure::new(Code::ProcessSpawnFailure, format!("cannot run cargo, which builds {program}: {error}")))
+        .arg("--");
+    Ok(command)
 }

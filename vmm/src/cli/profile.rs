@@ -28,7 +28,8 @@ pub(super) struct Entry<'a> {
     pub(super) region: &'a str,
     /// Where clients find the signer; `None`: not on a TCP port yet.
     pub(super) endpoint: Option<&'a str>,
-    pub(super) ca_bundle: &'a Path,
+    /// The endpoint's certificate; `None`: it needs none.
+    pub(super) ca_bundle: Option<&'a Path>,
 }
 
 /// What a profile says, as far as it concerns a signer.
@@ -126,7 +127,9 @@ impl Files {
         if let Some(endpoint) = entry.endpoint {
             config.push_str(&format!("endpoint_url = {endpoint}\n"));
         }
-        config.push_str(&format!("ca_bundle = {}\n", entry.ca_bundle.display()));
+        if let Some(ca_bundle) = entry.ca_bundle {
+            config.push_str(&format!("ca_bundle = {}\n", ca_bundle.display()));
+        }
         replace_section(&self.config, &config_section(name), &config)?;
         replace_section(&self.credentials, name, &credentials)
     }

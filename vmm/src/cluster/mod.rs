@@ -19,6 +19,7 @@
 //! There is no index: a backup's folder is all of it, and can be copied with `cp -r`. Trusts the file system, and whoever runs as
 //! the same user: they can delete and put back, and can read nothing.
 
+mod access;
 mod backup;
 mod live;
 mod record;
@@ -35,6 +36,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use access::Access;
 pub use backup::{Place, Sealed, rolls_back};
 pub use live::{Running, running};
 pub use record::{Backup, BackupState, Cluster, ClusterState, DEFAULT_RETENTION, Hsm, RETENTION, Source};

@@ -91,7 +91,14 @@ impl Predecessor {
     /// Waits until it is gone; whether it went in that time.
     pub fn wait(mut self, patience: Duration) -> io::Result<bool> {
         self.0.set_read_timeout(Some(patience))?;
-        match self.0.read(&mut [0]) {
+        let ended = loop {
+            match self.0.read(&mut [0]) {
+                // Somebody stopped this process for a while.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                ended => break ended,
+            }
+        };
+        match ended {
             Ok(_) => Ok(true),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                 Ok(false)

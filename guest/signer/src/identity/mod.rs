@@ -3,7 +3,7 @@
 //! | to see | read |
 //! | --- | --- |
 //! | how a signer gets its owner | [`claim`] |
-//! | how a request's signature is verified | [`sigv4`] |
+//! | how a request's signature is verified | the crate [`sigv4`] |
 //! | who there is, and how that is kept | [`directory`], [`entity`], [`record`] |
 //! | what a credential stands for | [`authenticate`], [`session`] |
 //! | IAM and STS | [`iam`], [`sts`], and [`query`] before them |
@@ -25,12 +25,13 @@ mod iam;
 mod id;
 pub(crate) mod query;
 pub(crate) mod record;
+mod refused;
 mod session;
-pub(crate) mod sigv4;
 mod sts;
-pub(crate) mod time;
 mod xml;
 
+pub(crate) use casemate_sigv4 as sigv4;
+pub(crate) use casemate_sigv4::time;
 pub use config::Config;
 pub use directory::Directory;
 use edit::Edit;

@@ -4,6 +4,7 @@
 mod backup;
 mod cluster;
 mod config;
+mod control;
 mod key;
 mod objects;
 mod password;
@@ -74,6 +75,8 @@ pub enum Command {
     Delete(cluster::DeleteArgs),
     /// List clusters and their HSMs
     List(cluster::ListArgs),
+    /// Serve AWS CloudHSM's API for the HSMs of this host, to AWS's clients
+    Control(control::Args),
 }
 
 /// Runs the command.
@@ -115,6 +118,7 @@ pub fn run(command: &Command) -> Result<(), Failure> {
         Command::Create(args) => cluster::create(args),
         Command::Delete(args) => cluster::delete(args),
         Command::List(args) => cluster::list(args),
+        Command::Control(args) => control::run(args),
     }
 }
 

@@ -1,26 +1,26 @@
-//! Points in time as IAM and SigV4 write them. The clock is the host's word: see `docs/identity.md`.
+//! Points in time as IAM and SigV4 write them. The clock of a guest is the host's word: see `docs/identity.md`.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use der::DateTime;
 
 /// Seconds since 1970 of `time`.
-pub(crate) fn seconds(time: SystemTime) -> u64 {
+pub fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// ISO 8601 as in IAM's responses: `2026-11-24T08:30:00Z`.
-pub(crate) fn iso(seconds: u64) -> String {
+pub fn iso(seconds: u64) -> String {
     DateTime::from_unix_duration(Duration::from_secs(seconds)).unwrap_or(DateTime::INFINITY).to_string()
 }
 
 /// ISO 8601 without punctuation, as in SigV4: `20261124T083000Z`.
-pub(crate) fn basic(seconds: u64) -> String {
+pub fn basic(seconds: u64) -> String {
     iso(seconds).replace(['-', ':'], "")
 }
 
 /// The seconds since 1970 that [`basic`] wrote.
-pub(crate) fn parse_basic(text: &str) -> Option<u64> {
+pub fn parse_basic(text: &str) -> Option<u64> {
     let number = |range: std::ops::Range<usize>| {
         let digits = text.get(range)?;
         digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse::<u16>().ok())?

@@ -1,7 +1,7 @@
 //! The canonical request, as AWS defines it, and its hash.
 
-use hyper::HeaderMap;
-use hyper::header::HeaderValue;
+use http::HeaderMap;
+use http::header::HeaderValue;
 
 use super::presented::Presented;
 use super::{AuthError, Request, sha256_hex};

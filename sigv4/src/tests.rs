@@ -1,7 +1,7 @@
 //! Requests that AWS publishes with their signatures, and what becomes of requests that were changed.
 
-use hyper::HeaderMap;
-use hyper::header::{HeaderName, HeaderValue};
+use http::HeaderMap;
+use http::header::{HeaderName, HeaderValue};
 use proptest::prelude::*;
 use zeroize::Zeroizing;
 

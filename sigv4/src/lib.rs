@@ -19,16 +19,15 @@ mod presented;
 mod query;
 #[cfg(test)]
 mod tests;
+pub mod time;
 
 use aws_lc_rs::{digest, hmac};
-use hyper::HeaderMap;
+use http::HeaderMap;
 use zeroize::Zeroizing;
 
-pub(crate) use error::AuthError;
+pub use error::AuthError;
 use presented::Presented;
-pub(crate) use query::Query;
-
-use super::time;
+pub use query::Query;
 
 /// How far a client's clock may be off.
 const SKEW: u64 = 15 * 60;
@@ -39,24 +38,29 @@ const TERMINATOR: &str = "aws4_request";
 
 /// The parts of a request that a signature covers.
 #[derive(Clone, Copy)]
-pub(crate) struct Request<'a> {
-    pub(crate) method: &'a str,
+pub struct Request<'a> {
+    /// GET or POST.
+    pub method: &'a str,
     /// Of unreserved characters and slashes.
-    pub(crate) path: &'a str,
+    pub path: &'a str,
     /// What follows the question mark, as it arrived.
-    pub(crate) query: &'a Query,
-    pub(crate) headers: &'a HeaderMap,
-    pub(crate) body: &'a [u8],
+    pub query: &'a Query,
+    /// As they arrived.
+    pub headers: &'a HeaderMap,
+    /// All of it.
+    pub body: &'a [u8],
 }
 
 /// What an access key stands for.
-pub(crate) struct Credential<T> {
-    pub(crate) secret: Zeroizing<String>,
-    pub(crate) owner: T,
+pub struct Credential<T> {
+    /// The secret access key.
+    pub secret: Zeroizing<String>,
+    /// Whose it is.
+    pub owner: T,
 }
 
 /// The access key that a request names as its sender's, proved or not, if it could be one: for the audit log.
-pub(crate) fn claimed(authorization: Option<&str>, query: &str) -> Option<String> {
+pub fn claimed(authorization: Option<&str>, query: &str) -> Option<String> {
     let credential = match authorization {
         Some(header) => header.split_once("Credential=")?.1.to_owned(),
         None => {
@@ -72,8 +76,11 @@ pub(crate) fn claimed(authorization: Option<&str>, query: &str) -> Option<String
 }
 
 /// The owner of the access key that signed the request for `service`, found by `find` from the key's id and the session
-/// token that came with it.
-pub(crate) fn verify<T>(
+/// token that came with it. `now` is in seconds since 1970.
+///
+/// # Errors
+/// Why the request is not taken for its alleged sender's.
+pub fn verify<T>(
     request: Request<'_>,
     service: &str,
     now: u64,

@@ -1,7 +1,7 @@
 //! What a request says about its signature: in the header `Authorization`, or in the query of a presigned URL.
 
-use hyper::HeaderMap;
-use hyper::header::AUTHORIZATION;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
 
 use super::{ALGORITHM, AuthError, Query, Request, SKEW, TERMINATOR, time};
 
@@ -232,7 +232,7 @@ fn covers(signed: &str, headers: &HeaderMap) -> Result<(), AuthError> {
     {
         return Err(AuthError::incomplete("'SignedHeaders' must be names in lower case, sorted, each once."));
     }
-    let must = headers.keys().map(hyper::header::HeaderName::as_str).filter(|name| {
+    let must = headers.keys().map(http::header::HeaderName::as_str).filter(|name| {
         // Ours carry attestation documents, which decide too.
         name.starts_with("x-amz-") || name.starts_with("x-casemate-")
     });

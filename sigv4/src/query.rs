@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use hyper::http::request::Parts;
+use http::request::Parts;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 
 /// Everything but the unreserved characters of RFC 3986.
@@ -13,16 +13,16 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 
 /// Names and values, decoded, in the order in which they came.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Query(Vec<(Vec<u8>, Vec<u8>)>);
+pub struct Query(Vec<(Vec<u8>, Vec<u8>)>);
 
 impl Query {
     /// The query of a request.
-    pub(crate) fn of(head: &Parts) -> Self {
+    pub fn of(head: &Parts) -> Self {
         Self::parse(head.uri.query().unwrap_or_default())
     }
 
     /// What follows the question mark.
-    pub(crate) fn parse(raw: &str) -> Self {
+    pub fn parse(raw: &str) -> Self {
         let decode = |text: &str| Cow::from(percent_decode(text.as_bytes())).into_owned();
         let pair = |pair: &str| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -32,7 +32,7 @@ impl Query {
     }
 
     /// Names and values; `None` if one of them is not UTF-8.
-    pub(crate) fn pairs(&self) -> Option<Vec<(String, String)>> {
+    pub fn pairs(&self) -> Option<Vec<(String, String)>> {
         let text = |bytes: &Vec<u8>| String::from_utf8(bytes.clone()).ok();
         self.0.iter().map(|(name, value)| Some((text(name)?, text(value)?))).collect()
     }
