@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use casemate_tests::token::module;
 use casemate_tests::{Done, Image, Lab, can_seal, casemate, checkout, python_programs};
 use serde_json::Value;
 
@@ -70,13 +71,6 @@ fn setting(lab: &Lab, key: &str) -> String {
     let file = String::from_utf8(lab.read(".aws/credentials")).unwrap();
     let value = file.lines().find_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix('='));
     value.unwrap().trim().to_owned()
-}
-
-/// The module: cargo has put it beside the tests.
-fn module() -> PathBuf {
-    let module = std::env::current_exe().unwrap().with_file_name("libcasemate_pkcs11.so");
-    assert!(module.exists(), "{} is not there", module.display());
-    module
 }
 
 #[track_caller]

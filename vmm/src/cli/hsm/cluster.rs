@@ -131,19 +131,36 @@ fn refuse<T>(message: impl std::fmt::Display) -> Result<T, Failure> {
 pub fn create(args: &CreateArgs) -> Result<(), Failure> {
     let store = args.store.open()?;
     let lock = store.lock()?;
-    let (mut cluster, backup) = chosen(args, &store, &lock)?;
-    if let Some(there) = running(&store, &cluster)? {
+    let Chosen { cluster, backup, is_new } = chosen(args, &store, &lock)?;
+    let (begun, begins_empty) = (cluster.clone(), backup.is_none());
+    launch(args, &store, &lock, cluster, backup).inspect_err(|_| {
+        if is_new {
+            // Nobody was told of it, and nobody can have had it make anything.
+            let _ = if begins_empty { store.clear(&begun) } else { Ok(()) };
+            let _ = store.delete_cluster(&lock, &begun.id);
+        }
+    })
+}
+
+fn launch(
+    args: &CreateArgs,
+    store: &Store,
+    lock: &Lock,
+    mut cluster: Cluster,
+    backup: Option<Backup>,
+) -> Result<(), Failure> {
+    if let Some(there) = running(store, &cluster)? {
         return refuse(format!("cluster {} has an HSM that runs: {}", cluster.id, there.guest.record.name));
     }
-    let placed = place(args, &store, &lock, &cluster, backup)?;
-    let served = serve(args, &store, &cluster).inspect_err(|_| tidy(&store, &cluster, placed.as_ref()))?;
+    let placed = place(args, store, lock, &cluster, backup)?;
+    let served = serve(args, store, &cluster).inspect_err(|_| tidy(store, &cluster, placed.as_ref()))?;
     let hsm = match cluster.hsm.take() {
         Some(hsm) => hsm,
         None => Hsm { id: new_id("hsm")?, eni: eni()?, zone: args.zone.clone() },
     };
     let id = hsm.id.clone();
     cluster.hsm = Some(hsm);
-    cluster.state = running(&store, &cluster)?.and_then(|hsm| hsm.state()).unwrap_or(cluster.state);
+    cluster.state = running(store, &cluster)?.and_then(|hsm| hsm.state()).unwrap_or(cluster.state);
     store.put_cluster(&cluster)?;
     let endpoint = served.get("Endpoint").and_then(Value::as_str).unwrap_or_default();
     if args.json {
@@ -165,10 +182,18 @@ pub fn create(args: &CreateArgs) -> Result<(), Failure> {
     ))
 }
 
-/// The cluster, and the backup that was asked for.
-fn chosen(args: &CreateArgs, store: &Store, lock: &Lock) -> Result<(Cluster, Option<Backup>), Failure> {
+/// What is to have an HSM.
+struct Chosen {
+    cluster: Cluster,
+    /// The backup that was asked for.
+    backup: Option<Backup>,
+    /// The cluster was made for this.
+    is_new: bool,
+}
+
+fn chosen(args: &CreateArgs, store: &Store, lock: &Lock) -> Result<Chosen, Failure> {
     if let Some(key) = &args.cluster {
-        return Ok((store.meant(key)?, None));
+        return Ok(Chosen { cluster: store.meant(key)?, backup: None, is_new: false });
     }
     let backup = match &args.from_backup {
         Some(path) if path.contains('/') => Some(store.take_in(Path::new(path))?),
@@ -177,7 +202,7 @@ fn chosen(args: &CreateArgs, store: &Store, lock: &Lock) -> Result<(Cluster, Opt
     };
     let cluster = match &backup {
         Some(backup) => match store.cluster(&backup.cluster) {
-            Ok(cluster) => return Ok((cluster, Some(backup.clone()))),
+            Ok(cluster) => return Ok(Chosen { cluster, backup: Some(backup.clone()), is_new: false }),
             Err(Error::NotFound { .. }) => Cluster {
                 id: backup.cluster.clone(),
                 name: backup.name.clone(),
@@ -193,7 +218,7 @@ fn chosen(args: &CreateArgs, store: &Store, lock: &Lock) -> Result<(Cluster, Opt
         address: address.unwrap_or(cluster.address),
         ..cluster
     };
-    Ok((store.create_cluster(lock, cluster)?, backup))
+    Ok(Chosen { cluster: store.create_cluster(lock, cluster)?, backup, is_new: true })
 }
 
 fn address(text: &str) -> Result<SocketAddr, Failure> {
