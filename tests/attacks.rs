@@ -247,14 +247,23 @@ fn the_attestation_key_is_not_in_readable_memory() {
         keys::find(holder.pid(), &holder.public).unwrap().1 >= 1,
         "the control: the same scan finds a key that lies open"
     );
-    let (tried, found) = keys::find(guest.pid(), &public).unwrap();
-    assert_eq!(found, 0, "the leaf key lies in readable memory");
-    assert!(tried > 0);
-    let maps = process::maps(guest.pid()).unwrap();
+    for pid in [guest.pid(), lab.module_pid()] {
+        let (tried, found) = keys::find(pid, &public).unwrap();
+        assert_eq!(found, 0, "the leaf key lies in readable memory of {pid}");
+        assert!(tried > 0);
+        // Nor is there memory of theirs that cannot be read: no key is left in a running VMM.
+        let maps = process::maps(pid).unwrap();
+        assert!(!maps.iter().any(|map| map.name.contains("secretmem")), "{maps:#?}");
+        let held = process::descriptors(pid).unwrap();
+        assert!(!held.iter().any(|(_, target)| target.to_string_lossy().contains("secretmem")), "{held:?}");
+    }
+    // Where the VMM has the key, it is in such memory.
+    let open = lab.launch(Image::Signer, &["--backend=process"]);
+    let maps = process::maps(open.pid()).unwrap();
     let secret = maps.iter().find(|map| map.name.contains("secretmem")).expect("memfd_secret is mapped");
-    let error = memory::write(guest.pid(), secret).expect_err("secret memory was read");
+    let error = memory::write(open.pid(), secret).expect_err("secret memory was read");
     assert!(matches!(error.raw_os_error(), Some(libc::EIO | libc::EFAULT)), "{error}");
-    let held = process::descriptors(guest.pid()).unwrap();
+    let held = process::descriptors(open.pid()).unwrap();
     assert!(!held.iter().any(|(_, target)| target.to_string_lossy().contains("secretmem")), "{held:?}");
 }
 

@@ -146,7 +146,9 @@ fn processes(lab: &Lab) -> Vec<String> {
 
 #[track_caller]
 fn nothing_runs(lab: &Lab, address: &str) {
+    // The security module, too, which stays for ten seconds where a launch was refused.
     wait_until("no process is left", || processes(lab).is_empty());
+    assert_eq!(lab.json(&["describe"]), serde_json::json!([]));
     assert_eq!(lab.guest_folders(), Vec::<PathBuf>::new());
     let names: Vec<_> = std::fs::read_dir(lab.runtime()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names, ["registry.lock"]);

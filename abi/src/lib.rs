@@ -19,7 +19,7 @@
 //! | shared | [`SHARED_BASE`] | [`SHARED_SIZE`] | read, write | VMM and root: untrusted by both sides |
 //! | doorbell | [`DOORBELL`] | one page | store (exits to the VMM) | – (no memory behind it) |
 //! | guard | [`PRIVATE_BASE`] | one page | – | – |
-//! | sealing key | [`SEALING_KEY`] | 32 bytes, erased at start; then stack | read, write | nobody |
+//! | sealing key, channel key | [`SEALING_KEY`], [`CHANNEL_KEY`] | 64 bytes, erased at start; then stack | read, write | nobody |
 //! | stack | [`STACK_BOTTOM`] | to [`STACK_TOP`] | read, write | nobody |
 //! | guard | [`STACK_TOP`] | one page | – | – |
 //! | data, bss | [`DATA_BASE`] | as linked | read, write | nobody |
@@ -29,7 +29,7 @@
 pub mod vsock;
 
 /// Version of this interface. An image is linked for one version and refused by a VMM of another.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Size of a page in bytes.
 pub const PAGE_SIZE: u64 = 4096;
@@ -75,6 +75,11 @@ pub const STACK_TOP: u64 = PRIVATE_BASE + 0x001f_f000;
 pub const SEALING_KEY: u64 = STACK_BOTTOM;
 /// Length of the sealing key in bytes.
 pub const SEALING_KEY_LEN: usize = 32;
+/// The key of the guest's channel to the security module, [`CHANNEL_KEY_LEN`] bytes behind the sealing key, put there and
+/// erased likewise. All zero: the NSM is the VMM's own, and messages in the mailbox are bare.
+pub const CHANNEL_KEY: u64 = SEALING_KEY + SEALING_KEY_LEN as u64;
+/// Length of the channel key in bytes.
+pub const CHANNEL_KEY_LEN: usize = 32;
 /// Initialised and zero-initialised data, as linked; the heap follows at the next page.
 pub const DATA_BASE: u64 = PRIVATE_BASE + 0x0020_0000;
 /// Most bytes of private memory a guest may have (64 GiB).
@@ -181,21 +186,24 @@ impl Doorbell {
 pub mod shared {
     use super::{PAGE_SIZE, SHARED_BASE, SHARED_SIZE};
 
-    /// NSM request, CBOR, at most [`NSM_REQUEST_MAX`] bytes; its length is the doorbell's argument.
+    /// NSM request, CBOR, at most [`NSM_REQUEST_MAX`] bytes; its length is the doorbell's argument. With a channel to the
+    /// security module, a frame: [`NSM_TAG_LEN`] bytes, then the request.
     pub const NSM_REQUEST: u64 = SHARED_BASE + 0x1000;
     /// nsm-api: longest request in bytes.
     pub const NSM_REQUEST_MAX: u64 = 0x1000;
-    /// Length of the NSM response in bytes as a little-endian u64, written by the VMM.
+    /// What a frame has before its message, in bytes.
+    pub const NSM_TAG_LEN: u64 = 32;
+    /// Length of the NSM response in bytes as a little-endian u64, written by the VMM; 0: there is none.
     pub const NSM_RESPONSE_LEN: u64 = SHARED_BASE;
     /// One past the highest byte of private memory the guest has used so far, as a little-endian u64, written by the
     /// guest as its heap grows; 0 if it never says. Only for how much there is to zero at the end.
     pub const HEAP_TOP: u64 = SHARED_BASE + 8;
-    /// NSM response, CBOR.
-    pub const NSM_RESPONSE: u64 = NSM_REQUEST + NSM_REQUEST_MAX;
+    /// NSM response, CBOR, or a frame likewise.
+    pub const NSM_RESPONSE: u64 = NSM_REQUEST + NSM_REQUEST_MAX + PAGE_SIZE;
     /// nsm-api: longest response in bytes.
     pub const NSM_RESPONSE_MAX: u64 = 0x3000;
     /// Text for the console, UTF-8; debug mode only.
-    pub const LOG: u64 = NSM_RESPONSE + NSM_RESPONSE_MAX;
+    pub const LOG: u64 = NSM_RESPONSE + NSM_RESPONSE_MAX + PAGE_SIZE;
     /// Longest piece of log text in bytes.
     pub const LOG_MAX: u64 = 0x1000;
 
@@ -217,6 +225,7 @@ pub mod shared {
     /// Bytes in a packet buffer, the 44-byte header included.
     pub const BUFFER_SIZE: u64 = 3 * PAGE_SIZE;
 
+    const _: () = assert!(NSM_TAG_LEN <= PAGE_SIZE);
     const _: () = assert!(TX_BUFFERS + QUEUE_SIZE as u64 * BUFFER_SIZE <= SHARED_BASE + SHARED_SIZE);
     const _: () = assert!(AVAIL_OFFSET + 6 + 2 * QUEUE_SIZE as u64 <= USED_OFFSET);
 }
@@ -227,6 +236,8 @@ pub mod port {
     pub const SIGNER: u32 = 8000;
     /// The signer's volume: the host connects, then the guest sends requests and the host answers.
     pub const VOLUME: u32 = 8001;
+    /// The security module's: where launches open sessions for their guests.
+    pub const MODULE: u32 = 8002;
     /// The signer's certificate authorities: what everybody may have of them, over HTTP/1.1 (revocation lists, OCSP).
     pub const REVOCATION: u32 = 8080;
     /// The same as [`SIGNER`] behind TLS that ends in the guest.

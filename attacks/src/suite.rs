@@ -1,11 +1,14 @@
 //! `casemate selftest`: every attack, one after the other, on one signer that goes on working.
 
-use std::io::{BufRead as _, BufReader, Error, Result, Write as _};
+use std::io::{BufRead as _, BufReader, Error, Read as _, Result, Write as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
+use casemate_attestation::nsm::session::HELLO_LEN;
 use x509_cert::der::Decode as _;
 
 use crate::process::{Haul, Map};
@@ -68,7 +71,7 @@ struct Scene<'a> {
 
 type Attack = (&'static str, &'static str, fn(&Scene<'_>) -> Result<Outcome>);
 
-const ATTACKS: [Attack; 19] = [
+const ATTACKS: [Attack; 20] = [
     ("read the VMM's memory: /proc/PID/mem", NOTHING, |scene| scene.searched(memory::proc_mem)),
     ("read the VMM's memory: process_vm_readv", NOTHING, |scene| scene.searched(memory::process_vm_readv)),
     ("read what the VMM maps: /proc/PID/map_files", NOTHING, map_files),
@@ -85,7 +88,12 @@ const ATTACKS: [Attack; 19] = [
     ),
     ("write the guest's code and page tables through /proc/PID/mem", REFUSED, write_code),
     ("write, or cut, a copy of the sealed files", REFUSED, write_sealed_files),
-    ("find the attestation key in the VMM's memory", "no place that fits its public key", attestation_key),
+    (
+        "find the attestation key in the memory of the guest's VMM, and of the security module's",
+        "no place that fits its public key",
+        attestation_key,
+    ),
+    ("open a session in the security module without the platform key", REFUSED, stranger),
     ("attach to the VMM with ptrace, seccomp suspended", REFUSED, tracing),
     ("have KVM leave the guest's registers in the VMM's kvm_run page", REFUSED, kvm_run),
     ("find the guest in swap or among merged pages", "nothing swapped, nothing merged", swap),
@@ -276,11 +284,39 @@ fn attestation_key(scene: &Scene<'_>) -> Result<Outcome> {
     if keys::find(scene.holder.pid(), &scene.holder.public)?.1 == 0 {
         return Ok(Outcome::Broken("the control: a key that lies open is not found".into()));
     }
-    let (tried, found) = keys::find(scene.pid(), public)?;
-    Ok(match (tried, found) {
-        (0, _) => Outcome::Broken("nothing was searched".into()),
-        (_, 0) => Outcome::Held(format!("{tried} places tried; the control's key is found")),
-        (_, found) => Outcome::Broken(format!("it lies in {found} places")),
+    let (mut tried, mut found) = (0, 0);
+    for pid in [scene.pid(), scene.place.module_pid()?] {
+        let searched = keys::find(pid, public)?;
+        if searched.0 == 0 {
+            return Ok(Outcome::Broken(format!("nothing was searched in process {pid}")));
+        }
+        (tried, found) = (tried + searched.0, found + searched.1);
+    }
+    Ok(match found {
+        0 => Outcome::Held(format!("{tried} places tried; the control's key is found")),
+        found => Outcome::Broken(format!("it lies in {found} places")),
+    })
+}
+
+/// Whoever gets at the module's socket hears its hello, and may say anything.
+fn stranger(scene: &Scene<'_>) -> Result<Outcome> {
+    let mut stream = UnixStream::connect(scene.place.file("run/module/vsock.sock"))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    // `casemate_abi::port::MODULE`.
+    stream.write_all(b"CONNECT 8002\n")?;
+    let mut line = String::new();
+    let mut answers = BufReader::new(stream.try_clone()?);
+    answers.read_line(&mut line)?;
+    let mut hello = [0; HELLO_LEN];
+    answers.read_exact(&mut hello)?;
+    // Everything that an opening has, but for a tag that only the platform key leads to.
+    stream.write_all(&512_u32.to_le_bytes())?;
+    stream.write_all(&[0xa5; 512])?;
+    let mut answer = Vec::new();
+    answers.read_to_end(&mut answer)?;
+    Ok(match answer.len() {
+        0 => Outcome::Held("the module closes the connection without a word".into()),
+        length => Outcome::Broken(format!("it answers, {length} bytes")),
     })
 }
 
@@ -431,7 +467,7 @@ fn closed(place: &Place, file: &str) -> Result<()> {
         if place.casemate(&["volume", "info", file]).is_ok() {
             return Ok(());
         }
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(50));
     }
     Err(Error::other(format!("{file} stays in use")))
 }

@@ -59,6 +59,13 @@ impl Place {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// The VMM of the security module that the launches have started.
+    pub fn module_pid(&self) -> Result<i32> {
+        let record: Value = serde_json::from_slice(&std::fs::read(self.file("run/module/guest.json"))?)?;
+        let pid = record.get("pid").and_then(Value::as_i64).and_then(|pid| i32::try_from(pid).ok());
+        pid.ok_or_else(|| Error::other("the security module's record names no process"))
+    }
+
     /// Launches the signer.
     pub fn launch(&self, name: &str, arguments: &[&str]) -> Result<Target<'_>> {
         let image = self.image.display().to_string();
@@ -84,6 +91,8 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        // The security module, which is left.
+        let _ = self.casemate(&["terminate", "--all"]);
         let _ = std::fs::remove_dir_all(&self.directory);
     }
 }

@@ -17,11 +17,12 @@ fn every_attack_fails_or_is_a_limit_that_is_named() {
         .arg(casemate())
         .arg("--image")
         .arg(Image::Signer.path())
+        .env("CASEMATE_MODULE", Image::Module.path())
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     let rows: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{said}"));
-    assert!(rows.len() >= 24, "{rows:#?}");
+    assert!(rows.len() >= 25, "{rows:#?}");
     let of = |outcome: &str| -> Vec<&Value> { rows.iter().filter(|row| row["Outcome"] == outcome).collect() };
     assert_eq!(of("BROKEN"), Vec::<&Value>::new());
     assert_eq!(output.status.code(), Some(0), "{said}");

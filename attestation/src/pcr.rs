@@ -118,7 +118,7 @@ impl<'de> serde::Deserialize<'de> for Pcr {
 }
 
 /// Whether a guest's console, log and memory may be looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Mode {
     /// Nobody looks in; the registers tell the truth.
     Production,
@@ -128,7 +128,8 @@ pub enum Mode {
 
 /// What the launcher measured. Holding a [`Bank`] made from it is the only way to a register below
 /// [`FIRST_GUEST`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Launch {
     /// PCR0, PCR1, PCR2 and PCR8.
     pub image: ImageMeasurements,
@@ -143,7 +144,8 @@ pub struct Launch {
 }
 
 /// The registers that an image file determines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ImageMeasurements {
     /// Kernel, command line and all ramdisks.
     #[serde(rename = "PCR0")]
@@ -155,7 +157,7 @@ pub struct ImageMeasurements {
     #[serde(rename = "PCR2")]
     pub pcr2: Pcr,
     /// The certificate that signed the image, if it is signed.
-    #[serde(rename = "PCR8", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "PCR8", default, skip_serializing_if = "Option::is_none")]
     pub pcr8: Option<Pcr>,
 }
 

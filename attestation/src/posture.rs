@@ -42,8 +42,11 @@ pub mod fact {
     pub const FILE_REFERENCE: &str = "file_reference";
     /// What keeps code and page tables from being written: `write_sealed` or `none`.
     pub const IMAGE_SEALED: &str = "image_sealed";
-    /// What the attestation key lies in: `memfd_secret` or `anonymous`.
+    /// What the attestation key lies in: `module` (the security module, a sealed guest of its own), or the VMM's
+    /// `memfd_secret` or `anonymous` memory; `none` for the security module itself.
     pub const LEAF_KEY: &str = "leaf_key";
+    /// PCR0 of the security module that has the attestation key: text, hexadecimal. Absent if the key is elsewhere.
+    pub const MODULE_PCR0: &str = "module_pcr0";
     /// SHA-384 of the seccomp filter that holds while the guest runs: text, hexadecimal.
     pub const SECCOMP_SHA384: &str = "seccomp_sha384";
     /// Landlock ABI that is enforced: number, 0 for none.
@@ -88,7 +91,7 @@ pub mod fact {
     pub const ROOT_OF_TRUST: &str = "root_of_trust";
 
     /// All of them, but for the vulnerabilities, which the kernel names.
-    pub const ALL: [&str; 26] = [
+    pub const ALL: [&str; 27] = [
         VMM_VERSION,
         VMM_SHA384,
         BACKEND,
@@ -96,6 +99,7 @@ pub mod fact {
         FILE_REFERENCE,
         IMAGE_SEALED,
         LEAF_KEY,
+        MODULE_PCR0,
         SECCOMP_SHA384,
         LANDLOCK,
         LOCKDOWN,

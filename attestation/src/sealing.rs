@@ -22,6 +22,9 @@ pub enum Sealing {
     Debug,
     /// On the process backend: nothing is sealed.
     Process,
+    /// Sealed on KVM as this host's security module: what the platform and its module prove themselves to each other with
+    /// ([`crate::nsm::session`]).
+    Module,
 }
 
 impl Sealing {
@@ -30,6 +33,7 @@ impl Sealing {
             Self::Production => "casemate sealing 1 production",
             Self::Debug => "casemate sealing 1 debug",
             Self::Process => "casemate sealing 1 process",
+            Self::Module => "casemate sealing 1 module",
         }
     }
 }
@@ -74,7 +78,7 @@ mod tests {
         let (platform, other) =
             (PlatformKey::generate(0).expect("a key"), PlatformKey::generate(0).expect("a key"));
         let mut keys = vec![*key(&other, Sealing::Production, &image([1, 2, 3], None)).expect("a key")];
-        for sealing in [Sealing::Production, Sealing::Debug, Sealing::Process] {
+        for sealing in [Sealing::Production, Sealing::Debug, Sealing::Process, Sealing::Module] {
             for numbers in [[1, 2, 3], [9, 2, 3], [1, 9, 3], [1, 2, 9]] {
                 for pcr8 in [None, Some(0), Some(1)] {
                     let image = image(numbers, pcr8);
@@ -87,6 +91,6 @@ mod tests {
         let made = keys.len();
         keys.sort_unstable();
         keys.dedup();
-        assert_eq!((keys.len(), made), (37, 37), "two guests share a key");
+        assert_eq!((keys.len(), made), (49, 49), "two guests share a key");
     }
 }

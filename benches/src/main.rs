@@ -29,7 +29,7 @@ struct Cli {
     /// Only this group; may be repeated: launch, exits, vsock, operations, requests, primitives, memory, fleet, figures
     #[arg(long, value_name = "GROUP", value_parser = known_group)]
     only: Vec<String>,
-    /// Take casemate, casemate-signer-process, signer.eif and probe.eif from here in place of building them
+    /// Take casemate, casemate-signer-process, signer.eif, probe.eif and module.eif from here in place of building them
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
     #[command(subcommand)]
@@ -81,7 +81,7 @@ struct KmsArgs {
     /// Only so many clients; may be repeated: 1, 8, 64
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1000))]
     clients: Vec<u16>,
-    /// Take casemate, casemate-signer-process, signer.eif and probe.eif from here in place of building them
+    /// Take casemate, casemate-signer-process, signer.eif, probe.eif and module.eif from here in place of building them
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
 }

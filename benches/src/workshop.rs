@@ -22,6 +22,8 @@ pub struct Workshop {
     pub signer: PathBuf,
     /// The probe's image.
     pub probe: PathBuf,
+    /// The security module's image.
+    security_module: PathBuf,
     /// What a verifier demands of the signer: PCR0, PCR1 and PCR2 as the image has them, and the nonce.
     pub policy: Policy,
     /// The PKCS#11 module, if somebody has built it.
@@ -36,7 +38,7 @@ pub fn checkout() -> PathBuf {
 }
 
 impl Workshop {
-    /// Takes `casemate`, `casemate-signer-process`, `signer.eif`, `probe.eif` and, if it is asked for,
+    /// Takes `casemate`, `casemate-signer-process`, `signer.eif`, `probe.eif`, `module.eif` and, if it is asked for,
     /// `libcasemate_pkcs11.so` from a folder, as they are.
     pub fn with_programs(programs: &Path) -> Result<Self> {
         let casemate = programs.join("casemate");
@@ -47,6 +49,7 @@ impl Workshop {
             signer,
             signer_process: programs.join("casemate-signer-process"),
             probe: programs.join("probe.eif"),
+            security_module: programs.join("module.eif"),
             module: Some(programs.join("libcasemate_pkcs11.so")),
             bench: this_program()?,
             directory: directory()?,
@@ -69,9 +72,21 @@ impl Workshop {
         let signer = image(&casemate, "guest/signer", "signer", &directory)?;
         step("building the probe's image");
         let probe = image(&casemate, "benches/guests/probe", "probe", &directory)?;
+        step("building the security module's image");
+        let security_module = image(&casemate, "guest/module", "module", &directory)?;
         let policy = policy(&casemate, &signer)?;
         let (bench, module) = (this_program()?, None);
-        Ok(Self { casemate, signer_process, bench, signer, probe, policy, module, directory })
+        Ok(Self {
+            casemate,
+            signer_process,
+            bench,
+            signer,
+            probe,
+            security_module,
+            policy,
+            module,
+            directory,
+        })
     }
 
     /// The PKCS#11 module, built now if it is out of date.
@@ -107,14 +122,35 @@ impl Workshop {
         }
     }
 
-    /// Makes `command` keep its guests and its platform key in our folder.
+    /// Makes `command` keep its guests and its platform key in our folder, and their attestation keys in our module.
     pub fn environment(&self, command: &mut Command) {
-        command.env("CASEMATE_RUNTIME_DIR", self.runtime_dir()).env("CASEMATE_HOME", self.file("home"));
+        command
+            .env("CASEMATE_RUNTIME_DIR", self.runtime_dir())
+            .env("CASEMATE_HOME", self.file("home"))
+            .env("CASEMATE_MODULE", &self.security_module);
+    }
+
+    /// Ends the security module, and every guest, if there are any.
+    pub fn end_all(&self) -> Result<()> {
+        let mut command = Command::new(&self.casemate);
+        self.environment(&mut command);
+        output(command.args(["terminate", "--all"])).map(drop)
+    }
+
+    /// The process of the security module's VMM.
+    pub fn security_module_pid(&self) -> Result<u32> {
+        let path = self.runtime_dir().join("module/guest.json");
+        let text = std::fs::read(&path).map_err(Error::file("read", &path))?;
+        let record: Value = serde_json::from_slice(&text).unwrap_or_default();
+        let pid = record.get("pid").and_then(Value::as_u64).and_then(|pid| u32::try_from(pid).ok());
+        pid.ok_or_else(|| Error::answer("the security module's record", "no process"))
     }
 }
 
 impl Drop for Workshop {
     fn drop(&mut self) {
+        // The security module, which is left.
+        let _ = self.end_all();
         let _ = std::fs::remove_dir_all(self.runtime_dir());
         let _ = std::fs::remove_dir_all(&self.directory);
     }

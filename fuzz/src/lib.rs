@@ -14,6 +14,7 @@ pub mod vsock;
 use casemate::image::GuestElf;
 use casemate::page_tables::Access;
 use casemate_attestation::document::{DocumentSigner, Signed, SignerError};
+use casemate_attestation::nsm::session::{Authority, Hello, NONCE_LEN};
 use casemate_attestation::nsm::{Nsm, Services, ServicesError};
 use casemate_attestation::pcr::{ImageMeasurements, Launch, Mode, Pcr};
 use casemate_attestation::policy::Policy;
@@ -68,6 +69,14 @@ pub fn nsm() -> Nsm<Fake, Fake> {
     let mode = Mode::Production;
     let launch = Launch { image, role: Pcr::ZERO, instance: Pcr::ZERO, posture: Pcr::ZERO, mode };
     Nsm::new("fuzz".to_owned(), &launch, Fake, Fake)
+}
+
+/// What platform and security module share, and a hello of the module's.
+pub fn module() -> (Authority, Hello) {
+    let image = ImageMeasurements { pcr0: Pcr::ZERO, pcr1: Pcr::ZERO, pcr2: Pcr::ZERO, pcr8: None };
+    let authority = Authority::new([7; 32]);
+    let hello = Hello::new(&authority, [3; NONCE_LEN], [4; 97], image);
+    (authority, hello)
 }
 
 /// Signer, clock and random source of [`nsm`].

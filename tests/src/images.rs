@@ -56,6 +56,8 @@ pub enum Image {
     Echo,
     /// `tests/guests/secret`: port 9000.
     Secret,
+    /// `guest/module`: what every launch on KVM has its attestation key in.
+    Module,
 }
 
 impl Image {
@@ -66,6 +68,7 @@ impl Image {
             Self::Hello => ("guest/examples/hello", &[]),
             Self::Echo => ("guest/examples/echo", &[]),
             Self::Secret => ("tests/guests/secret", &[]),
+            Self::Module => ("guest/module", &[]),
         }
     }
 

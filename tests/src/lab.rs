@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rustix::process::Pid;
 use serde_json::Value;
 
 use crate::{Image, Running, casemate};
@@ -13,6 +14,8 @@ pub struct Lab {
     dir: PathBuf,
     /// Put before every command, to run it as somebody else.
     prefix: Vec<String>,
+    /// The image of the security module.
+    module: PathBuf,
 }
 
 /// How a command ended.
@@ -39,7 +42,8 @@ impl Lab {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("casemate-test-{}-{count}", std::process::id()));
         std::fs::create_dir(&dir).unwrap();
-        Self { dir, prefix: Vec::new() }
+        let module = if crate::has_kvm() { Image::Module.path() } else { PathBuf::new() };
+        Self { dir, prefix: Vec::new(), module }
     }
 
     /// A new place for another user, who has no privileges but, if `in_kvm`, membership in a group that may open
@@ -48,6 +52,9 @@ impl Lab {
         const KVM_GROUP: u32 = 45_454;
         let mut lab = Self::new();
         std::os::unix::fs::chown(&lab.dir, Some(uid), Some(uid)).unwrap();
+        // Where they can read it.
+        lab.module = lab.path("module.eif");
+        std::fs::copy(Image::Module.path(), &lab.module).unwrap();
         let groups = if in_kvm { format!("--groups={KVM_GROUP}") } else { "--clear-groups".to_owned() };
         let script = format!(
             "set -e; mkdir -p dev; mount -t tmpfs none dev; mknod -m 660 dev/kvm c 10 232; chgrp {KVM_GROUP} dev/kvm
@@ -78,12 +85,23 @@ impl Lab {
         self.path("run")
     }
 
-    /// The folders of guests that are in the runtime directory.
+    /// The folders of guests that are in the runtime directory, but for the security module's.
     pub fn guest_folders(&self) -> Vec<PathBuf> {
         let Ok(entries) = std::fs::read_dir(self.runtime()) else {
             return Vec::new();
         };
-        entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect()
+        let folders = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
+        folders.filter(|path| *path != self.module_folder()).collect()
+    }
+
+    /// The folder of the security module.
+    pub fn module_folder(&self) -> PathBuf {
+        self.runtime().join("module")
+    }
+
+    /// The VMM of the security module that the last launch has started.
+    pub fn module_pid(&self) -> i32 {
+        process_in(&self.module_folder()).expect("a security module").as_raw_nonzero().get()
     }
 
     /// A command in this place, as its user.
@@ -101,6 +119,7 @@ impl Lab {
             .env("HOME", &self.dir)
             .env("CASEMATE_RUNTIME_DIR", self.runtime())
             .env("CASEMATE_HOME", self.path("home"))
+            .env("CASEMATE_MODULE", &self.module)
             .stdin(Stdio::null());
         // Whoever runs the tests may have credentials; profiles are in $HOME.
         for (name, _) in std::env::vars_os() {
@@ -197,16 +216,20 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        for folder in self.guest_folders() {
-            let record = std::fs::read(folder.join("guest.json")).unwrap_or_default();
-            let record: Value = serde_json::from_slice(&record).unwrap_or_default();
-            let pid = record.get("pid").and_then(Value::as_i64).and_then(|pid| i32::try_from(pid).ok());
-            if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
+        for folder in self.guest_folders().into_iter().chain([self.module_folder()]) {
+            if let Some(pid) = process_in(&folder) {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
         }
         let _ = std::fs::remove_dir_all(&self.dir);
     }
+}
+
+/// The VMM of the guest whose folder this is.
+fn process_in(folder: &Path) -> Option<Pid> {
+    let record = std::fs::read(folder.join("guest.json")).ok()?;
+    let record: Value = serde_json::from_slice(&record).ok()?;
+    Pid::from_raw(i32::try_from(record.get("pid")?.as_i64()?).ok()?)
 }
 
 impl Done {

@@ -21,6 +21,7 @@ use casemate_attestation::eif::Metadata;
 use casemate_attestation::executable;
 use casemate_attestation::pcr::{ImageMeasurements, Launch, Mode, Pcr};
 use casemate_attestation::posture::{Posture, PostureError, fact};
+use casemate_attestation::sealing::Sealing;
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::backend;
@@ -32,8 +33,8 @@ use crate::isolation::cores::{self, Placement};
 use crate::jail;
 use crate::jail::seccomp::{Filter, Thread};
 use crate::machine::{self, Config, Machine, Sealed};
-use crate::memory::{FileReference, SealingMethod, SecretKind};
-use crate::nsm::{self, Certifier, LeafKey, SecurityModule};
+use crate::memory::{FileReference, SealedPrivateMemory, SealingMethod};
+use crate::nsm::{self, Certifier, Place};
 use crate::stop::{Ending, Received, Stop};
 use crate::timing::{self, Stage};
 use crate::vcpu::{Devices, End, GuestEvents};
@@ -83,6 +84,9 @@ pub enum Error {
     /// The jail could not be closed.
     #[error(transparent)]
     Jail(#[from] jail::Error),
+    /// The security module is no place for keys here.
+    #[error("the security module's memory cannot be sealed on this host")]
+    ModuleNotSealed,
     /// Something else of the host's.
     #[error("cannot {what}: {source}")]
     Host {
@@ -197,12 +201,14 @@ impl Beside {
     }
 }
 
-/// Makes everything ready for the first instruction.
-pub fn launch(beginning: Beginning, options: Options) -> Result<Ready, Error> {
+/// Makes everything ready for the first instruction of a guest whose attestation key is there.
+pub fn launch(beginning: Beginning, options: Options, place: Place) -> Result<Ready, Error> {
     let Beginning { stop, beside } = beginning;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let is_module = matches!(place, Place::Nowhere);
+    let certifier = Certifier::new(&options.state_dir, &options.module_id, now, place)?;
     // If nobody takes it, the image cannot be used, and that is reported when it is asked for.
-    let _ = beside.certifier.send(Certifier::new(&options.state_dir, &options.module_id, now)?);
+    let _ = beside.certifier.send(certifier);
     let machine = Machine::new(options.machine.clone())?;
     timing::reached(Stage::Vm);
     let (kick, wake) = (event()?, event()?);
@@ -229,13 +235,16 @@ pub fn launch(beginning: Beginning, options: Options) -> Result<Ready, Error> {
     }
     let mut machine = machine.measured(&measurement)?;
     timing::reached(Stage::Measured);
-    let (sealing, measurements) = (options.machine.sealing(), *machine.measurements());
-    certifier.with_sealing_key(sealing, &measurements, |key| machine.put_sealing_key(key))??;
+    let sealing = if is_module { Sealing::Module } else { options.machine.sealing() };
+    let measurements = *machine.measurements();
+    certifier.with_keys(sealing, &measurements, |keys| machine.put_keys(keys))??;
     let machine = machine.seal()?;
     timing::reached(Stage::Sealed);
+    if is_module && !(options.machine.shows_pcrs() && out_of_reach(machine.private())) {
+        return Err(Error::ModuleNotSealed);
+    }
 
-    let key = certifier.finish();
-    let mut posture = posture(facts, &machine, &key)?;
+    let mut posture = posture(facts, &machine, &certifier)?;
     // For this thread and the virtual CPU's, which it will make. Not before: speculation makes a launch faster.
     Controls::enter(&Linux).state(&mut posture)?;
     let cores = match options.machine.backend {
@@ -252,7 +261,7 @@ pub fn launch(beginning: Beginning, options: Options) -> Result<Ready, Error> {
         posture: posture.pcr(),
         mode: if options.machine.shows_pcrs() { Mode::Production } else { Mode::Debug },
     };
-    let root = key.root().to_vec();
+    let root = certifier.root().to_vec();
     let console = match options.machine.debug {
         true => {
             Some((Console::new(options.console_on_stdout), listen(&options.directory.join(CONSOLE_SOCKET))?))
@@ -264,8 +273,8 @@ pub fn launch(beginning: Beginning, options: Options) -> Result<Ready, Error> {
         console: console.as_ref().map(|(console, _)| console.clone()),
         ending: stop.ending().map_err(host("copy an eventfd"))?,
     };
-    let nsm = SecurityModule::new(options.module_id.clone(), &launch, key);
-    let devices = Devices { nsm: Box::new(nsm), wake, stop: Arc::default(), events: Box::new(events) };
+    let nsm = certifier.finish(options.module_id.clone(), &launch)?;
+    let devices = Devices { nsm, wake, stop: Arc::default(), events: Box::new(events) };
     let metadata = image.metadata().cloned();
     Ok(Ready { machine, device, devices, stop, options, posture, root, metadata, console, filters })
 }
@@ -293,8 +302,14 @@ impl Filters {
     }
 }
 
+/// Whether root has no way to this memory. The security module's has to be, or keys are better off elsewhere.
+fn out_of_reach(memory: &SealedPrivateMemory) -> bool {
+    memory.method() == SealingMethod::GuestMemfd
+        && matches!(memory.reference(), Some(FileReference::Locked(_)))
+}
+
 /// What a verifier may want to know about VMM and host, now that the memory is sealed.
-fn posture(mut posture: Posture, machine: &Machine<Sealed>, key: &LeafKey) -> Result<Posture, Error> {
+fn posture(mut posture: Posture, machine: &Machine<Sealed>, certifier: &Certifier) -> Result<Posture, Error> {
     let method = match machine.private().method() {
         SealingMethod::GuestMemfd => "guest_memfd",
         SealingMethod::Anonymous => "anonymous",
@@ -305,21 +320,20 @@ fn posture(mut posture: Posture, machine: &Machine<Sealed>, key: &LeafKey) -> Re
         Some(FileReference::Descriptor(_)) => "descriptor",
         None => "none",
     };
-    let leaf_key = match key.kind() {
-        SecretKind::MemfdSecret => "memfd_secret",
-        SecretKind::Anonymous => "anonymous",
-    };
     posture.set(fact::VMM_VERSION, env!("CARGO_PKG_VERSION"))?;
     posture.set(fact::BACKEND, machine.config().backend.name())?;
     posture.set(fact::SEALED_MEMORY, method)?;
     posture.set(fact::FILE_REFERENCE, reference)?;
     posture.set(fact::IMAGE_SEALED, "write_sealed")?;
-    posture.set(fact::LEAF_KEY, leaf_key)?;
+    posture.set(fact::LEAF_KEY, certifier.leaf_key())?;
+    if let Some(pcr0) = certifier.module() {
+        posture.set(fact::MODULE_PCR0, pcr0.to_string())?;
+    }
     // The attestation key always is; without that there is no launch.
     posture.set(fact::MEMORY_LOCKED, machine.private().is_locked())?;
     posture.set(fact::SCRUB_ON_EXIT, machine.config().backend == backend::Kind::Kvm)?;
     posture.set(fact::LANDLOCK, jail::landlock_abi())?;
-    posture.set(fact::ROOT_OF_TRUST, key.root_of_trust())?;
+    posture.set(fact::ROOT_OF_TRUST, certifier.root_of_trust())?;
     Ok(posture)
 }
 

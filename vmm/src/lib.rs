@@ -14,6 +14,7 @@ pub mod isolation;
 pub mod jail;
 pub mod machine;
 pub mod memory;
+pub mod module;
 pub mod nsm;
 pub mod page_tables;
 pub mod platform;

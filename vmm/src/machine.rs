@@ -17,12 +17,12 @@ use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 use casemate_abi::{
-    ABI_VERSION, BOOT_BASE, BOOT_DEBUG, BOOT_MAGIC, BOOT_SIZE, BOOT_VOLUME, BootInfo, DATA_BASE, DOORBELL,
-    PAGE_SIZE, PAGE_TABLES_BASE, PAGE_TABLES_MAX, PRIVATE_BASE, PRIVATE_MAX, PRIVATE_MIN, SCRUB_BASE,
-    SEALING_KEY, SEALING_KEY_LEN, SHARED_BASE, SHARED_SIZE, STACK_BOTTOM, STACK_TOP,
+    ABI_VERSION, BOOT_BASE, BOOT_DEBUG, BOOT_MAGIC, BOOT_SIZE, BOOT_VOLUME, BootInfo, CHANNEL_KEY, DATA_BASE,
+    DOORBELL, PAGE_SIZE, PAGE_TABLES_BASE, PAGE_TABLES_MAX, PRIVATE_BASE, PRIVATE_MAX, PRIVATE_MIN,
+    SCRUB_BASE, SEALING_KEY, SEALING_KEY_LEN, SHARED_BASE, SHARED_SIZE, STACK_BOTTOM, STACK_TOP,
 };
 use casemate_attestation::pcr::ImageMeasurements;
-use casemate_attestation::sealing::{self, Sealing};
+use casemate_attestation::sealing::Sealing;
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::backend::kvm::{IMAGE_PHYSICAL, SCRUB_CODE};
@@ -30,6 +30,7 @@ use crate::backend::{self, Backend, Cpu, SealedRange, SealedView};
 use crate::beside;
 use crate::image::{Image, Measurement};
 use crate::memory::{self, SealedFile, SealedPrivateMemory, SharedMemory, UnsealedFile};
+use crate::nsm::KEYS_LEN;
 use crate::page_tables::{self, Access, PageTables};
 use crate::vcpu::{Devices, End, Vcpu};
 
@@ -280,7 +281,7 @@ impl Machine<Loaded> {
     }
 }
 
-const _: () = assert!(SEALING_KEY_LEN == sealing::LEN);
+const _: () = assert!(CHANNEL_KEY == SEALING_KEY + SEALING_KEY_LEN as u64);
 
 impl Machine<Measured> {
     /// PCR0–2 and PCR8.
@@ -288,10 +289,10 @@ impl Machine<Measured> {
         &self.stage.measurements
     }
 
-    /// Puts the sealing key that belongs to these measurements into private memory. To be called on a stack in secret
-    /// memory: the key is copied to its place and nowhere else.
-    pub fn put_sealing_key(&mut self, key: &[u8; SEALING_KEY_LEN]) -> Result<(), Error> {
-        Ok(self.stage.backend.load(SEALING_KEY, key)?)
+    /// Puts the sealing key that belongs to these measurements, and the channel key behind it, into private memory. To be
+    /// called on a stack in secret memory: the keys are copied to their place and nowhere else.
+    pub fn put_keys(&mut self, keys: &[u8; KEYS_LEN]) -> Result<(), Error> {
+        Ok(self.stage.backend.load(SEALING_KEY, keys)?)
     }
 
     /// Puts the private memory out of everybody's reach and lets go of the VM.

@@ -41,9 +41,9 @@ impl std::fmt::Display for End {
     }
 }
 
-/// Answers NSM requests: CBOR in, CBOR out, never fails.
+/// Answers NSM requests: the VMM's own NSM, or the way to the security module.
 pub trait NsmDevice: Send {
-    /// Answers one request.
+    /// Answers one request; with nothing if there is no answer to be had.
     fn handle(&mut self, request: &[u8]) -> Vec<u8>;
 }
 
@@ -132,10 +132,10 @@ impl Vcpu {
 
 fn nsm(memory: &SharedMemory, device: &mut dyn NsmDevice, len: u64) -> std::io::Result<()> {
     // Copied once: the guest, or root, may change the mailbox while it is being looked at.
-    let mut request = vec![0; len.min(shared::NSM_REQUEST_MAX) as usize];
+    let mut request = vec![0; len.min(shared::NSM_REQUEST_MAX + shared::NSM_TAG_LEN) as usize];
     memory.read(shared::NSM_REQUEST, &mut request).map_err(std::io::Error::other)?;
     let mut response = device.handle(&request);
-    response.truncate(shared::NSM_RESPONSE_MAX as usize);
+    response.truncate((shared::NSM_RESPONSE_MAX + shared::NSM_TAG_LEN) as usize);
     memory.write(shared::NSM_RESPONSE, &response).map_err(std::io::Error::other)?;
     memory.store(shared::NSM_RESPONSE_LEN, response.len() as u64).map_err(std::io::Error::other)
 }

@@ -88,8 +88,9 @@ fn ring(doorbell: Doorbell, argument: u64) -> Exit {
 
 #[test]
 fn lengths_beyond_the_mailbox_are_cut_and_the_response_fits() {
-    let most = [shared::NSM_REQUEST_MAX, shared::NSM_REQUEST_MAX + 1, IDLE_FOREVER];
-    for (len, taken) in [(0, 0), (7, 7)].into_iter().chain(most.map(|len| (len, shared::NSM_REQUEST_MAX))) {
+    let longest = shared::NSM_REQUEST_MAX + shared::NSM_TAG_LEN;
+    let most = [longest, longest + 1, IDLE_FOREVER];
+    for (len, taken) in [(0, 0), (7, 7)].into_iter().chain(most.map(|len| (len, longest))) {
         let (end, events, memory) = run(vec![ring(Doorbell::Nsm, len), ring(Doorbell::Exit, 0)]);
         assert_eq!(end.unwrap(), End::Exit(0));
         let mut request = vec![0; taken as usize];
@@ -98,9 +99,9 @@ fn lengths_beyond_the_mailbox_are_cut_and_the_response_fits() {
         let (mut response_len, mut beyond) = ([0; 8], [0xff; 4]);
         memory.read(shared::NSM_RESPONSE_LEN, &mut response_len).unwrap();
         let response_len = u64::from_le_bytes(response_len);
-        assert_eq!(response_len, (taken * 5).min(shared::NSM_RESPONSE_MAX));
+        assert_eq!(response_len, (taken * 5).min(shared::NSM_RESPONSE_MAX + shared::NSM_TAG_LEN));
         memory.read(shared::NSM_RESPONSE + response_len, &mut beyond[..1]).unwrap();
-        assert_eq!(beyond[0], if response_len == shared::NSM_RESPONSE_MAX { b't' } else { 0 });
+        assert_eq!(beyond[0], 0);
     }
     let (_, events, _) = run(vec![ring(Doorbell::Log, IDLE_FOREVER), ring(Doorbell::Exit, 0)]);
     assert!(matches!(&events[0], Event::Log(text) if text.len() as u64 == shared::LOG_MAX));

@@ -162,7 +162,7 @@ guest!(
     "mov rax, 0x30001000",
     "mov dword ptr [rax], 0x636261",
     "ring 0x302",
-    "mov rbx, 0x30002000",
+    "mov rbx, 0x30003000",
     "movzx rax, byte ptr [rbx]",
     "shl rax, 8",
     "or rax, 6",

@@ -1,13 +1,17 @@
 //! The Nitro Secure Module: what a guest asks and what it is answered.
 //!
 //! [`api`] has the wire types (crate `aws-nitro-enclaves-nsm-api`) and their CBOR; both sides use it. The device
-//! itself, [`Nsm`], is only there for the host.
+//! itself is [`Nsm`]. Where it is a guest of its own, the security module, [`session`] is how a launch opens a session
+//! there and [`channel`] how a guest's requests get there past everybody between.
 
 pub mod api;
-#[cfg(feature = "host")]
+pub mod channel;
+#[cfg(feature = "verify")]
 mod device;
+#[cfg(feature = "verify")]
+pub mod session;
 
-#[cfg(feature = "host")]
+#[cfg(feature = "verify")]
 pub use device::{Nsm, Services, ServicesError};
 
 /// Longest request in bytes.

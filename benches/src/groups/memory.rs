@@ -47,6 +47,13 @@ pub fn measure(workshop: &Workshop, _: bool, progress: &dyn Fn(f64)) -> Result<V
         rows.push(Row::new(GROUP, format!("  of it: {kind}"), *bytes, Unit::Bytes));
     }
     rows.push(Row::new(GROUP, "guest's image, tables, shared region", shares.guest, Unit::Bytes));
+    let path = format!("/proc/{}/smaps", workshop.security_module_pid()?);
+    let smaps = std::fs::read_to_string(&path).map_err(Error::io(format!("read {path}")))?;
+    let module = self::shares(&smaps);
+    let total = module.vmm.values().sum::<f64>() + module.guest;
+    rows.push(Row::new(GROUP, "security module, all of it", total, Unit::Bytes).note(
+        "one for all guests: PSS of its VMM, image, tables and shared region; private memory is not in it",
+    ));
     progress(1.0);
     Ok(rows)
 }

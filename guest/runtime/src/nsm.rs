@@ -4,12 +4,17 @@
 //! moves over by replacing `driver::nsm_process_request(fd, request)` with [`request`]. The mailbox is memory that
 //! the host can change at any time: the response's length is read once and bounded, and the response is copied
 //! once, before anything looks into it.
+//!
+//! Where the NSM is a guest of its own, the host only carries messages to it: each is authenticated with a key that this
+//! guest and the security module share (`casemate_attestation::nsm::channel`), and an answer that the module did not give
+//! is none.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use casemate_abi::{Doorbell, shared};
 use casemate_attestation::nsm::api;
 pub use casemate_attestation::nsm::api::{Digest, ErrorCode, Malformed, Request, Response};
+use casemate_attestation::nsm::channel::GuestEnd;
 
 /// Why the NSM gave no answer, or none that fits the request.
 #[derive(Debug, thiserror::Error)]
@@ -17,9 +22,17 @@ pub enum NsmError {
     /// The request is longer than the mailbox.
     #[error("NSM request of {0} bytes, longest is {max}: send less user data", max = shared::NSM_REQUEST_MAX)]
     RequestTooLong(usize),
-    /// The VMM claims a response that is empty or longer than the mailbox.
+    /// The VMM claims a response that is longer than the mailbox.
     #[error("NSM response of {0} bytes, longest is {max}: the VMM misbehaves", max = shared::NSM_RESPONSE_MAX)]
     ResponseLength(u64),
+    /// No answer came. A session in the security module ends with the module, and is not opened again.
+    #[error(
+        "the security module does not answer: it is gone, and a guest that is launched again gets another"
+    )]
+    Gone,
+    /// Something answered that is not the security module, or not to this request.
+    #[error("an answer that the security module did not give: somebody on the host is in between")]
+    Forged,
     /// The response is not what nsm-api describes.
     #[error("NSM response does not decode: {0}")]
     Decode(#[from] Malformed),
@@ -34,23 +47,38 @@ pub enum NsmError {
     NotAGuest,
 }
 
-/// Held from writing the request until the response is copied.
-static MAILBOX: Mutex<()> = Mutex::new(());
+/// Held from writing the request until the response is copied. In it, the channel to the security module, if there is one.
+static MAILBOX: Mutex<Option<GuestEnd>> = Mutex::new(None);
+
+/// Authenticates every request from now on, and believes no other answers; all zero: there is no security module.
+#[cfg(casemate_guest)]
+pub(crate) fn open_channel(key: &[u8; casemate_abi::CHANNEL_KEY_LEN]) {
+    if *key != [0; casemate_abi::CHANNEL_KEY_LEN] {
+        *MAILBOX.lock().unwrap_or_else(PoisonError::into_inner) = Some(GuestEnd::new(*key));
+    }
+}
 
 /// Sends `request` and returns what the NSM answers, an error response included.
 pub fn request(request: &Request) -> Result<Response, NsmError> {
-    Ok(api::decode_response(&exchange(&api::encode_request(request))?)?)
-}
-
-/// Puts `request` into the mailbox, rings, and copies the response out.
-fn exchange(request: &[u8]) -> Result<Vec<u8>, NsmError> {
+    let request = api::encode_request(request);
     if request.len() > shared::NSM_REQUEST_MAX as usize {
         return Err(NsmError::RequestTooLong(request.len()));
     }
     if !cfg!(casemate_guest) {
         return Err(NsmError::NotAGuest);
     }
-    let _mailbox = MAILBOX.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut mailbox = MAILBOX.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(channel) = mailbox.as_mut() else {
+        return Ok(api::decode_response(&exchange(&request)?)?);
+    };
+    let (frame, expected) = channel.seal(&request).ok_or(NsmError::Gone)?;
+    let answer = exchange(&frame)?;
+    Ok(api::decode_response(channel.open(expected, &answer).ok_or(NsmError::Forged)?)?)
+}
+
+/// Puts a message into the mailbox, rings, and copies the answer out. It is no longer than the mailbox, which the caller
+/// holds.
+fn exchange(request: &[u8]) -> Result<Vec<u8>, NsmError> {
     // SAFETY: the mailbox lies in the shared region, mapped read-write; `request` is no longer than its request
     // part and lies in private memory. No reference to the mailbox exists.
     unsafe {
@@ -59,7 +87,10 @@ fn exchange(request: &[u8]) -> Result<Vec<u8>, NsmError> {
     crate::doorbell::request(Doorbell::Nsm, request.len() as u64);
     // SAFETY: an aligned word of the shared region. Volatile: the host may change it, and it is read only once.
     let length = unsafe { (shared::NSM_RESPONSE_LEN as *const u64).read_volatile() };
-    if length == 0 || length > shared::NSM_RESPONSE_MAX {
+    if length == 0 {
+        return Err(NsmError::Gone);
+    }
+    if length > shared::NSM_RESPONSE_MAX + shared::NSM_TAG_LEN {
         return Err(NsmError::ResponseLength(length));
     }
     let mut response = vec![0; length as usize];

@@ -1,8 +1,11 @@
+//! The keys that the VMM left for the guest.
+//!
 //! The sealing key: the secret that this image finds again when it is launched again on the same platform.
 //!
 //! The VMM derives it from the platform key, the mode and the image's measurements, and puts it into private memory
 //! before that is sealed (`casemate_abi::SEALING_KEY`). Start-up code takes it from there and erases the place; whoever
-//! asks first gets it, and nobody after that.
+//! asks first gets it, and nobody after that. The key of the channel to the security module lies beside it, and goes to
+//! [`crate::nsm`].
 
 use std::sync::{Mutex, PoisonError};
 
@@ -12,18 +15,23 @@ use zeroize::{Zeroize, Zeroizing};
 /// The key until it is asked for; all zero: there is none.
 static HELD: Mutex<[u8; SEALING_KEY_LEN]> = Mutex::new([0; SEALING_KEY_LEN]);
 
-/// Takes the key from where the VMM put it and erases that place. Called once, before anything uses the far end of the
+/// Takes the keys from where the VMM put them and erases those places. Called once, before anything uses the far end of the
 /// stack.
 #[cfg(casemate_guest)]
 pub(crate) fn init() {
-    let place = casemate_abi::SEALING_KEY as *mut [u8; SEALING_KEY_LEN];
-    // SAFETY: the place is in private memory, mapped read-write (casemate-abi's memory map), and nothing else uses the
-    // stack's far end this early; every bit pattern is an array of bytes.
+    hold(&take(casemate_abi::SEALING_KEY));
+    crate::nsm::open_channel(&take(casemate_abi::CHANNEL_KEY));
+}
+
+#[cfg(casemate_guest)]
+fn take(place: u64) -> Zeroizing<[u8; 32]> {
+    let place = place as *mut [u8; 32];
+    // SAFETY: the place is that of a key, in private memory, mapped read-write (casemate-abi's memory map), and nothing else
+    // uses the stack's far end this early; every bit pattern is an array of bytes.
     unsafe {
-        let mut key = place.read_volatile();
-        hold(&key);
-        key.zeroize();
-        place.write_volatile([0; SEALING_KEY_LEN]);
+        let key = Zeroizing::new(place.read_volatile());
+        place.write_volatile([0; 32]);
+        key
     }
 }
 

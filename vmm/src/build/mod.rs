@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use casemate_attestation::eif::{self, BuildInfo, Builder, Metadata};
 
 pub use progress::Progress;
-pub use signer::signer_image;
+pub use signer::{module_image, signer_image};
 
 /// Why there is no image.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +60,9 @@ pub enum BuildError {
     /// There is no signer to build.
     #[error("cannot find the signer's source at {}: name an image with --image, or run casemate from its checkout", .0.display())]
     NoSigner(PathBuf),
+    /// There is no security module to build.
+    #[error("cannot find the security module's source at {}: name its image in CASEMATE_MODULE, or run casemate from its checkout", .0.display())]
+    NoModule(PathBuf),
 }
 
 /// What to build.

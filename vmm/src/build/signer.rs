@@ -1,4 +1,5 @@
-//! The default guest: the signer, built from the checkout that this binary was built from.
+//! The guests that casemate launches by itself, built from the checkout that this binary was built from: the signer where no
+//! image is named, and the security module.
 
 use std::fs;
 use std::io::Write as _;
@@ -34,9 +35,22 @@ pub fn built_image() -> Option<PathBuf> {
 /// The signer's image, built first if there is none or its source has changed: cargo decides, and says so in a
 /// fraction of a second if there is nothing to do.
 pub fn signer_image() -> Result<PathBuf, BuildError> {
-    let progress = Progress::start("Building the signer (once; it takes a minute or two)");
-    let options = options()?;
-    let built = build(&options, &progress)?;
+    image(&options()?, "Building the signer (once; it takes a minute or two)")
+}
+
+/// The security module's image, likewise.
+pub fn module_image() -> Result<PathBuf, BuildError> {
+    let manifest = checkout().join("guest/module/Cargo.toml");
+    if !manifest.is_file() {
+        return Err(BuildError::NoModule(manifest));
+    }
+    let options = Options { manifest, name: Some("module".to_owned()), ..Options::default() };
+    image(&options, "Building the security module (once; it takes a minute or two)")
+}
+
+fn image(options: &Options, what: &str) -> Result<PathBuf, BuildError> {
+    let progress = Progress::start(what);
+    let built = build(options, &progress)?;
     let path = built.elf.with_extension("eif");
     if fs::read(&path).is_ok_and(|old| old == built.image) {
         return Ok(path);

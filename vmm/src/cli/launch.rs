@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::error::{Code, Failure};
+use super::module;
 use super::output::print_line;
 use super::registry::{GuestRecord, Registry, RegistryError, Reservation, now_ms, state_dir};
-use super::run::RunOptions;
+use super::run::{Backend, RunOptions};
 use super::volume;
 use crate::guest::{self, Ended, Options};
 use crate::machine::Config;
+use crate::nsm::Place;
 use crate::vcpu::End;
 
 /// Exit code after a guest was stopped for something it may not do; a guest's own exit codes are passed on.
@@ -33,12 +35,24 @@ pub struct Announcement<'a> {
 
 /// Launches a guest, announces it, and returns when it has ended.
 pub fn launch(options: &RunOptions, announcement: Announcement<'_>) -> Result<ExitCode, Failure> {
+    let registry = Registry::open()?;
+    let module = match options.backend {
+        Backend::Kvm if !options.is_module => module::find(&registry)?,
+        Backend::Kvm | Backend::Process => None,
+    };
     let beginning = guest::begin(options.image.clone(), state_dir())?;
     let stem = options.image.file_stem().map_or_else(|| "guest".into(), |stem| stem.to_string_lossy());
-    let registry = Registry::open()?;
-    let reservation = registry.reserve(options.name.as_deref(), &stem, options.cid, &options.cpus)?;
+    let reservation = match options.is_module {
+        true => registry.reserve_module()?,
+        false => registry.reserve(options.name.as_deref(), &stem, options.cid, &options.cpus)?,
+    };
     reservation.placement().keep_off().map_err(RegistryError::from)?;
-    let ready = guest::launch(beginning, guest_options(options, &reservation))?;
+    let place = match module {
+        Some(module) => Place::Module(module::offer(module, &registry)?),
+        None if options.is_module => Place::Nowhere,
+        None => Place::Here,
+    };
+    let ready = guest::launch(beginning, guest_options(options, &reservation), place)?;
     let root = casemate_attestation::platform::encode_root(ready.root())
         .map_err(|error| Failure::new(Code::EnclaveBootFailure, error))?;
     reservation.write_evidence(&root, &ready.posture().encode())?;

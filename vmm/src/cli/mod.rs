@@ -22,6 +22,7 @@ mod hsm;
 mod key;
 mod kms;
 mod launch;
+mod module;
 mod new;
 mod output;
 mod owner;

@@ -6,6 +6,9 @@
 //! Trusts: the file system, and whoever runs as the same user. The runtime directory is refused unless it belongs to
 //! this user and nobody else can enter it, because whoever can enter it can talk to every guest.
 //!
+//! The security module ([`crate::module`]) is a guest too, in the folder `<runtime>/module/`. It is in nobody's list, and goes
+//! where processors are reserved for others, like the rest.
+//!
 //! A folder `<runtime>/<enclave-id>/` holds
 //!
 //! | file | what |
@@ -29,7 +32,11 @@ use casemate_attestation::pcr::Pcr;
 
 use crate::guest::{CONSOLE_SOCKET, VSOCK_SOCKET};
 use crate::isolation::cores::{self, CpuList, Machine, Neighbour, Placement};
+use crate::module;
 use serde::{Deserialize, Serialize};
+
+/// The security module's context identifier: the last that there is.
+const MODULE_CID: u64 = u32::MAX as u64 - 1;
 
 /// Why the registry could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -285,29 +292,43 @@ impl Registry {
         let neighbours: Vec<Neighbour> = running.into_iter().map(Neighbour::from).collect();
         let placement = Placement::find(cpus, &neighbours, &Machine)?;
         let id = new_enclave_id()?;
-        let dir = self.dir.join(&id);
-        DirBuilder::new().mode(0o700).create(&dir).map_err(io_error("make", &dir))?;
-        let path = dir.join("lock");
-        let lock = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(io_error("make", &path))?;
-        lock.try_lock().map_err(|error| io_error("lock", &path)(error.into()))?;
-        let reservation = Reservation { dir, id, name, cid, placement, _lock: lock };
-        // The name, the context identifier and the processors are taken from now on, not from the moment the guest runs.
-        let pid = std::process::id();
-        let cpu_ids: Vec<u32> = reservation.placement.own.numbers().collect();
-        reservation.write(
-            "reserved.json",
-            format!(
-                "{{\"name\":{:?},\"cid\":{cid},\"pid\":{pid},\"cpu_ids\":{cpu_ids:?}}}",
-                reservation.name
-            ),
-        )?;
+        let reservation = Reservation::make(self.dir.join(&id), id, name, cid, placement)?;
         reservation.placement.move_away(&neighbours)?;
         Ok(reservation)
+    }
+
+    /// Makes and locks the folder of the security module.
+    pub fn reserve_module(&self) -> Result<Reservation, RegistryError> {
+        let _guard = self.guard()?;
+        let neighbours: Vec<Neighbour> = self.sweep()?.into_iter().map(Neighbour::from).collect();
+        let placement = Placement::find(&CpuList::default(), &neighbours, &Machine)?;
+        Reservation::make(
+            self.module_dir(),
+            new_enclave_id()?,
+            module::FOLDER.to_owned(),
+            MODULE_CID,
+            placement,
+        )
+    }
+
+    /// The security module's folder, whether it runs or not.
+    pub fn module_dir(&self) -> PathBuf {
+        self.dir.join(module::FOLDER)
+    }
+
+    /// The security module, if it runs and no guest does, nor is about to.
+    pub fn unused_module(&self) -> Result<Option<Guest>, RegistryError> {
+        let _guard = self.guard()?;
+        let mut running = self.sweep()?;
+        let last = if running.len() == 1 { running.pop() } else { None };
+        Ok(last.and_then(|taken| taken.guest).filter(Guest::is_module))
+    }
+
+    /// Held by who starts the security module: there is one, whoever else wants to.
+    pub fn module_start(&self) -> Result<File, RegistryError> {
+        let directory = File::open(&self.dir).map_err(io_error("open", &self.dir))?;
+        directory.lock().map_err(io_error("lock", &self.dir))?;
+        Ok(directory)
     }
 
     /// Once more moves away who runs on this guest's own cores: one that was being launched when they were reserved may have
@@ -326,6 +347,7 @@ impl Registry {
     pub fn guests(&self) -> Result<Vec<Guest>, RegistryError> {
         let _guard = self.guard()?;
         let mut guests: Vec<Guest> = self.sweep()?.into_iter().filter_map(|entry| entry.guest).collect();
+        guests.retain(|guest| !guest.is_module());
         guests.sort_by(|a, b| (a.record.started_ms, &a.record.id).cmp(&(b.record.started_ms, &b.record.id)));
         Ok(guests)
     }
@@ -370,8 +392,10 @@ impl Registry {
         let entries = fs::read_dir(&self.dir).map_err(io_error("list", &self.dir))?;
         for entry in entries {
             let dir = entry.map_err(io_error("list", &self.dir))?.path();
-            let is_guest =
-                dir.file_name().and_then(|name| name.to_str()).is_some_and(|n| n.starts_with("i-"));
+            let is_guest = dir
+                .file_name()
+                .and_then(|name| name.to_str())
+                .is_some_and(|name| name.starts_with("i-") || name == module::FOLDER);
             if !is_guest || !dir.is_dir() {
                 continue;
             }
@@ -507,6 +531,11 @@ impl Guest {
         self.dir.join("root.pem")
     }
 
+    /// Whether this is the security module.
+    pub fn is_module(&self) -> bool {
+        self.dir.ends_with(module::FOLDER)
+    }
+
     /// Whether the VMM process still lives.
     pub fn is_alive(&self) -> Result<bool, RegistryError> {
         is_alive(&self.dir)
@@ -514,6 +543,36 @@ impl Guest {
 }
 
 impl Reservation {
+    fn make(
+        dir: PathBuf,
+        id: String,
+        name: String,
+        cid: u64,
+        placement: Placement,
+    ) -> Result<Self, RegistryError> {
+        DirBuilder::new().mode(0o700).create(&dir).map_err(io_error("make", &dir))?;
+        let path = dir.join("lock");
+        let lock = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(io_error("make", &path))?;
+        lock.try_lock().map_err(|error| io_error("lock", &path)(error.into()))?;
+        let reservation = Self { dir, id, name, cid, placement, _lock: lock };
+        // The name, the context identifier and the processors are taken from now on, not from the moment the guest runs.
+        let pid = std::process::id();
+        let cpu_ids: Vec<u32> = reservation.placement.own.numbers().collect();
+        reservation.write(
+            "reserved.json",
+            format!(
+                "{{\"name\":{:?},\"cid\":{cid},\"pid\":{pid},\"cpu_ids\":{cpu_ids:?}}}",
+                reservation.name
+            ),
+        )?;
+        Ok(reservation)
+    }
+
     /// The guest's folder.
     pub fn dir(&self) -> &Path {
         &self.dir

@@ -45,6 +45,8 @@ pub struct RunOptions {
     pub state: Option<PathBuf>,
     /// Where the VMM says what happens, in place of stderr.
     pub log: Option<PathBuf>,
+    /// Whether this guest is the security module.
+    pub is_module: bool,
 }
 
 pub use crate::backend::Kind as Backend;
@@ -105,6 +107,9 @@ pub struct RunArgs {
     /// Detach once the guest runs: how `run-enclave` starts its child
     #[arg(long, hide = true)]
     background: bool,
+    /// This guest is the security module: how the first launch starts it
+    #[arg(long, hide = true)]
+    security_module: bool,
     /// In the background, go on saying on stderr what happens: how `serve` starts its child
     #[arg(long, hide = true)]
     attended: bool,
@@ -225,6 +230,7 @@ impl LaunchArgs {
             backend: self.backend,
             state,
             log,
+            is_module: false,
         })
     }
 
@@ -276,7 +282,7 @@ impl LaunchArgs {
 pub fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let (background, attended, json) = (args.background, args.attended, args.json);
     let launch_args = args.launch.resolved()?;
-    let options = launch_args.options()?;
+    let options = RunOptions { is_module: args.security_module, ..launch_args.options()? };
     // Nothing that this process needs is open yet.
     crate::jail::close_inherited();
     let log = options.log.as_deref().map(open_log).transpose()?;

@@ -39,6 +39,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         let ending: Vec<Ending> =
             registry.guests()?.into_iter().map(Ending::begin).collect::<Result<_, _>>()?;
         let list: Vec<TerminateInfo> = ending.into_iter().map(Ending::finish).collect::<Result<_, _>>()?;
+        end_module(&registry)?;
         print_json(&list)?;
         let all = list.iter().all(|info| info.terminated);
         return Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE });
@@ -50,6 +51,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         (None, None) => Selector::Only,
     };
     let info = Ending::begin(registry.find(&selector)?)?.finish()?;
+    end_module(&registry)?;
     print_json(&info)?;
     Ok(if info.terminated { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -61,6 +63,16 @@ pub(super) fn end(guest: Guest) -> Result<(), Failure> {
         true => Ok(()),
         false => Err(Failure::new(Code::EnclaveProcessCommandNotExecuted, format!("{name} does not end"))),
     }
+}
+
+/// Ends the security module, and removes its folder, if the last guest that could have needed it is gone. It would end by
+/// itself, but later.
+pub(super) fn end_module(registry: &Registry) -> Result<(), Failure> {
+    if let Some(module) = registry.unused_module()? {
+        end(module)?;
+        registry.guests()?;
+    }
+    Ok(())
 }
 
 /// A guest that has been asked to end.
@@ -94,7 +106,7 @@ impl Ending {
                 }
             }
         };
-        if terminated {
+        if terminated && !self.guest.is_module() {
             eprintln!("Successfully terminated enclave {}.", self.guest.record.id);
         }
         let record = self.guest.record;

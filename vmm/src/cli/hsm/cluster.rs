@@ -404,8 +404,9 @@ fn end(hsm: &Running) -> Result<(), Failure> {
         terminate::end(guest.clone())?;
     }
     // Removes the folder of a guest that is gone.
-    Registry::open()?.guests()?;
-    Ok(())
+    let registry = Registry::open()?;
+    registry.guests()?;
+    terminate::end_module(&registry)
 }
 
 /// Waits until no process has the volume open.
