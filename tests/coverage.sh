@@ -1,17 +1,34 @@
 #!/usr/bin/env bash
-# Line coverage of the trusted base by the unit and property tests of its crates: tests/coverage.sh. For people, not for CI: it
-# compiles everything once more (3 GB in $COVERAGE_DIR). Needs llvm-profdata and llvm-cov of a version that reads what rustc
-# writes, in $LLVM_BIN or on the path (rustup component add llvm-tools; Debian's llvm-19 will do).
+# Line coverage by all tests: tests/coverage.sh [--write] [cargo test's arguments]. With --write, the table in docs/assurance.md is
+# made anew. For people, not for CI: it compiles the workspace's own crates once more and takes half an hour. Needs
+# `rustup component add llvm-tools`, and what tests/run.sh needs.
+#
+# Counters lie in a file that a process maps when it starts (LLVM's continuous mode). So those of a process count that is killed,
+# and of one in a jail where it could write nothing. A sealed guest has no files: its code counts as far as it runs in the tests of
+# its crates and in the signer as an ordinary process.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bin=${LLVM_BIN:+$LLVM_BIN/}
-export CARGO_TARGET_DIR=${COVERAGE_DIR:-target/coverage} CARGO_INCREMENTAL=0
-export RUSTFLAGS="-C instrument-coverage" LLVM_PROFILE_FILE="$PWD/target/coverage-profiles/%p-%m.profraw"
-rm -rf target/coverage-profiles
-packages=(casemate-abi casemate-attestation casemate-audit casemate-policy casemate-volume)
-run() { cargo test "$@" --no-fail-fast >&2 || true; cargo test "$@" --no-run --message-format=json 2>/dev/null |
-    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p'; }
-programs=$(run "${packages[@]/#/-p}" --features casemate-volume/host; run -p casemate --lib)
-"${bin}llvm-profdata" merge -sparse target/coverage-profiles/*.profraw -o target/coverage-profiles/all.profdata
-"${bin}llvm-cov" report $(printf -- '--object %s ' $programs) -instr-profile=target/coverage-profiles/all.profdata \
-    -ignore-filename-regex='(registry|rustc|/target/|tests?\.rs$|/tests/|_tests\.rs$)' -show-region-summary=false -show-branch-summary=false
+write=; [ "${1:-}" != --write ] || { write=--write; shift; }
+llvm=$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/host: //p')/bin
+[ -x "$llvm/llvm-cov" ] || { echo "rustup component add llvm-tools" >&2; exit 1; }
+profiles=$PWD/target/coverage
+rm -rf "$profiles"; mkdir -p "$profiles"
+# Our own crates only: what they depend on is shared with every other build.
+cat >"$profiles/rustc" <<'WRAPPER'
+#!/bin/sh
+exec "$@" -C instrument-coverage -C llvm-args=-runtime-counter-relocation
+WRAPPER
+chmod +x "$profiles/rustc"
+export RUSTC_WORKSPACE_WRAPPER=$profiles/rustc CARGO_INCREMENTAL=0 LLVM_PROFILE_FILE="$profiles/%m%c.profraw"
+features=casemate-signer/process,casemate-signer/selftest
+cargo build --workspace --features "$features" --bins >&2
+# Where no other build replaces it. `casemate build` makes guests without the wrapper.
+cp target/debug/casemate "$profiles/"
+export CASEMATE_BIN=$profiles/casemate
+cargo test --workspace --features "$features" --no-fail-fast "$@" >&2 || echo "a test failed: what it ran counts" >&2
+programs=$(cargo test --workspace --features "$features" --no-run --message-format=json "$@" 2>/dev/null |
+    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | sort -u)
+"$llvm/llvm-profdata" merge -sparse "$profiles"/*.profraw -o "$profiles/all.profdata"
+"$llvm/llvm-cov" export -summary-only -instr-profile="$profiles/all.profdata" \
+    $(printf -- '--object %s ' $programs "$CASEMATE_BIN") >"$profiles/summary.json"
+python3 tests/coverage.py "$profiles/summary.json" $write
