@@ -298,6 +298,13 @@ fn loses_nothing(args: &CreateArgs, backup: &Backup) -> Result<(), Failure> {
             backup.id
         ));
     }
+    // Without its anchor the volume would be refused too, and with it every later backup.
+    if anchor.with_extension("ratchet").exists() {
+        return refuse(format!(
+            "backup {} cannot be gone back to: this platform's TPM counts, and nobody turns its counter back",
+            backup.id
+        ));
+    }
     std::fs::remove_file(&anchor).map_err(|error| Failure::file("remove", &anchor, error))
 }
 
