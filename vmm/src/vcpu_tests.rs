@@ -144,16 +144,17 @@ proptest! {
     #[test]
     fn any_sequence_of_stores_is_served_in_order(
         stores in prop::collection::vec((0..9_u64, prop_oneof![
-            select(vec![0, 1, 7, 0xfff, 0x1000, 0x1001, 0x3000, u64::MAX >> 8]), any::<u64>()]), 0..12),
+            select(vec![0, 1, 7, 0xfff, 0x1000, 0x1001, 0x1020, 0x1021, 0x3000, u64::MAX >> 8]), any::<u64>()]), 0..12),
     ) {
         let mut expected = Vec::new();
         let mut end = None;
         let values: Vec<_> = stores.iter().map(|(kind, argument)| argument << 8 | kind).collect();
         for value in &values {
             let (argument, limit) = (value >> 8, 0x1000);
+            let frame = shared::NSM_REQUEST_MAX + shared::NSM_TAG_LEN;
             match value & 0xff {
                 0 | 1 => expected.push((0, 0)),
-                2 => expected.push((2, argument.min(limit))),
+                2 => expected.push((2, argument.min(frame))),
                 3 => {}
                 4 => expected.push((4, 0)),
                 5 => expected.push((5, argument.min(limit))),
