@@ -32,6 +32,7 @@ constants! {
         CKK_RSA = 0x0,
         CKK_EC = 0x3,
         CKK_GENERIC_SECRET = 0x10,
+        CKK_DES3 = 0x15,
         CKK_AES = 0x1f,
         CKK_SHA_1_HMAC = 0x28,
         CKK_SHA224_HMAC = 0x2e,
@@ -143,6 +144,7 @@ constants! {
         CKM_EC_MONTGOMERY_KEY_PAIR_GEN = 0x1056,
         CKM_ML_DSA_KEY_PAIR_GEN = 0x1c,
         CKM_AES_KEY_GEN = 0x1080,
+        CKM_DES3_KEY_GEN = 0x131,
         CKM_GENERIC_SECRET_KEY_GEN = 0x350,
         CKM_SHA_1_KEY_GEN = 0x4003,
         CKM_SHA224_KEY_GEN = 0x4004,
@@ -193,6 +195,12 @@ constants! {
         CKM_AES_KEY_WRAP = 0x2109,
         CKM_AES_KEY_WRAP_PAD = 0x210a,
         CKM_AES_KEY_WRAP_KWP = 0x210b,
+    }
+    /// Mechanisms: triple DES.
+    {
+        CKM_DES3_ECB = 0x132,
+        CKM_DES3_CBC = 0x133,
+        CKM_DES3_CBC_PAD = 0x136,
     }
     /// Mechanisms: HMAC.
     {

@@ -44,8 +44,27 @@ impl Cipher {
     const fn flows(&self) -> bool {
         matches!(
             self.mechanism.kind,
-            ck::CKM_AES_ECB | ck::CKM_AES_CBC | ck::CKM_AES_CBC_PAD | ck::CKM_AES_CTR
+            ck::CKM_AES_ECB
+                | ck::CKM_AES_CBC
+                | ck::CKM_AES_CBC_PAD
+                | ck::CKM_AES_CTR
+                | ck::CKM_DES3_ECB
+                | ck::CKM_DES3_CBC
+                | ck::CKM_DES3_CBC_PAD
         )
+    }
+
+    /// Whether the end is padded.
+    const fn pads(&self) -> bool {
+        matches!(self.mechanism.kind, ck::CKM_AES_CBC_PAD | ck::CKM_DES3_CBC_PAD)
+    }
+
+    /// Bytes of the mechanism's block.
+    const fn block(&self) -> usize {
+        match self.mechanism.kind {
+            ck::CKM_DES3_ECB | ck::CKM_DES3_CBC | ck::CKM_DES3_CBC_PAD => 8,
+            _ => BLOCK,
+        }
     }
 
     /// How much comes out if this much more comes in.
@@ -55,8 +74,8 @@ impl Cipher {
         }
         let total = self.pending.len().saturating_add(more);
         // What is padding and what is not shows only at the end.
-        let held = usize::from(self.mechanism.kind == ck::CKM_AES_CBC_PAD && self.usage == Use::Decrypt);
-        total.saturating_sub(held) / BLOCK * BLOCK
+        let held = usize::from(self.pads() && self.usage == Use::Decrypt);
+        total.saturating_sub(held) / self.block() * self.block()
     }
 
     /// The next part; what is ready.
@@ -81,10 +100,10 @@ impl Cipher {
     /// At most how much [`Self::finish`] gives for this much more.
     pub fn length(&self, more: usize) -> usize {
         let total = self.pending.len().saturating_add(more);
-        let blocks = (total / BLOCK).saturating_add(1).saturating_mul(BLOCK);
+        let blocks = (total / self.block()).saturating_add(1).saturating_mul(self.block());
         match (self.mechanism.kind, self.usage) {
             (ck::CKM_RSA_PKCS | ck::CKM_RSA_PKCS_OAEP | ck::CKM_RSA_X_509, _) => self.facts.modulus(),
-            (ck::CKM_AES_CBC_PAD, Use::Encrypt) => blocks,
+            (ck::CKM_AES_CBC_PAD | ck::CKM_DES3_CBC_PAD, Use::Encrypt) => blocks,
             (ck::CKM_AES_GCM, usage) => {
                 let tag = match &self.mechanism.parameter {
                     Parameter::Gcm { tag_bits, .. } => usize::try_from(tag_bits.div_ceil(8)).unwrap_or(BLOCK),
@@ -120,7 +139,7 @@ impl Cipher {
         let rest = std::mem::take(&mut work.pending);
         // Nothing is left of modes without padding; their mechanisms refuse to work on nothing.
         let whole = !rest.is_empty() || (result.is_empty() && work.mode != Mode::Parts);
-        if whole || work.mechanism.kind == ck::CKM_AES_CBC_PAD || !work.flows() {
+        if whole || work.pads() || !work.flows() {
             let kind = work.mechanism.kind;
             result.extend_from_slice(&work.send(token, kind, rest)?);
         }
@@ -139,15 +158,17 @@ impl Cipher {
     fn blocks(&mut self, token: &Token, input: Bytes) -> Result<Bytes> {
         let kind = match self.mechanism.kind {
             ck::CKM_AES_CBC_PAD => ck::CKM_AES_CBC,
+            ck::CKM_DES3_CBC_PAD => ck::CKM_DES3_CBC,
             kind => kind,
         };
-        let last = |bytes: &Bytes| Bytes::copy(bytes.get(bytes.len() - BLOCK..).unwrap_or_default());
+        let block = self.block();
+        let last = |bytes: &Bytes| Bytes::copy(bytes.get(bytes.len() - block..).unwrap_or_default());
         let (length, ciphertext) = (input.len(), (self.usage == Use::Decrypt).then(|| last(&input)));
         let output = self.send(token, kind, input)?;
-        ensure(output.len() == length && length >= BLOCK, ck::CKR_DEVICE_ERROR)?;
+        ensure(output.len() == length && length >= block, ck::CKR_DEVICE_ERROR)?;
         match &mut self.mechanism.parameter {
             Parameter::Iv(iv) => *iv = ciphertext.unwrap_or_else(|| last(&output)),
-            Parameter::Ctr { bits, block } => advance(block, *bits, length / BLOCK),
+            Parameter::Ctr { bits, block: counter } => advance(counter, *bits, length / BLOCK),
             _ => {}
         }
         Ok(output)

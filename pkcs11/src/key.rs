@@ -152,6 +152,7 @@ const fn key_types(mechanism: u64) -> Option<&'static [u64]> {
         | ck::CKM_AES_KEY_WRAP
         | ck::CKM_AES_KEY_WRAP_PAD
         | ck::CKM_AES_KEY_WRAP_KWP => &[ck::CKK_AES],
+        ck::CKM_DES3_ECB | ck::CKM_DES3_CBC | ck::CKM_DES3_CBC_PAD => &[ck::CKK_DES3],
         ck::CKM_SHA_1_HMAC | ck::CKM_SHA_1_HMAC_GENERAL => &[sys::CKK_SHA_1_HMAC, ck::CKK_GENERIC_SECRET],
         ck::CKM_SHA224_HMAC | ck::CKM_SHA224_HMAC_GENERAL => &[ck::CKK_SHA224_HMAC, ck::CKK_GENERIC_SECRET],
         ck::CKM_SHA256_HMAC | ck::CKM_SHA256_HMAC_GENERAL => &[ck::CKK_SHA256_HMAC, ck::CKK_GENERIC_SECRET],

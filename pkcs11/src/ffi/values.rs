@@ -74,6 +74,10 @@ unsafe fn parameter(mechanism: &CK_MECHANISM) -> Result<Parameter> {
             ensure(mechanism.ulParameterLen == 16, ck::CKR_MECHANISM_PARAM_INVALID)?;
             Parameter::Iv(whole()?)
         }
+        ck::CKM_DES3_CBC | ck::CKM_DES3_CBC_PAD => {
+            ensure(mechanism.ulParameterLen == 8, ck::CKR_MECHANISM_PARAM_INVALID)?;
+            Parameter::Iv(whole()?)
+        }
         ck::CKM_AES_KEY_WRAP | ck::CKM_AES_KEY_WRAP_PAD | ck::CKM_AES_KEY_WRAP_KWP if !absent => {
             Parameter::Iv(whole()?)
         }

@@ -1,4 +1,5 @@
-//! AES in the modes that PKCS#11 names, with keys of 16, 24 and 32 bytes (FIPS 197, NIST SP 800-38A, -38B, -38D, -38F).
+//! AES in the modes that PKCS#11 names, with keys of 16, 24 and 32 bytes (FIPS 197, NIST SP 800-38A, -38B, -38D, -38F); and
+//! triple DES in two of them, with keys of 24 bytes (NIST SP 800-67), for what is old.
 //!
 //! Initialisation vectors are the caller's: a token computes what it is asked for.
 
@@ -9,7 +10,7 @@ use std::ptr::{self, NonNull};
 use aws_lc_sys as sys;
 use zeroize::{Zeroize, Zeroizing};
 
-/// Bytes of a block.
+/// Bytes of AES's block.
 pub const BLOCK: usize = 16;
 
 /// How blocks are chained.
@@ -23,6 +24,20 @@ pub enum Mode {
     Ctr,
     /// Galois/Counter Mode.
     Gcm,
+    /// Triple DES, each block for itself.
+    Des3Ecb,
+    /// Triple DES, chained.
+    Des3Cbc,
+}
+
+impl Mode {
+    /// Bytes of a block.
+    pub const fn block(self) -> usize {
+        match self {
+            Self::Des3Ecb | Self::Des3Cbc => 8,
+            _ => BLOCK,
+        }
+    }
 }
 
 type Output = Option<Zeroizing<Vec<u8>>>;
@@ -43,6 +58,8 @@ fn cipher(mode: Mode, key: &[u8]) -> Option<*const sys::EVP_CIPHER> {
             (Mode::Gcm, 16) => sys::EVP_aes_128_gcm(),
             (Mode::Gcm, 24) => sys::EVP_aes_192_gcm(),
             (Mode::Gcm, 32) => sys::EVP_aes_256_gcm(),
+            (Mode::Des3Ecb, 24) => sys::EVP_des_ede3_ecb(),
+            (Mode::Des3Cbc, 24) => sys::EVP_des_ede3_cbc(),
             _ => return None,
         }
     })
@@ -51,7 +68,7 @@ fn cipher(mode: Mode, key: &[u8]) -> Option<*const sys::EVP_CIPHER> {
 /// Encrypts or decrypts in ECB, CBC or CTR. `iv` is a block, and empty for ECB. With `padding` (PKCS #7) the input of an
 /// encryption may have any length; without, ECB and CBC take whole blocks.
 pub fn crypt(mode: Mode, encrypt: bool, key: &[u8], iv: &[u8], padding: bool, input: &[u8]) -> Output {
-    let wanted = if mode == Mode::Ecb { 0 } else { BLOCK };
+    let wanted = if matches!(mode, Mode::Ecb | Mode::Des3Ecb) { 0 } else { mode.block() };
     if mode == Mode::Gcm || iv.len() != wanted {
         return None;
     }

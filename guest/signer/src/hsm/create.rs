@@ -6,8 +6,9 @@ use casemate_hsm::message::UserType;
 use casemate_hsm::{Mechanism, Parameter, Request, Response, limits};
 use zeroize::Zeroizing;
 
+use crate::crypto::aes::{self, BLOCK, Mode};
 use crate::crypto::pkey::{self, PKey, Pair};
-use crate::crypto::{self, KeySpec, aes};
+use crate::crypto::{self, KeySpec};
 
 use super::attributes::{Given, Use};
 use super::fault::{Fault, Rv, broken, refuse};
@@ -17,6 +18,8 @@ use super::{Asked, Token, change};
 
 /// Most bytes of a generic secret.
 const SECRET_MAX: u64 = 512;
+/// Bytes of a triple DES key.
+pub(super) const DES3_LEN: u64 = 24;
 /// `CK_UNAVAILABLE_INFORMATION`.
 const UNAVAILABLE: u64 = u64::MAX;
 
@@ -56,13 +59,13 @@ pub(super) struct Content {
 fn default_of(class: u64, key_type: Option<u64>, kind: u64) -> Option<bool> {
     let own = matches!(class, CKO_PRIVATE_KEY | CKO_SECRET_KEY);
     let rsa = key_type == Some(CKK_RSA);
-    let aes = key_type == Some(CKK_AES);
-    let signs = !aes;
+    let block = matches!(key_type, Some(CKK_AES | CKK_DES3));
+    let signs = !block;
     Some(match kind {
         CKA_TOKEN | CKA_WRAP_WITH_TRUSTED | CKA_ALWAYS_AUTHENTICATE | CKA_EXTRACTABLE => false,
         CKA_PRIVATE | CKA_SENSITIVE => own,
         CKA_MODIFIABLE | CKA_COPYABLE | CKA_DESTROYABLE => true,
-        CKA_ENCRYPT | CKA_DECRYPT => rsa || aes,
+        CKA_ENCRYPT | CKA_DECRYPT => rsa || block,
         CKA_SIGN | CKA_VERIFY => signs,
         // What brings keys out or in is for those who say so.
         CKA_WRAP | CKA_UNWRAP | CKA_DERIVE | CKA_SIGN_RECOVER | CKA_VERIFY_RECOVER | CKA_TRUSTED => false,
@@ -193,9 +196,14 @@ fn describe_key(object: &mut Object, class: u64, key_type: u64, origin: Origin) 
 fn describe_secret(object: &mut Object, key_type: u64, secret: &[u8]) {
     object.set_number(CKA_VALUE_LEN, u64::try_from(secret.len()).unwrap_or(u64::MAX));
     // PKCS#11 3.1, 4.10.2: the first bytes of a block of zeroes, encrypted.
-    if key_type == CKK_AES
-        && let Some(block) = aes::crypt(aes::Mode::Ecb, true, secret, &[], false, &[0; aes::BLOCK])
-    {
+    let mode = match key_type {
+        CKK_AES => Mode::Ecb,
+        CKK_DES3 => Mode::Des3Ecb,
+        _ => return,
+    };
+    let zeroes = [0; BLOCK];
+    let block = zeroes.get(..mode.block()).unwrap_or_default();
+    if let Some(block) = aes::crypt(mode, true, secret, &[], false, block) {
         object.set(CKA_CHECK_VALUE, block.get(..3).unwrap_or_default());
     }
 }
@@ -222,6 +230,7 @@ fn describe_pair(object: &mut Object, class: u64, given: &Given, spki: &[u8]) ->
 fn generates(mechanism: u64) -> Option<(u64, Option<u64>)> {
     Some(match mechanism {
         CKM_AES_KEY_GEN => (CKK_AES, None),
+        CKM_DES3_KEY_GEN => (CKK_DES3, Some(DES3_LEN)),
         CKM_GENERIC_SECRET_KEY_GEN => (CKK_GENERIC_SECRET, None),
         CKM_SHA_1_KEY_GEN => (CKK_SHA_1_HMAC, Some(20)),
         CKM_SHA224_KEY_GEN => (CKK_SHA224_HMAC, Some(28)),
@@ -236,6 +245,7 @@ fn generates(mechanism: u64) -> Option<(u64, Option<u64>)> {
 pub(super) fn check_length(key_type: u64, length: u64) -> Result<(), Fault> {
     let fine = match key_type {
         CKK_AES => matches!(length, 16 | 24 | 32),
+        CKK_DES3 => length == DES3_LEN,
         CKK_GENERIC_SECRET | CKK_SHA_1_HMAC | CKK_SHA224_HMAC | CKK_SHA256_HMAC | CKK_SHA384_HMAC
         | CKK_SHA512_HMAC => (1..=SECRET_MAX).contains(&length),
         _ => return refuse(Rv::CKR_ATTRIBUTE_VALUE_INVALID, "The token has no secret keys of that type."),
@@ -243,7 +253,26 @@ pub(super) fn check_length(key_type: u64, length: u64) -> Result<(), Fault> {
     if fine {
         return Ok(());
     }
-    refuse(Rv::CKR_KEY_SIZE_RANGE, "AES keys have 16, 24 or 32 bytes, other secret keys 1 to 512.")
+    refuse(Rv::CKR_KEY_SIZE_RANGE, "AES keys have 16, 24 or 32 bytes, triple DES keys 24, others 1 to 512.")
+}
+
+/// Sets the parity of a triple DES key that is made here: odd in every byte, by its lowest bit (NIST SP 800-67). Other keys
+/// stay as they are.
+pub(super) fn set_parity(key_type: u64, secret: &mut [u8]) {
+    if key_type == CKK_DES3 {
+        for byte in secret {
+            *byte ^= u8::from(even(*byte));
+        }
+    }
+}
+
+/// Whether the parity of a key from outside is right; PKCS#11 3.1 has others refused.
+pub(super) fn has_parity(key_type: u64, secret: &[u8]) -> bool {
+    key_type != CKK_DES3 || !secret.iter().copied().any(even)
+}
+
+const fn even(byte: u8) -> bool {
+    byte.count_ones().is_multiple_of(2)
 }
 
 /// The mechanism of a request that takes no parameter.
@@ -276,6 +305,7 @@ pub(super) fn generate_key(
     check_length(key_type, length)?;
     let mut secret = Zeroizing::new(vec![0; usize::try_from(length).unwrap_or_default()]);
     crypto::random(&mut secret)?;
+    set_parity(key_type, &mut secret);
     let content = Content {
         class: CKO_SECRET_KEY,
         key_type: Some(key_type),
@@ -381,8 +411,11 @@ pub(super) fn create_object(
         }
         CKO_SECRET_KEY => {
             given.need(CKA_KEY_TYPE)?;
-            let value = given.need(CKA_VALUE)?;
-            check_length(key_type.unwrap_or(u64::MAX), u64::try_from(value.len()).unwrap_or(u64::MAX))?;
+            let (value, kind) = (given.need(CKA_VALUE)?, key_type.unwrap_or(u64::MAX));
+            check_length(kind, u64::try_from(value.len()).unwrap_or(u64::MAX))?;
+            if !has_parity(kind, value) {
+                return refuse(Rv::CKR_ATTRIBUTE_VALUE_INVALID, "The bytes of a DES key have odd parity.");
+            }
             (key_type, None, Zeroizing::new(value.to_vec()))
         }
         CKO_CERTIFICATE => {

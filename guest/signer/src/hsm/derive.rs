@@ -43,15 +43,17 @@ pub(super) fn derive_key(token: &mut Token, asked: &Asked<'_>, request: Request)
     let length = match (given.number(CKA_VALUE_LEN), key_type) {
         (Some(length), _) => length,
         (None, CKK_AES) => whole.min(32),
+        (None, CKK_DES3) => create::DES3_LEN,
         (None, _) => whole,
     };
     create::check_length(key_type, length)?;
     let length = usize::try_from(length).unwrap_or(usize::MAX);
-    let secret = match hash(*kdf)? {
+    let mut secret = match hash(*kdf)? {
         None if shared.is_empty() => truncated(&secret, length)?,
         None => return refuse(Rv::CKR_MECHANISM_PARAM_INVALID, "CKD_NULL takes no shared data."),
         Some(hash) => x963(hash, &secret, shared, length),
     };
+    create::set_parity(key_type, &mut secret);
     let origin = Origin {
         mechanism: None,
         always_sensitive: base.flag(CKA_ALWAYS_SENSITIVE),

@@ -214,8 +214,8 @@ fn secret(given: &Given, secret: Zeroizing<Vec<u8>>) -> Result<Content, Fault> {
     let length = u64::try_from(secret.len()).unwrap_or(u64::MAX);
     given.agrees(CKA_VALUE_LEN, length)?;
     match create::check_length(key_type, length) {
-        Ok(()) => {}
-        Err(Fault::Token(Rv::CKR_KEY_SIZE_RANGE, _)) => return invalid(),
+        Ok(()) if create::has_parity(key_type, &secret) => {}
+        Ok(()) | Err(Fault::Token(Rv::CKR_KEY_SIZE_RANGE, _)) => return invalid(),
         Err(fault) => return Err(fault),
     }
     let key_type = Some(key_type);

@@ -309,6 +309,129 @@ fn aes_is_openssls() {
     });
 }
 
+/// The key of NIST SP 800-67's example, its three parts distinct and of odd parity.
+const DES3: [u8; 24] = [
+    0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0x01, 0x45,
+    0x67, 0x89, 0xab, 0xcd, 0xef, 0x01, 0x23,
+];
+
+#[test]
+fn triple_des_is_openssls_and_nists() {
+    run(async {
+        let (signer, scratch) = (token().await, Scratch::new("hsm-des3"));
+        let alice = Application::of(&signer, "alice").await;
+        let key = known(&alice, CKK_DES3, &DES3, &[]).await;
+        // SP 800-67, revision 1, appendix B.1, misprint and all.
+        let example = alice
+            .compute(Operation::Encrypt, &Mechanism::plain(CKM_DES3_ECB), key, b"The qufck brown fox jump")
+            .await;
+        assert_eq!(
+            text(&example.expect("a ciphertext").data.expect("data")),
+            "a826fd8ce53b855fcce21c8112256fe668d5c05dd9b6b900"
+        );
+        let (iv, blocks) = ([3; 8], [1; 64]);
+        let with_iv = || Parameter::Iv(Bytes::copy(&iv));
+        for (kind, parameter, name, data) in [
+            (CKM_DES3_ECB, Parameter::None, "ede3 -nopad", &blocks[..]),
+            (CKM_DES3_CBC, with_iv(), "ede3-cbc -nopad", &blocks),
+            (CKM_DES3_CBC_PAD, with_iv(), "ede3-cbc", &blocks),
+            (CKM_DES3_CBC_PAD, with_iv(), "ede3-cbc", MESSAGE),
+        ] {
+            scratch.write("data", data);
+            let (key_text, iv_text) = (text(&DES3), text(&iv));
+            scratch.succeeds(&format!("enc -des-{name} -K {key_text} -iv {iv_text} -in data -out enc"));
+            let mechanism = Mechanism { kind, parameter };
+            let encrypted = alice.compute(Operation::Encrypt, &mechanism, key, data).await;
+            let encrypted = encrypted.expect("a ciphertext").data.expect("data");
+            assert_eq!(*encrypted, scratch.read("enc"), "{name}");
+            let decrypted = alice.compute(Operation::Decrypt, &mechanism, key, &encrypted).await;
+            assert_eq!(**decrypted.expect("a plaintext").data.expect("data"), *data);
+            let cut = alice.compute(Operation::Decrypt, &mechanism, key, &encrypted[1..]).await;
+            assert_eq!(rv(&cut), Some(CKR_ENCRYPTED_DATA_LEN_RANGE));
+            if kind != CKM_DES3_CBC_PAD {
+                let part = alice.compute(Operation::Encrypt, &mechanism, key, &data[1..]).await;
+                assert_eq!(rv(&part), Some(CKR_DATA_LEN_RANGE));
+            }
+        }
+        let long = Mechanism { kind: CKM_DES3_CBC, parameter: Parameter::Iv(Bytes::from(vec![3; 16])) };
+        let long = alice.compute(Operation::Encrypt, &long, key, &blocks).await;
+        assert_eq!(rv(&long), Some(CKR_MECHANISM_PARAM_INVALID));
+        // Neither cipher takes the other's keys, of 24 bytes though both are.
+        let aes = known(&alice, CKK_AES, &DES3, &[]).await;
+        for (kind, key) in [(CKM_AES_ECB, key), (CKM_DES3_ECB, aes)] {
+            let other = alice.compute(Operation::Encrypt, &Mechanism::plain(kind), key, &blocks).await;
+            assert_eq!(rv(&other), Some(CKR_KEY_TYPE_INCONSISTENT));
+        }
+    });
+}
+
+#[test]
+fn triple_des_keys_have_24_bytes_and_odd_parity_and_wrap_nothing() {
+    run(async {
+        let signer = token().await;
+        let alice = Application::of(&signer, "alice").await;
+        let open = [Attribute::flag(CKA_SENSITIVE, false), Attribute::flag(CKA_EXTRACTABLE, true)];
+        let made = alice.generate(CKM_DES3_KEY_GEN, open.to_vec()).await.expect("a key");
+        let value = alice.get(made, CKA_VALUE).await.expect("a value");
+        assert_eq!(value.len(), 24);
+        assert!(value.iter().all(|byte| byte.count_ones() % 2 == 1), "{value:02x?}");
+        let zeroes = Mechanism::plain(CKM_DES3_ECB);
+        let zeroes = alice.compute(Operation::Encrypt, &zeroes, made, &[0; 8]).await.expect("a block").data;
+        let check = alice.get(made, CKA_CHECK_VALUE).await.expect("a check value");
+        assert_eq!(check, zeroes.expect("data")[..3]);
+        let long = vec![Attribute::number(CKA_VALUE_LEN, 16)];
+        assert_eq!(rv(&alice.generate(CKM_DES3_KEY_GEN, long).await), Some(CKR_KEY_SIZE_RANGE));
+
+        let given = |value: &[u8]| {
+            vec![
+                Attribute::number(CKA_CLASS, CKO_SECRET_KEY),
+                Attribute::number(CKA_KEY_TYPE, CKK_DES3),
+                Attribute::bytes(CKA_VALUE, value),
+                Attribute::flag(CKA_WRAP, true),
+            ]
+        };
+        for length in [8, 16, 23] {
+            let short = alice.create(given(&DES3[..length])).await;
+            assert_eq!(rv(&short), Some(CKR_KEY_SIZE_RANGE), "{length}");
+        }
+        let mut even = DES3;
+        even[7] ^= 1;
+        assert_eq!(rv(&alice.create(given(&even)).await), Some(CKR_ATTRIBUTE_VALUE_INVALID));
+
+        let carries = [Attribute::flag(CKA_WRAP, true), Attribute::flag(CKA_UNWRAP, true)];
+        let carrier = known(&alice, CKK_AES, &[5; 16], &carries).await;
+        let kwp = Some(Mechanism::plain(CKM_AES_KEY_WRAP_KWP));
+        for (value, expected) in [(DES3, None), (even, Some(CKR_WRAPPED_KEY_INVALID))] {
+            let extractable = [Attribute::flag(CKA_EXTRACTABLE, true)];
+            let object = Some(known(&alice, CKK_GENERIC_SECRET, &value, &extractable).await);
+            let (mechanism, wrapping_object) = (kwp.clone(), Some(carrier));
+            let wrap = Request { mechanism, object, wrapping_object, ..Request::default() };
+            let data = alice.ask(Operation::WrapKey, wrap).await.expect("a wrapped key").data;
+            let template =
+                vec![Attribute::number(CKA_CLASS, CKO_SECRET_KEY), Attribute::number(CKA_KEY_TYPE, CKK_DES3)];
+            let (mechanism, template) = (kwp.clone(), Some(template));
+            let unwrap = Request { mechanism, wrapping_object, data, template, ..Request::default() };
+            assert_eq!(rv(&alice.ask(Operation::UnwrapKey, unwrap).await), expected);
+        }
+
+        let wraps = alice.create(given(&DES3)).await.expect("a key");
+        for (kind, parameter) in [
+            (CKM_DES3_ECB, Parameter::None),
+            (CKM_DES3_CBC, Parameter::Iv(Bytes::from(vec![3; 8]))),
+            (CKM_DES3_CBC_PAD, Parameter::Iv(Bytes::from(vec![3; 8]))),
+        ] {
+            let request = Request {
+                mechanism: Some(Mechanism { kind, parameter }),
+                object: Some(made),
+                wrapping_object: Some(wraps),
+                ..Request::default()
+            };
+            let wrapped = alice.ask(Operation::WrapKey, request).await;
+            assert_eq!(rv(&wrapped), Some(CKR_MECHANISM_INVALID));
+        }
+    });
+}
+
 #[test]
 fn gcm_is_aws_lcs() {
     run(async {

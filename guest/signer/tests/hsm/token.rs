@@ -49,7 +49,7 @@ pub fn read((status, body): (u16, String)) -> Answer {
 }
 
 /// The return value of a refusal.
-pub fn rv(answer: &Answer) -> Option<u64> {
+pub fn rv<T>(answer: &Result<T, Refusal>) -> Option<u64> {
     answer.as_ref().err().and_then(|refusal| refusal.rv)
 }
 

@@ -113,6 +113,7 @@ fn show(handle: u64, attributes: &[Attribute]) -> Shown {
             Some(ck::CKK_EC_MONTGOMERY) => "Montgomery".to_owned(),
             Some(ck::CKK_ML_DSA) => "ML-DSA".to_owned(),
             Some(ck::CKK_AES) => "AES".to_owned(),
+            Some(ck::CKK_DES3) => "triple DES".to_owned(),
             Some(ck::CKK_GENERIC_SECRET) => "generic secret".to_owned(),
             Some(other) => format!("{other:#x}"),
             None => String::new(),

@@ -17,7 +17,7 @@ type Output = Result<Zeroizing<Vec<u8>>, Fault>;
 enum Method<'a> {
     Rsa(Scheme<'a>),
     /// A mode, its initialisation vector, whether it pads.
-    Aes(Mode, &'a [u8], bool),
+    Block(Mode, &'a [u8], bool),
     /// Initialisation vector, associated data, bytes of the tag.
     Gcm(&'a [u8], &'a [u8], usize),
 }
@@ -28,12 +28,15 @@ impl<'a> Method<'a> {
             (CKM_RSA_PKCS, Parameter::None) => Self::Rsa(Scheme::Pkcs1(None)),
             (CKM_RSA_X_509, Parameter::None) => Self::Rsa(Scheme::RsaRaw),
             (CKM_RSA_PKCS_OAEP, Parameter::Oaep(parameter)) => Self::Rsa(oaep(parameter)?),
-            (CKM_AES_ECB, Parameter::None) => Self::Aes(Mode::Ecb, &[], false),
-            (CKM_AES_CBC, Parameter::Iv(iv)) if iv.len() == BLOCK => Self::Aes(Mode::Cbc, iv, false),
-            (CKM_AES_CBC_PAD, Parameter::Iv(iv)) if iv.len() == BLOCK => Self::Aes(Mode::Cbc, iv, true),
+            (CKM_AES_ECB, Parameter::None) => Self::Block(Mode::Ecb, &[], false),
+            (CKM_AES_CBC, Parameter::Iv(iv)) if iv.len() == BLOCK => Self::Block(Mode::Cbc, iv, false),
+            (CKM_AES_CBC_PAD, Parameter::Iv(iv)) if iv.len() == BLOCK => Self::Block(Mode::Cbc, iv, true),
             (CKM_AES_CTR, Parameter::Ctr { bits, block }) if counts(*bits, block, length) => {
-                Self::Aes(Mode::Ctr, block, false)
+                Self::Block(Mode::Ctr, block, false)
             }
+            (CKM_DES3_ECB, Parameter::None) => Self::Block(Mode::Des3Ecb, &[], false),
+            (CKM_DES3_CBC, Parameter::Iv(iv)) if iv.len() == 8 => Self::Block(Mode::Des3Cbc, iv, false),
+            (CKM_DES3_CBC_PAD, Parameter::Iv(iv)) if iv.len() == 8 => Self::Block(Mode::Des3Cbc, iv, true),
             (CKM_AES_GCM, Parameter::Gcm { iv, aad, tag_bits })
                 if !iv.is_empty() && matches!(tag_bits, 96 | 104 | 112 | 120 | 128) =>
             {
@@ -41,7 +44,8 @@ impl<'a> Method<'a> {
             }
             (
                 CKM_RSA_PKCS | CKM_RSA_X_509 | CKM_RSA_PKCS_OAEP | CKM_AES_ECB | CKM_AES_CBC
-                | CKM_AES_CBC_PAD | CKM_AES_CTR | CKM_AES_GCM,
+                | CKM_AES_CBC_PAD | CKM_AES_CTR | CKM_AES_GCM | CKM_DES3_ECB | CKM_DES3_CBC
+                | CKM_DES3_CBC_PAD,
                 _,
             ) => return wrong_parameter(),
             _ => return refuse(Rv::CKR_MECHANISM_INVALID, "The mechanism does not encrypt."),
@@ -65,6 +69,14 @@ fn counts(bits: u64, block: &[u8], length: usize) -> bool {
     }
 }
 
+/// The type of key that a mode takes.
+const fn takes(mode: Mode) -> u64 {
+    match mode {
+        Mode::Des3Ecb | Mode::Des3Cbc => CKK_DES3,
+        _ => CKK_AES,
+    }
+}
+
 /// Encrypts with a public or a secret key.
 pub(in crate::hsm) fn encrypt(key: &Object, mechanism: &Mechanism, data: &[u8]) -> Output {
     let output = match (Method::of(mechanism, data.len())?, key.class(), key.key_type()) {
@@ -78,7 +90,7 @@ pub(in crate::hsm) fn encrypt(key: &Object, mechanism: &Mechanism, data: &[u8]) 
                 _ => key.encrypt(scheme, data),
             }
         }
-        (Method::Aes(mode, iv, pads), CKO_SECRET_KEY, Some(CKK_AES)) => {
+        (Method::Block(mode, iv, pads), CKO_SECRET_KEY, Some(kind)) if kind == takes(mode) => {
             aes::crypt(mode, true, key.secret(), iv, pads, data)
         }
         (Method::Gcm(iv, aad, tag), CKO_SECRET_KEY, Some(CKK_AES)) => {
@@ -104,8 +116,8 @@ pub(in crate::hsm) fn decrypt(key: &Object, mechanism: &Mechanism, data: &[u8]) 
             }
             key.decrypt(scheme, data)
         }
-        (Method::Aes(mode, iv, pads), CKO_SECRET_KEY, Some(CKK_AES)) => {
-            if mode != Mode::Ctr && (!data.len().is_multiple_of(BLOCK) || pads && data.is_empty()) {
+        (Method::Block(mode, iv, pads), CKO_SECRET_KEY, Some(kind)) if kind == takes(mode) => {
+            if mode != Mode::Ctr && (!data.len().is_multiple_of(mode.block()) || pads && data.is_empty()) {
                 return wrong_length();
             }
             aes::crypt(mode, false, key.secret(), iv, pads, data)

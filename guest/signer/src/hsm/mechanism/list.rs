@@ -9,7 +9,7 @@ const CRYPT: u64 = CKF_ENCRYPT | CKF_DECRYPT;
 const WRAP: u64 = CKF_WRAP | CKF_UNWRAP;
 const CURVE: u64 = CKF_EC_F_P | CKF_EC_OID | CKF_EC_UNCOMPRESS;
 
-/// Kind, smallest and largest key (bits; bytes of AES keys; bits of other secrets), what it does.
+/// Kind, smallest and largest key (bits; bytes of AES and DES keys; bits of other secrets), what it does.
 const LIST: &[(u64, u64, u64, u64)] = &[
     (CKM_RSA_PKCS_KEY_PAIR_GEN, 1024, 4096, CKF_GENERATE_KEY_PAIR),
     (CKM_RSA_X9_31_KEY_PAIR_GEN, 1024, 4096, CKF_GENERATE_KEY_PAIR),
@@ -52,6 +52,10 @@ const LIST: &[(u64, u64, u64, u64)] = &[
     (CKM_AES_KEY_WRAP, 16, 32, WRAP),
     (CKM_AES_KEY_WRAP_PAD, 16, 32, WRAP),
     (CKM_AES_KEY_WRAP_KWP, 16, 32, WRAP),
+    (CKM_DES3_KEY_GEN, 24, 24, CKF_GENERATE),
+    (CKM_DES3_ECB, 24, 24, CRYPT),
+    (CKM_DES3_CBC, 24, 24, CRYPT),
+    (CKM_DES3_CBC_PAD, 24, 24, CRYPT),
     (CKM_GENERIC_SECRET_KEY_GEN, 8, 4096, CKF_GENERATE),
     (CKM_SHA_1_KEY_GEN, 8, 4096, CKF_GENERATE),
     (CKM_SHA224_KEY_GEN, 8, 4096, CKF_GENERATE),
