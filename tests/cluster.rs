@@ -12,6 +12,19 @@ use serde_json::Value;
 
 const OFFICER: &str = "officer-password";
 const PIN: &str = "alice:alice-password";
+const PUBLIC_KEY: [&str; 11] = [
+    "pkey",
+    "-engine",
+    "pkcs11",
+    "-inform",
+    "engine",
+    "-pubin",
+    "-in",
+    "pkcs11:token=root-ca;object=root;type=public",
+    "-pubout",
+    "-out",
+    "public.pem",
+];
 const LOGIN: [&str; 5] = ["--token-label", "root-ca", "--login", "--pin", PIN];
 
 /// A token in an HSM of the store, with an owner, an officer, a crypto user and a root key.
@@ -49,7 +62,7 @@ impl Root {
         root.hsm(&["user", "add", "alice", "--password-file", "officer", "--new-password-file", "alice"]);
         root.configure();
         root.tool(&["--keypairgen", "--key-type", "EC:prime256v1", "--label", "root", "--id", "01"]);
-        root.tool(&["--read-object", "--type", "pubkey", "--id", "01", "--output-file", "public.der"]);
+        root.public_key();
         root.lab.write("message", b"the message");
         root
     }
@@ -97,12 +110,21 @@ impl Root {
         assert_eq!(done.code, 0, "pkcs11-tool {arguments:?}: {done:?}");
     }
 
+    /// Leaves the root's public key in `public.pem`. Read by openssl: OpenSC 0.23 makes none of it now and then.
+    #[track_caller]
+    fn public_key(&self) {
+        let mut command = self.command(Path::new("openssl"));
+        command.env("PKCS11_MODULE_PATH", module()).args(PUBLIC_KEY);
+        let done = Done::new(command.output().unwrap());
+        assert_eq!(done.code, 0, "{done:?}");
+    }
+
     /// The root key signs, and openssl verifies.
     #[track_caller]
     fn signs(&self) {
         let sign = ["--sign", "--mechanism", "ECDSA-SHA256", "--signature-format", "openssl", "--id", "01"];
         self.tool(&[&sign[..], &["--input-file", "message", "--output-file", "signature"]].concat());
-        let key = ["dgst", "-sha256", "-verify", "public.der", "-keyform", "DER"];
+        let key = ["dgst", "-sha256", "-verify", "public.pem"];
         self.lab.openssl(&[&key[..], &["-signature", "signature", "message"]].concat());
         std::fs::remove_file(self.lab.path("signature")).unwrap();
     }
@@ -373,7 +395,7 @@ fn a_token_moves_to_another_platform_only_if_it_is_shared_with_it() {
     );
     there.hsm(&["backup", "restore", "shared", "--platform-root", "their-root.pem"]);
     here.offline();
-    carry(&here, "public.der", &there, "public.der");
+    carry(&here, "public.pem", &there, "public.pem");
     there.lab.write("message", b"the message");
     there.configure();
     there.signs();
