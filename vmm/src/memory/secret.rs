@@ -78,7 +78,11 @@ impl<T> Drop for SecretMemory<T> {
             // SAFETY: `new` put a value there and nothing uses it after this.
             unsafe { place.drop_in_place() };
         });
-        // The stack holds copies that nobody dropped.
+        // The stack holds copies that nobody dropped. The kernel itself erases secret pages when it takes them back
+        // (secretmem_free_folio in mm/secretmem.c), and to write to those that were never used would first make them.
+        if self.kind == SecretKind::MemfdSecret {
+            return;
+        }
         let zeros = [0; VALUE_SIZE];
         for offset in (0..SIZE).step_by(VALUE_SIZE) {
             let _ = self.mapping.write(offset, &zeros);
