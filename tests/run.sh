@@ -51,8 +51,8 @@ step "build"
 cargo build --workspace --features "$features" --bin casemate --bin casemate-control
 cargo test --workspace --features "$features" --no-run
 
-# Tens of thousands of cases for each parser; a single property runs this many (proptest's own default is 256).
-export PROPTEST_CASES=${PROPTEST_CASES:-10000}
+# Tens of thousands of cases for the parsers; a single property runs this many (proptest's own default is 256).
+export PROPTEST_CASES=${PROPTEST_CASES:-6000}
 
 step "tests"
 # Serially by binary, in parallel within one: as cargo does it. The log is kept to say at the end what was left out.
