@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use casemate_tests::{
     Done, Image, Lab, Running, SwTpm, backend, can_seal, casemate, has_kvm, is_root, not_covered, wait_until,
@@ -33,16 +34,22 @@ fn prove(tpm: &SwTpm, lab: &Lab) -> [String; 6] {
         .map(str::to_owned)
 }
 
-/// Tries to launch with this program, and returns what it says.
-#[track_caller]
-fn refused(lab: &Lab, program: &Path, arguments: &[&str]) -> String {
+/// The launch of a signer with this program.
+fn run(lab: &Lab, program: &Path, arguments: &[&str]) -> Command {
     let mut command = lab.command(program);
     command
         .args(["run", "--json"])
         .arg(format!("--backend={}", backend()))
         .arg("--image")
-        .arg(Image::Signer.path());
-    let done = Done::new(command.args(arguments).output().unwrap());
+        .arg(Image::Signer.path())
+        .args(arguments);
+    command
+}
+
+/// Tries to launch with this program, and returns what it says.
+#[track_caller]
+fn refused(lab: &Lab, program: &Path, arguments: &[&str]) -> String {
+    let done = Done::new(run(lab, program, arguments).output().unwrap());
     assert_ne!(done.code, 0, "it was launched: {done:?}");
     assert_eq!(done.stdout, "", "it was announced");
     done.stderr
@@ -50,13 +57,7 @@ fn refused(lab: &Lab, program: &Path, arguments: &[&str]) -> String {
 
 #[track_caller]
 fn launch_with(lab: &Lab, program: &Path, arguments: &[&str]) -> Running {
-    let mut command = lab.command(program);
-    command
-        .args(["run", "--json"])
-        .arg(format!("--backend={}", backend()))
-        .arg("--image")
-        .arg(Image::Signer.path());
-    Running::launched_by(command.args(arguments), lab.runtime())
+    Running::launched_by(&mut run(lab, program, arguments), lab.runtime())
 }
 
 fn with<'a>(arguments: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
