@@ -15,6 +15,10 @@ pub enum Outcome {
 
 /// `syscall`: the instruction that a thread which waits in the kernel has just executed.
 const SYSCALL: i64 = 0x050f;
+/// What is in rax of a thread that a stop found waiting: the call has done nothing and can be made again. `EINTR`, or one of
+/// the kernel's own numbers for "restart it" (linux/errno.h: `ERESTARTSYS`, `ERESTARTNOINTR`, `ERESTARTNOHAND`,
+/// `ERESTART_RESTARTBLOCK`).
+const INTERRUPTED: [i64; 5] = [-(libc::EINTR as i64), -512, -513, -514, -516];
 /// How often to stop the thread before giving up: it may be computing.
 const ATTEMPTS: u32 = 500;
 
@@ -110,7 +114,8 @@ impl Tracer {
             let at = registers.rip.wrapping_sub(2);
             // SAFETY: reads a word of the other process; nothing of this one's is touched. -1 is no such instruction.
             let code = unsafe { libc::ptrace(libc::PTRACE_PEEKTEXT, self.tid, at, 0_usize) };
-            if code & 0xffff == SYSCALL {
+            // Between two calls it may be behind the instruction, too; making the last one again would do it twice.
+            if code & 0xffff == SYSCALL && INTERRUPTED.contains(&registers.rax.cast_signed()) {
                 return Ok(registers);
             }
             self.ask(libc::PTRACE_CONT, 0)?;
