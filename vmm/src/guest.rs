@@ -35,7 +35,7 @@ use crate::jail::seccomp::{Filter, Thread};
 use crate::machine::{self, Config, Machine, Sealed};
 use crate::memory::{FileReference, SealedPrivateMemory, SealingMethod};
 use crate::nsm::{self, Certifier, Place};
-use crate::stop::{Ending, Received, Stop};
+use crate::stop::{self, Ending, Received, Stop};
 use crate::timing::{self, Stage};
 use crate::vcpu::{Devices, End, GuestEvents};
 use crate::volume::attachment;
@@ -146,21 +146,29 @@ impl std::fmt::Display for Ended {
     }
 }
 
-/// A launch that has begun with what takes longest and needs to know least: its image is being copied.
+/// An image that is being copied: what takes longest of a launch and needs to know least, so it begins before anything else.
+pub struct Copying(Beside);
+
+impl Copying {
+    /// Begins to copy the EIF image at `path`. `state_dir` is that of the [`Options`] to come. To be called while this process
+    /// has one thread: memory is arranged here for all that follow.
+    pub fn start(path: PathBuf, state_dir: PathBuf) -> Result<Self, Error> {
+        jail::keep_memory_on_brk();
+        Ok(Self(Beside::start(path, state_dir).map_err(host("start a thread"))?))
+    }
+
+    /// From here on nothing of this process can dial out, and a signal ends the guest in good order.
+    pub fn settle(self) -> Result<Beginning, Error> {
+        jail::passive::enter().map_err(host("give up the network"))?;
+        let stop = Stop::new().map_err(host("watch for the end"))?;
+        Ok(Beginning { stop, beside: self.0 })
+    }
+}
+
+/// A launch that has begun.
 pub struct Beginning {
     stop: Stop,
     beside: Beside,
-}
-
-/// Begins a launch of the EIF image at `path`. `state_dir` is that of the [`Options`] to come. To be called while this
-/// process has one thread: signals and memory are arranged here for all that follow, and from here on nothing of this
-/// process can dial out.
-pub fn begin(path: PathBuf, state_dir: PathBuf) -> Result<Beginning, Error> {
-    jail::passive::enter().map_err(host("give up the network"))?;
-    jail::keep_memory_on_brk();
-    let stop = Stop::new().map_err(host("watch for the end"))?;
-    let beside = Beside::start(path, state_dir).map_err(host("start a thread"))?;
-    Ok(Beginning { stop, beside })
 }
 
 /// The other thread of a launch. One, and not one for each task: more would keep each other waiting on two processors.
@@ -184,6 +192,9 @@ impl Beside {
         let (to_main, image) = mpsc::sync_channel(1);
         let (certifier, from_main) = mpsc::sync_channel::<Certifier>(1);
         let work = move || {
+            // What reads the image does not dial out, not even before the rest of the process gives that up.
+            jail::passive::enter().map_err(host("give up the network"))?;
+            stop::block().map_err(host("leave signals to the main thread"))?;
             let image = Arc::new(Image::open(&path)?);
             // Whoever does not listen any more has failed, and says so itself.
             let _ = to_main.send(Arc::clone(&image));

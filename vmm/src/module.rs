@@ -77,13 +77,17 @@ pub struct Offer {
 pub struct Session(File);
 
 impl Session {
-    /// Sends a packet made of these parts and returns the answer, whoever gave it.
-    pub fn ask(&mut self, parts: &[&[u8]]) -> Result<Vec<u8>, Error> {
+    /// Sends a packet made of these parts.
+    pub fn send(&mut self, parts: &[&[u8]]) -> Result<(), Error> {
         let length: usize = parts.iter().map(|part| part.len()).sum();
         let mut packet = Vec::with_capacity(length.saturating_add(size_of::<u32>()));
         packet.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
         parts.iter().for_each(|part| packet.extend_from_slice(part));
-        self.0.write_all(&packet)?;
+        Ok(self.0.write_all(&packet)?)
+    }
+
+    /// The next answer, whoever gave it.
+    pub fn receive(&mut self) -> Result<Vec<u8>, Error> {
         let mut length = [0; size_of::<u32>()];
         self.0.read_exact(&mut length)?;
         let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);

@@ -16,6 +16,7 @@ use casemate_abi::{CHANNEL_KEY_LEN, SEALING_KEY_LEN};
 use casemate_attestation::document::{DocumentSigner, SignerError};
 use casemate_attestation::eif::Eif;
 use casemate_attestation::es384::SIGNATURE_LEN;
+use casemate_attestation::nsm::channel::TAG_LEN;
 use casemate_attestation::nsm::session::{self, NONCE_LEN, SessionError, Statement};
 use casemate_attestation::nsm::{Nsm, Services, ServicesError};
 use casemate_attestation::pcr::{ImageMeasurements, Launch, Pcr};
@@ -206,9 +207,10 @@ impl Certifier {
                     Statement { module_id, launch: *launch, certificate: certificate.into(), cabundle };
                 let statement = statement.encode()?;
                 let open = self.keys.run(|keys| session::open(&keys.channel, &nonce, &statement));
-                let answer = session.ask(&[&open])?;
-                self.keys.run(|keys| session::check_accepted(&keys.channel, &answer))?;
-                Ok(Box::new(Relay { session, lost: false }))
+                let accept = self.keys.run(|keys| session::accepted(&keys.channel));
+                session.send(&[&open])?;
+                // The answer is heard with that to the guest's first request: the jail need not wait for it.
+                Ok(Box::new(Relay { session, accept: Some(accept), lost: false }))
             }
             Certified::Here { certificate } => {
                 self.keys.run(|keys| keys.platform = None);
@@ -297,7 +299,23 @@ impl<S: DocumentSigner + Send> NsmDevice for SecurityModule<S> {
 /// The way to the security module. What it carries is authenticated by guest and module; it can lose it, and no more.
 struct Relay {
     session: Session,
+    /// The module's answer to the launch, until it was heard.
+    accept: Option<[u8; TAG_LEN]>,
     lost: bool,
+}
+
+impl Relay {
+    fn ask(&mut self, request: &[u8]) -> Result<Vec<u8>, Error> {
+        // The guest has no clock of its own, nor has the module.
+        let now = Host.unix_millis().unwrap_or_default().to_le_bytes();
+        self.session.send(&[&now, request])?;
+        if let Some(accept) = self.accept.take()
+            && self.session.receive()? != accept
+        {
+            return Err(SessionError::NotTheModule.into());
+        }
+        Ok(self.session.receive()?)
+    }
 }
 
 impl NsmDevice for Relay {
@@ -305,9 +323,7 @@ impl NsmDevice for Relay {
         if self.lost {
             return Vec::new();
         }
-        // The guest has no clock of its own, nor has the module.
-        let now = Host.unix_millis().unwrap_or_default().to_le_bytes();
-        self.session.ask(&[&now, request]).unwrap_or_else(|error| {
+        self.ask(request).unwrap_or_else(|error| {
             // An answer that comes too late would be taken for that to the next request.
             self.lost = true;
             eprintln!("casemate: {error}; the guest goes on, and cannot attest any more");

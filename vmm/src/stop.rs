@@ -58,16 +58,23 @@ impl Ending {
     }
 }
 
-impl Stop {
-    /// Blocks the signals that end a guest, in this thread and those made after: call it before making any.
-    pub fn new() -> std::io::Result<Self> {
-        for signal in SIGNALS {
-            match block_signal(signal) {
-                // Already so where `serve` is the parent: a child inherits what is blocked.
-                Ok(()) | Err(SignalError::SignalAlreadyBlocked(_)) => {}
-                Err(error) => return Err(std::io::Error::other(format!("{error:?}"))),
-            }
+/// Blocks the signals that end a guest in this thread, so that another one gets them.
+pub fn block() -> std::io::Result<()> {
+    for signal in SIGNALS {
+        match block_signal(signal) {
+            // Already so where `serve` is the parent: a child inherits what is blocked.
+            Ok(()) | Err(SignalError::SignalAlreadyBlocked(_)) => {}
+            Err(error) => return Err(std::io::Error::other(format!("{error:?}"))),
         }
+    }
+    Ok(())
+}
+
+impl Stop {
+    /// Blocks the signals that end a guest, in this thread and those made after. A thread from before has to have blocked
+    /// them itself ([`block`]).
+    pub fn new() -> std::io::Result<Self> {
+        block()?;
         let signals = signal_descriptor()?;
         let ended = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?;
         let readable = Epoll::new()?;

@@ -11,8 +11,8 @@
 //!    ├ certifies the public key with the platform key   │
 //!    ├ channel key = MAC(authority, both nonces)        │
 //!    ├── open: nonce, statement, tag ─────────────────► │  the same channel key; the tag is made with it
-//!    │ ◄─────────────────────────────────── accept: tag ┤
-//!    ╎ drops platform key, authority, channel key       │
+//!    │ drops platform key, authority, channel key       │
+//!    ╎ ◄─────────────────────────────────── accept: tag ┤  heard with the answer to the guest's first request
 //! guest ── frames (module `channel`) ─────────────────► │  one session lives as long as its connection
 //! ```
 //!
@@ -195,10 +195,9 @@ pub fn open(channel: &[u8; KEY_LEN], nonce: &[u8; NONCE_LEN], statement: &[u8]) 
     [&nonce[..], &tag, statement].concat()
 }
 
-/// Checks the module's answer to [`open`].
-pub fn check_accepted(channel: &[u8; KEY_LEN], answer: &[u8]) -> Result<(), SessionError> {
-    let tag = answer.try_into().map_err(|_| SessionError::NotTheModule)?;
-    is_tag(mac(channel, ACCEPT, &[]), tag).then_some(()).ok_or(SessionError::NotTheModule)
+/// The module's answer to [`open`]. No secret: it proves to whoever was told it before that the module holds the channel key.
+pub fn accepted(channel: &[u8; KEY_LEN]) -> [u8; TAG_LEN] {
+    first(mac(channel, ACCEPT, &[]))
 }
 
 /// A session that a launch has opened, on the module's side.
@@ -223,7 +222,7 @@ pub fn accept(authority: &Authority, hello: &Hello, packet: &[u8]) -> Result<Ope
         return Err(SessionError::NotALaunch);
     }
     let statement = Statement::decode(statement)?;
-    Ok(Opened { statement, accept: first(mac(&channel, ACCEPT, &[])), line: ModuleEnd::new(*channel) })
+    Ok(Opened { statement, accept: accepted(&channel), line: ModuleEnd::new(*channel) })
 }
 
 /// The host's time and the frame in a request's packet.

@@ -78,7 +78,7 @@ async fn open(stream: &mut DuplexStream, platform: &PlatformKey, module_id: &str
         cabundle: vec![platform.root().to_vec().into()],
     };
     send(stream, &session::open(&channel, &nonce, &statement.encode().unwrap())).await;
-    session::check_accepted(&channel, &answer(stream).await.unwrap()).unwrap();
+    assert_eq!(answer(stream).await.unwrap(), session::accepted(&channel));
     GuestEnd::new(*channel)
 }
 

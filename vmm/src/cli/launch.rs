@@ -35,12 +35,13 @@ pub struct Announcement<'a> {
 
 /// Launches a guest, announces it, and returns when it has ended.
 pub fn launch(options: &RunOptions, announcement: Announcement<'_>) -> Result<ExitCode, Failure> {
+    let copying = guest::Copying::start(options.image.clone(), state_dir())?;
     let registry = Registry::open()?;
     let module = match options.backend {
         Backend::Kvm if !options.is_module => module::find(&registry)?,
         Backend::Kvm | Backend::Process => None,
     };
-    let beginning = guest::begin(options.image.clone(), state_dir())?;
+    let beginning = copying.settle()?;
     let stem = options.image.file_stem().map_or_else(|| "guest".into(), |stem| stem.to_string_lossy());
     let reservation = match options.is_module {
         true => registry.reserve_module()?,
