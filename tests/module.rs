@@ -62,6 +62,27 @@ fn a_document_says_that_its_key_is_in_the_security_module() {
     assert_eq!(lab.json(&["describe"]).as_array().unwrap().len(), 1, "the module is in no list");
 }
 
+/// What openssl says of the alternative name in the certificate of a guest's key.
+fn name_of_the_key(lab: &Lab, guest: &Running) -> String {
+    let document = hex::decode(guest.ask("ATTEST 00")).unwrap();
+    let leaf = lab.write("leaf.der", &document::parse(&document).unwrap().certificate);
+    let arguments = ["x509", "-inform", "DER", "-in", &leaf, "-noout", "-ext", "subjectAltName"];
+    String::from_utf8(lab.openssl(&arguments)).unwrap()
+}
+
+/// So a key that a VMM has, should it be taken, cannot sign that it were in the module.
+#[test]
+fn the_platform_certifies_who_has_the_key() {
+    if !can_seal("a certificate that names the security module") {
+        return;
+    }
+    let lab = Lab::new();
+    let named = name_of_the_key(&lab, &lab.launch(Image::Secret, &[]));
+    assert!(named.contains(&format!("URI:casemate:module:{}", measured(Image::Module).pcr0)), "{named}");
+    let unnamed = name_of_the_key(&lab, &lab.launch(Image::Secret, &["--backend=process"]));
+    assert!(!unnamed.contains("casemate:module"), "{unnamed}");
+}
+
 #[test]
 fn without_the_module_a_guest_goes_on_and_the_next_launch_starts_another() {
     if !can_seal("a security module that is killed") {
@@ -196,7 +217,10 @@ fn statement(channel: &[u8; 32], platform: &PlatformKey, hello: &Hello) -> Vec<u
     let statement = Statement {
         module_id: "forged".to_owned(),
         launch,
-        certificate: platform.certify(&hello.public, "forged", 1_795_478_400).unwrap().into(),
+        certificate: platform
+            .certify(&hello.public, "forged", Some(&hello.measurements.pcr0), 1_795_478_400)
+            .unwrap()
+            .into(),
         cabundle: vec![platform.root().to_vec().into()],
     };
     session::open(channel, &[1; NONCE_LEN], &statement.encode().unwrap())

@@ -6,6 +6,7 @@
 //! | issuer | itself | the root |
 //! | basicConstraints (critical) | CA, pathLen 1 | not a CA, no pathLen |
 //! | keyUsage (critical) | keyCertSign, cRLSign | digitalSignature |
+//! | subjectAltName | none | if the security module has the key: URI `casemate:module:` and the module's PCR0 |
 //! | valid | [`ROOT_DAYS`] | [`LEAF_DAYS`], never beyond the root |
 //!
 //! pathLen 1 leaves room for one intermediate, a security module that certifies guests. The certificates are
@@ -30,9 +31,11 @@ use x509_cert::serial_number::SerialNumber;
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 use x509_cert::time::{Time, Validity};
 
+use crate::chain::{MODULE_URI, ModuleName};
 use crate::document::CERTIFICATE_MAX;
 use crate::es384::{self, PUBLIC_LEN};
 use crate::hex;
+use crate::pcr::Pcr;
 use crate::platform::{Holder, HolderError};
 use crate::signing::{self, SigningError};
 
@@ -115,14 +118,16 @@ pub(crate) fn root(
     let constraints = BasicConstraints { ca: true, path_len_constraint: Some(1) };
     let usage = KeyUsage(KeyUsages::KeyCertSign | KeyUsages::CRLSign);
     let validity = validity(issuer.not_before, issuer.not_after)?;
-    sign(&issuer, name, public, validity, &constraints, &usage)
+    sign(&issuer, name, public, validity, [extension(&constraints, true)?, extension(&usage, true)?].into())
 }
 
-/// The certificate of a guest's key, DER. `now` is in seconds since 1970.
+/// The certificate of a guest's key, DER. `module` is PCR0 of the security module that has the key, if one has it. `now` is in
+/// seconds since 1970.
 pub(crate) fn leaf(
     issuer: &Issuer<'_>,
     public: &[u8; PUBLIC_LEN],
     module_id: &str,
+    module: Option<&Pcr>,
     now: u64,
 ) -> Result<Vec<u8>, CertificateError> {
     if !(1..=MODULE_ID_MAX).contains(&module_id.len()) {
@@ -134,7 +139,11 @@ pub(crate) fn leaf(
         now.saturating_sub(BACKDATE_SECONDS).max(issuer.not_before),
         now.saturating_add(LEAF_DAYS * 86_400).min(issuer.not_after),
     )?;
-    sign(issuer, name(module_id)?, public, validity, &constraints, &usage)
+    let mut extensions = vec![extension(&constraints, true)?, extension(&usage, true)?];
+    if let Some(pcr0) = module {
+        extensions.push(extension(&ModuleName::new(&format!("{MODULE_URI}{pcr0}"))?, false)?);
+    }
+    sign(issuer, name(module_id)?, public, validity, extensions)
 }
 
 fn sign(
@@ -142,8 +151,7 @@ fn sign(
     subject: RdnSequence,
     public: &[u8; PUBLIC_LEN],
     validity: Validity,
-    constraints: &BasicConstraints,
-    usage: &KeyUsage,
+    mut extensions: Vec<Extension>,
 ) -> Result<Vec<u8>, CertificateError> {
     let algorithm = AlgorithmIdentifierOwned { oid: ECDSA_WITH_SHA_384, parameters: None };
     let authority = AuthorityKeyIdentifier {
@@ -152,6 +160,7 @@ fn sign(
         authority_cert_serial_number: None,
     };
     let subject_key = SubjectKeyIdentifier(OctetString::new(key_identifier(public))?);
+    extensions.extend([extension(&subject_key, false)?, extension(&authority, false)?]);
     let tbs = Tbs {
         version: Version::V3,
         serial_number: serial_number()?,
@@ -166,12 +175,7 @@ fn sign(
             },
             subject_public_key: BitString::from_bytes(public)?,
         },
-        extensions: vec![
-            extension(constraints, true)?,
-            extension(usage, true)?,
-            extension(&subject_key, false)?,
-            extension(&authority, false)?,
-        ],
+        extensions,
     };
     let signature = BitString::from_bytes(&es384::to_der(&issuer.key.sign(&tbs.to_der()?)?)?)?;
     let certificate = Certificate { tbs, signature_algorithm: algorithm, signature }.to_der()?;

@@ -4,10 +4,12 @@
 //! certificate is re-encoded and must come out byte for byte the same, and self-issued certificates count against
 //! a pathLen like any other.
 
-use der::asn1::ObjectIdentifier;
+use der::asn1::{Ia5StringRef, ObjectIdentifier};
 use der::oid::AssociatedOid;
+use der::oid::db::rfc5280::ID_CE_SUBJECT_ALT_NAME;
 use der::oid::db::rfc5912::{ECDSA_WITH_SHA_384, ID_EC_PUBLIC_KEY, SECP_384_R_1};
-use der::{Decode, Encode};
+use der::{Decode, Encode, Sequence};
+use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::{
     AuthorityKeyIdentifier, BasicConstraints, KeyUsage, KeyUsages, SubjectKeyIdentifier,
 };
@@ -15,6 +17,33 @@ use x509_cert::{Certificate, certificate::Version};
 
 use crate::document::CERTIFICATE_MAX;
 use crate::es384::{self, PUBLIC_LEN};
+use crate::pcr::Pcr;
+
+/// What a leaf's subjectAltName begins with if its key is in the security module; the module's PCR0 follows, hexadecimal.
+pub(crate) const MODULE_URI: &str = "casemate:module:";
+
+/// subjectAltName (RFC 5280, 4.2.1.6) of one URI.
+#[derive(Sequence)]
+pub(crate) struct ModuleName<'a> {
+    #[asn1(context_specific = "6", tag_mode = "IMPLICIT", type = "IA5String")]
+    uri: Ia5StringRef<'a>,
+}
+
+impl AssociatedOid for ModuleName<'_> {
+    const OID: ObjectIdentifier = ID_CE_SUBJECT_ALT_NAME;
+}
+
+impl<'a> ModuleName<'a> {
+    /// This URI as the only name.
+    pub(crate) fn new(uri: &'a str) -> der::Result<Self> {
+        Ok(Self { uri: Ia5StringRef::new(uri)? })
+    }
+
+    /// The module's PCR0, if this is a module's name.
+    fn pcr0(&self) -> Option<Pcr> {
+        self.uri.as_str().strip_prefix(MODULE_URI)?.parse().ok()
+    }
+}
 
 /// Which certificate of a chain, for error messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +127,8 @@ pub enum ChainFault {
 pub(crate) struct Chain {
     pub(crate) leaf_public: Vec<u8>,
     pub(crate) leaf_name: String,
+    /// PCR0 of the security module that has the leaf's key, if one has it.
+    pub(crate) leaf_module: Option<Pcr>,
     pub(crate) leaf_not_after: u64,
 }
 
@@ -129,7 +160,12 @@ pub(crate) fn validate(
     leaf.check_leaf().map_err(at)?;
     let above = above.ok_or_else(|| at(ChainFault::Untrusted("no certificate above it".into())))?;
     leaf.check_signed_by(&above).map_err(at)?;
-    Ok(Chain { leaf_name: leaf.common_name(), leaf_not_after: leaf.not_after(), leaf_public: leaf.public })
+    Ok(Chain {
+        leaf_name: leaf.common_name(),
+        leaf_module: leaf.module(),
+        leaf_not_after: leaf.not_after(),
+        leaf_public: leaf.public,
+    })
 }
 
 /// One certificate with the extensions that matter.
@@ -179,6 +215,12 @@ impl Link {
 
     fn common_name(&self) -> String {
         common_name(self.subject_name()).unwrap_or_default()
+    }
+
+    /// PCR0 of the security module that has the key. Other alternative names, and those of others, say nothing about that.
+    fn module(&self) -> Option<Pcr> {
+        let name = find(&self.certificate, ModuleName::OID)?;
+        ModuleName::from_der(name.extn_value.as_bytes()).ok()?.pcr0()
     }
 
     fn allows(&self, usage: KeyUsages) -> bool {
@@ -260,11 +302,14 @@ fn p384_point(certificate: &Certificate) -> Option<Vec<u8>> {
     key.subject_public_key.as_bytes().filter(|point| point.len() == PUBLIC_LEN).map(<[u8]>::to_vec)
 }
 
+fn find(certificate: &Certificate, oid: ObjectIdentifier) -> Option<&Extension> {
+    certificate.tbs_certificate().extensions()?.iter().find(|extension| extension.extn_id == oid)
+}
+
 fn extension<E: for<'a> Decode<'a> + AssociatedOid>(
     certificate: &Certificate,
 ) -> Result<Option<E>, ChainFault> {
-    let extensions = certificate.tbs_certificate().extensions().map(Vec::as_slice).unwrap_or_default();
-    let Some(found) = extensions.iter().find(|extension| extension.extn_id == E::OID) else {
+    let Some(found) = find(certificate, E::OID) else {
         return Ok(None);
     };
     let value = E::from_der(found.extn_value.as_bytes());

@@ -28,6 +28,7 @@ use zeroize::Zeroizing;
 use crate::certificate::{self, CertificateError, Issuer};
 use crate::chain::{ChainFault, Link};
 use crate::es384::{PUBLIC_LEN, SIGNATURE_LEN};
+use crate::pcr::Pcr;
 use crate::signing::{self, SigningError, SigningScalar};
 
 /// Name of the private key's file.
@@ -200,11 +201,13 @@ impl PlatformKey {
         &self.root
     }
 
-    /// The certificate of a guest's key, DER. `leaf_public` is an uncompressed point, `now` in seconds since 1970.
+    /// The certificate of a guest's key, DER. `leaf_public` is an uncompressed point, `module` PCR0 of the security module that
+    /// has the key, if one has it, `now` in seconds since 1970.
     pub fn certify(
         &self,
         leaf_public: &[u8; PUBLIC_LEN],
         module_id: &str,
+        module: Option<&Pcr>,
         now: u64,
     ) -> Result<Vec<u8>, PlatformError> {
         let link =
@@ -216,7 +219,7 @@ impl PlatformKey {
             not_before: link.not_before(),
             not_after: link.not_after(),
         };
-        Ok(certificate::leaf(&issuer, leaf_public, module_id, now)?)
+        Ok(certificate::leaf(&issuer, leaf_public, module_id, module, now)?)
     }
 
     /// An ES384 signature (r ‖ s) over a statement of the platform's. The caller gives each kind of statement a beginning of

@@ -15,7 +15,7 @@ use crate::es384;
 use crate::hex;
 use crate::pcr::{self, Pcr};
 use crate::policy::{CLOCK_SKEW_SECONDS, Policy};
-use crate::posture::{Posture, PostureError};
+use crate::posture::{Posture, PostureError, fact};
 
 pub use crate::chain::{ChainFault as CertificateFault, Position as CertificatePosition};
 
@@ -136,6 +136,16 @@ pub enum VerifyError {
         /// In the document.
         found: Pcr,
     },
+    /// The posture says something else than the certificate about who has the leaf's key.
+    #[error(
+        "the posture says that the document's key is in {posture}, its certificate says in {certificate}: one of them was made for another key"
+    )]
+    KeyPlace {
+        /// By the posture.
+        posture: String,
+        /// By the certificate.
+        certificate: String,
+    },
     /// A fact is not what the policy wants.
     #[error("posture: `{name}` is {found}; the policy wants {wanted}")]
     Posture {
@@ -159,6 +169,8 @@ pub struct Established {
     pub age_seconds: u64,
     /// Whether the guest runs in debug mode: then neither image nor posture is proved.
     pub debug: bool,
+    /// PCR0 of the security module that has the key which signed, by the certificate; none if the guest's VMM has it.
+    pub security_module: Option<Pcr>,
     /// Whether the document carries the nonce that was sent.
     pub nonce_matched: bool,
     /// The locked registers.
@@ -203,6 +215,9 @@ pub fn verify(evidence: Evidence<'_>, expected: Expectations<'_>) -> Result<Esta
     let nonce_matched = check_nonce(&claims, expected.nonce, policy)?;
     check_registers(&claims, policy)?;
     let posture = check_posture(&claims, evidence.posture.filter(|_| !debug), policy)?;
+    if let Some(posture) = &posture {
+        check_key_place(posture, chain.leaf_module)?;
+    }
 
     let root = signed.cabundle.first().map(Vec::as_slice).unwrap_or_default();
     let root_sha256 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, root);
@@ -211,6 +226,7 @@ pub fn verify(evidence: Evidence<'_>, expected: Expectations<'_>) -> Result<Esta
         timestamp: claims.timestamp,
         age_seconds,
         debug,
+        security_module: chain.leaf_module,
         nonce_matched,
         pcrs: claims.pcrs,
         pcrs_checked: policy.pcrs.keys().copied().collect(),
@@ -306,6 +322,20 @@ fn check_posture(
     Ok(Some(posture))
 }
 
+/// The posture is the VMM's word, sealed into documents by whoever has the key; the certificate is the platform's, from before.
+fn check_key_place(posture: &Posture, certified: Option<Pcr>) -> Result<(), VerifyError> {
+    let said = |name| posture.get(name).map(ToString::to_string).unwrap_or_default();
+    let said = (said(fact::LEAF_KEY) == "module").then(|| said(fact::MODULE_PCR0));
+    let certified = certified.map(|pcr0| pcr0.to_string());
+    if said == certified {
+        return Ok(());
+    }
+    let place = |module: Option<String>| {
+        module.map_or("the guest's VMM".into(), |pcr0| format!("the security module {pcr0}"))
+    };
+    Err(VerifyError::KeyPlace { posture: place(said), certificate: place(certified) })
+}
+
 fn as_hex<S: Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
     bytes.as_deref().map(hex::encode).serialize(serializer)
 }
@@ -322,6 +352,10 @@ impl fmt::Display for Established {
             "mode         {}",
             if self.debug { "DEBUG: proves nothing about image or host" } else { "production" }
         )?;
+        match &self.security_module {
+            Some(pcr0) => writeln!(f, "key in       security module {pcr0}")?,
+            None => writeln!(f, "key in       the guest's VMM")?,
+        }
         for (index, value) in &self.pcrs {
             let checked = self.pcrs_checked.contains(index);
             if checked || !value.is_zero() {

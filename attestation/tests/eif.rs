@@ -160,9 +160,11 @@ fn a_signature_gives_pcr8_and_holds_for_one_image_and_one_key() {
 fn a_module_id_fits_its_certificate() {
     let platform = PlatformKey::generate(NOW).unwrap();
     let public = SigningScalar::from_bytes(&[1; 48]).unwrap().public().unwrap();
-    assert!(platform.certify(&public, &"m".repeat(MODULE_ID_MAX), NOW).unwrap().len() <= 1024);
+    assert!(
+        platform.certify(&public, &"m".repeat(MODULE_ID_MAX), Some(&Pcr::ZERO), NOW).unwrap().len() <= 1024
+    );
     for id in [String::new(), "m".repeat(MODULE_ID_MAX + 1)] {
-        assert!(platform.certify(&public, &id, NOW).is_err());
+        assert!(platform.certify(&public, &id, None, NOW).is_err());
     }
 }
 

@@ -123,7 +123,7 @@ fn openssl_agrees() {
     };
 
     let key = SigningScalar::generate(casemate_attestation::signing::system_random).unwrap();
-    let leaf = platform.certify(&key.public().unwrap(), "i-test", NOW).unwrap();
+    let leaf = platform.certify(&key.public().unwrap(), "i-test", None, NOW).unwrap();
     fs::write(folder.join("leaf.pem"), platform::encode_root(&leaf).unwrap()).unwrap();
     let time = NOW.to_string();
     let verdict = openssl(&["verify", "-x509_strict", "-attime", &time, "-CAfile", ROOT_FILE, "leaf.pem"]);

@@ -6,14 +6,14 @@ mod support;
 
 use casemate_attestation::document::DocumentSigner;
 use casemate_attestation::nsm::Nsm;
-use casemate_attestation::pcr::{Mode, Pcr};
+use casemate_attestation::pcr::{Launch, Mode, Pcr};
 use casemate_attestation::platform::PlatformKey;
 use casemate_attestation::policy::Policy;
 use casemate_attestation::posture::Posture;
 use casemate_attestation::verify::{
     CertificateFault, CertificatePosition, Established, Evidence, Expectations, VerifyError, verify,
 };
-use support::{EXPIRED, FixedClock, Leaf, MODULE_ID, NOW, attest, launch, nsm, posture};
+use support::{EXPIRED, FixedClock, Leaf, MODULE_ID, NOW, attest, launch, nsm, posture, security_module};
 
 const NONCE: &[u8] = b"nonce of the verifier";
 
@@ -264,6 +264,42 @@ fn registers_must_have_the_values_demanded() {
     let refusal = case.refusal(&format!(r#"{{"pcrs": {{"16": "{}"}}}}"#, Pcr::ZERO));
     assert_eq!(refusal, VerifyError::PcrMissing(16));
     assert!(matches!(case.refusal(r#"{"module_id": "other"}"#), VerifyError::Module { .. }));
+}
+
+/// Whoever has a key that a VMM held signs whatever he likes with it, but its certificate does not say that a module had it.
+#[test]
+fn the_certificate_says_whether_the_security_module_has_the_key() {
+    let platform = PlatformKey::generate(NOW).unwrap();
+    let (module, other) = (security_module(), Pcr::measure(b"another one"));
+    let verified = |certified: Option<&Pcr>, leaf_key: &str, named: Option<Pcr>| {
+        let mut facts = Posture::new();
+        facts.set("leaf_key", leaf_key).unwrap();
+        if let Some(pcr0) = named {
+            facts.set("module_pcr0", pcr0.to_string()).unwrap();
+        }
+        let launch = Launch { posture: facts.pcr(), ..launch(Mode::Production) };
+        let leaf = Leaf::kept_by(certified, &platform, MODULE_ID, NOW);
+        let mut nsm = Nsm::new(MODULE_ID.into(), &launch, leaf, FixedClock(NOW));
+        let document = attest(&mut nsm, NONCE, b"");
+        Case { posture: Some(facts.encode()), ..Case::of(&platform, document) }.verify("{}").map(drop)
+    };
+    assert_eq!(verified(None, "memfd_secret", None), Ok(()));
+    assert_eq!(verified(Some(&module), "module", Some(module)), Ok(()));
+    for (certified, leaf_key, named) in [
+        (None, "module", Some(module)),
+        (None, "module", None),
+        (Some(&other), "module", Some(module)),
+        (Some(&module), "module", None),
+        (Some(&module), "memfd_secret", None),
+        (Some(&module), "memfd_secret", Some(module)),
+    ] {
+        let refusal = verified(certified, leaf_key, named).unwrap_err();
+        assert!(matches!(refusal, VerifyError::KeyPlace { .. }), "{refusal}");
+    }
+    let refusal = verified(None, "module", Some(module)).unwrap_err().to_string();
+    assert!(
+        refusal.contains(&format!("the security module {module}")) && refusal.contains("the guest's VMM")
+    );
 }
 
 #[test]

@@ -116,15 +116,16 @@ impl Certifier {
                 Place::Nowhere => Certified::Nowhere,
                 Place::Here => {
                     let leaf = keys.leaf.insert(SigningScalar::generate(kernel_random)?);
-                    Certified::Here { certificate: platform.certify(&leaf.public()?, module_id, now)? }
+                    Certified::Here { certificate: platform.certify(&leaf.public()?, module_id, None, now)? }
                 }
                 Place::Module(Offer { session, hello }) => {
                     let authority = sealing::key(platform, Sealing::Module, &hello.measurements)?;
                     let mut nonce = [0; NONCE_LEN];
                     kernel_random(&mut nonce).map_err(|_| SigningError::Random)?;
                     keys.channel = hello.channel(&authority, &nonce)?;
-                    let certificate = platform.certify(&hello.public, module_id, now)?;
-                    Certified::Module { session, pcr0: hello.measurements.pcr0, nonce, certificate }
+                    let pcr0 = hello.measurements.pcr0;
+                    let certificate = platform.certify(&hello.public, module_id, Some(&pcr0), now)?;
+                    Certified::Module { session, pcr0, nonce, certificate }
                 }
             };
             Ok::<_, Error>((certified, platform.root().to_vec(), platform.root_of_trust()))

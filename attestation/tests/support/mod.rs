@@ -25,8 +25,13 @@ pub struct Leaf {
 
 impl Leaf {
     pub fn new(platform: &PlatformKey, module_id: &str, now: u64) -> Self {
+        Self::kept_by(Some(&security_module()), platform, module_id, now)
+    }
+
+    /// One whose key is in the security module of this PCR0, or in a VMM.
+    pub fn kept_by(module: Option<&Pcr>, platform: &PlatformKey, module_id: &str, now: u64) -> Self {
         let key = SigningScalar::generate(signing::system_random).unwrap();
-        let certificate = platform.certify(&key.public().unwrap(), module_id, now).unwrap();
+        let certificate = platform.certify(&key.public().unwrap(), module_id, module, now).unwrap();
         Self { key, certificate, cabundle: vec![platform.root().to_vec()] }
     }
 }
@@ -60,8 +65,15 @@ impl Services for FixedClock {
 
 pub const MODULE_ID: &str = "i-casemate-enc0123456789abcdef";
 
+/// PCR0 of the security module that has the keys of this platform's guests.
+pub fn security_module() -> Pcr {
+    Pcr::measure(b"security module")
+}
+
 pub fn posture() -> Posture {
     let mut posture = Posture::new();
+    posture.set(fact::LEAF_KEY, "module").unwrap();
+    posture.set(fact::MODULE_PCR0, security_module().to_string()).unwrap();
     posture.set(fact::SEALED_MEMORY, "guest_memfd").unwrap();
     posture.set(fact::LOCKDOWN, "integrity").unwrap();
     posture.set(fact::LANDLOCK, 6).unwrap();

@@ -74,7 +74,10 @@ async fn open(stream: &mut DuplexStream, platform: &PlatformKey, module_id: &str
     let statement = Statement {
         module_id: module_id.to_owned(),
         launch: launch(),
-        certificate: platform.certify(&hello.public, module_id, NOW).unwrap().into(),
+        certificate: platform
+            .certify(&hello.public, module_id, Some(&hello.measurements.pcr0), NOW)
+            .unwrap()
+            .into(),
         cabundle: vec![platform.root().to_vec().into()],
     };
     send(stream, &session::open(&channel, &nonce, &statement.encode().unwrap())).await;
@@ -210,7 +213,7 @@ fn a_session_that_the_platform_key_did_not_open_is_refused() {
         let statement = Statement {
             module_id: "guest".to_owned(),
             launch: launch(),
-            certificate: stranger.certify(&hello.public, "guest", NOW).unwrap().into(),
+            certificate: stranger.certify(&hello.public, "guest", None, NOW).unwrap().into(),
             cabundle: vec![stranger.root().to_vec().into()],
         };
         send(&mut stream, &session::open(&[0; 32], &[3; NONCE_LEN], &statement.encode().unwrap())).await;
@@ -231,7 +234,7 @@ fn a_session_is_not_opened_again_by_who_heard_it() {
         let statement = Statement {
             module_id: "guest".to_owned(),
             launch: launch(),
-            certificate: platform.certify(&first.public, "guest", NOW).unwrap().into(),
+            certificate: platform.certify(&first.public, "guest", None, NOW).unwrap().into(),
             cabundle: vec![platform.root().to_vec().into()],
         };
         let heard = session::open(&channel, &[3; NONCE_LEN], &statement.encode().unwrap());

@@ -7,7 +7,7 @@ mod sealed;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use casemate_attestation::pcr::Mode;
+use casemate_attestation::pcr::{Mode, Pcr};
 use casemate_attestation::platform::PlatformKey;
 use casemate_signer::Signer;
 use common::{b64, key, ok, refused, unb64};
@@ -177,12 +177,15 @@ fn documents_that_prove_nothing_are_refused() {
     let longer_key = [&rsa.spki[..], &[0]].concat();
     let p256 = key(&signer, "ECC_NIST_P256", "SIGN_VERIFY");
     let p256 = unb64(&ok(&signer, "GetPublicKey", json!({"KeyId": p256}))["PublicKey"]);
-    let cases: [(&str, Vec<u8>, &str); 10] = [
+    let kept_by = |module| Guest::kept_by(module, &platform).document(None, Some(&rsa.spki));
+    let cases: [(&str, Vec<u8>, &str); 12] = [
         (
             "of another platform",
             Guest::new(&elsewhere, Mode::Production, 0).document(None, Some(&rsa.spki)),
             "trust",
         ),
+        ("with a key that its VMM had", kept_by(None), "security module"),
+        ("with a key in another module", kept_by(Some(&Pcr::measure(b"other"))), "security module"),
         ("changed", changed, "signature"),
         ("cut short", good[..good.len() - 1].to_vec(), "COSE"),
         ("tagged", [&[0xd2][..], &good].concat(), "untagged"),

@@ -34,6 +34,8 @@ struct Claims {
     roots: Vec<Vec<u8>>,
     /// The register of the signer's own image.
     image: Option<Pcr>,
+    /// The security module that has the signer's own key.
+    security_module: Option<Pcr>,
 }
 
 impl Own {
@@ -42,12 +44,13 @@ impl Own {
             return Ok(claims);
         }
         // A signer that is not sealed has no root, and believes nothing.
-        let own = signer.platform.attest(None, None, None)?;
-        let own =
-            document::parse(&own).map_err(|_| KmsError::internal("Reading the signer's own document"))?;
-        let roots = own.cabundle.into_iter().take(1).collect();
-        let image = own.claims.pcrs.get(&0).copied().filter(|image| !image.is_zero());
-        Ok(self.0.get_or_init(|| Claims { roots, image }))
+        let document = signer.platform.attest(None, None, None)?;
+        let own = document::parse(&document).map_err(not_valid)?;
+        let roots: Vec<_> = own.cabundle.into_iter().take(1).collect();
+        let evidence = Evidence { document: &document, posture: None };
+        let own = check(&roots, evidence, own.claims.timestamp, None)?;
+        let image = own.pcrs.get(&0).copied().filter(|image| !image.is_zero());
+        Ok(self.0.get_or_init(|| Claims { roots, image, security_module: own.security_module }))
     }
 }
 
@@ -69,7 +72,17 @@ pub(crate) fn establish(
 ) -> Result<Established, KmsError> {
     let now = signer.now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let now = u64::try_from(now).unwrap_or(u64::MAX);
-    check(&roots(signer, root)?, Evidence { document, posture }, now, Some(MAX_AGE_SECONDS))
+    let roots = roots(signer, root)?;
+    let established = check(&roots, Evidence { document, posture }, now, Some(MAX_AGE_SECONDS))?;
+    // A platform that has sealed modules certifies other keys as well: those of guests that it cannot seal, and of modules that
+    // somebody else has built. Whoever takes one of those signs what he likes.
+    let other = |own: &Claims| own.roots == roots && own.security_module != established.security_module;
+    if !established.debug
+        && signer.own.get(signer).is_ok_and(|own| own.security_module.is_some() && other(own))
+    {
+        return Err(not_valid("its key is not in the security module that has this signer's"));
+    }
+    Ok(established)
 }
 
 /// The same for a document that was kept: as of the time when it was made, by its own word.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use casemate_attestation::nsm::Nsm;
-use casemate_attestation::pcr::Mode;
+use casemate_attestation::pcr::{Mode, Pcr};
 use casemate_attestation::platform::PlatformKey;
 use casemate_signer::{AttestError, Platform, Signer};
 
@@ -24,6 +24,13 @@ impl Guest {
     pub fn new(platform: &PlatformKey, mode: Mode, ago: i64) -> Self {
         let then = now().saturating_add_signed(-ago);
         Self(RefCell::new(support::nsm(platform, mode, then)))
+    }
+
+    /// The same guest, with its key in a security module of this PCR0, or in its VMM.
+    pub fn kept_by(module: Option<&Pcr>, platform: &PlatformKey) -> Self {
+        let leaf = Leaf::kept_by(module, platform, support::MODULE_ID, now());
+        let launch = support::launch(Mode::Production);
+        Self(RefCell::new(Nsm::new(support::MODULE_ID.into(), &launch, leaf, FixedClock(now()))))
     }
 
     /// A signer, whose image is another than that of the guests.
