@@ -82,7 +82,7 @@ pub enum Error {
     #[error(transparent)]
     Vsock(#[from] vsock::Error),
     /// The jail could not be closed.
-    #[error(transparent)]
+    #[error("{0}; the guest was not started")]
     Jail(#[from] jail::Error),
     /// The security module is no place for keys here.
     #[error("the security module's memory cannot be sealed on this host")]

@@ -4,32 +4,19 @@
 //! the guest's folder as its working directory (and as its root, if root started it), where it finds the guest's socket, and
 //! the right to end the guest.
 
-use std::collections::BTreeMap;
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use landlock::Scope;
 use rustix::process::Resource;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch};
+use seccompiler::SeccompAction;
 
 use crate::guest::VSOCK_SOCKET;
-use crate::jail::{passive, steps};
+use crate::jail::Error;
+use crate::jail::steps::{self, failed};
 
 /// Descriptors beside those of clients: standard streams, listener, epoll, signals, process.
 const OWN_FILES: u64 = 40;
-
-/// A step that failed. No client was taken.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {step}: {source}; no client was taken")]
-pub struct Error {
-    step: &'static str,
-    source: io::Error,
-}
-
-fn failed<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> Error {
-    move |source| Error { step, source: source.into() }
-}
 
 /// The system calls that remain, with reasons. Any other kills the process.
 const ALLOWED: [(i64, &str); 32] = [
@@ -82,9 +69,7 @@ pub(super) fn enter(folder: &Path, connections: usize) -> Result<(), Error> {
     rustix::thread::set_no_new_privs(true).map_err(failed("give up new privileges"))?;
     // Every file, TCP in both directions, abstract sockets.
     steps::enter_landlock(Scope::AbstractUnixSocket, []).map_err(failed("enter landlock"))?;
-    let filter =
-        filter().map_err(|error| failed("make the list of system calls")(io::Error::other(error)))?;
-    seccompiler::apply_filter(&filter).map_err(|error| failed("enter seccomp")(io::Error::other(error)))
+    steps::enter_seccomp(&ALLOWED, SeccompAction::KillProcess)
 }
 
 fn limit_resources(connections: usize) -> Result<(), Error> {
@@ -102,13 +87,4 @@ fn drop_privileges(user: u32, group: u32) -> Result<(), Error> {
         steps::become_user(user, group).map_err(failed("change to the guest's own user"))?;
     }
     steps::drop_capabilities().map_err(failed("drop capabilities"))
-}
-
-fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        ALLOWED.iter().map(|(number, _)| (*number, vec![])).collect();
-    rules.insert(libc::SYS_socket, passive::unix_socket()?);
-    rules.insert(libc::SYS_mmap, passive::never_executable()?);
-    SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, TargetArch::x86_64)?
-        .try_into()
 }

@@ -38,7 +38,6 @@ use tokio::task::LocalSet;
 use crate::guest::VSOCK_SOCKET;
 use crate::stop::Stop;
 use clients::Clients;
-pub use jail::Error as JailError;
 
 /// The most clients at once. Fewer than the signer takes, so that one that is let go here makes room there.
 pub const CLIENTS_MAX: usize = 500;
@@ -72,8 +71,8 @@ pub enum Error {
         source: io::Error,
     },
     /// A privilege could not be given up.
-    #[error(transparent)]
-    Jail(#[from] JailError),
+    #[error("{0}; no client was taken")]
+    Jail(#[from] crate::jail::Error),
 }
 
 fn failed(action: &'static str) -> impl FnOnce(io::Error) -> Error {

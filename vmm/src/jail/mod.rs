@@ -14,22 +14,13 @@ use std::path::Path;
 use landlock::{ABI, Access as _, AccessFs, PathFd, RulesetStatus, Scope};
 use rustix::process::Resource;
 
+pub use steps::Error;
+use steps::failed;
+
 /// Users for guests of a VMM that root started: one each, this plus the process identifier. Nobody is registered there.
 const UID_BASE: u32 = 2_000_000_000;
 /// Descriptors: 1023 connections (vsock), and what the VMM itself has open.
 const OPEN_FILES: u64 = 1100;
-
-/// A step that failed. The guest is not started.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {step}: {source}; the guest was not started")]
-pub struct Error {
-    step: &'static str,
-    source: std::io::Error,
-}
-
-fn failed<E: Into<std::io::Error>>(step: &'static str) -> impl FnOnce(E) -> Error {
-    move |source| Error { step, source: source.into() }
-}
 
 /// Closes every descriptor that was open before this process opened its own: nothing of the caller's leaks in.
 pub fn close_inherited() {

@@ -1,5 +1,4 @@
-//! What every jail does, the VMM's, the gateway's and the volume service's. Each says itself what it was about when a step
-//! fails.
+//! What every jail does: the VMM's, the gateway's, and those of the services for volumes and the TPM.
 
 use std::io;
 
@@ -9,6 +8,22 @@ use landlock::{
 };
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
+use seccompiler::{BackendError, BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+
+use super::passive;
+
+/// A step that failed. Who wanted the jail says what was not begun for it.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {step}: {source}")]
+pub struct Error {
+    step: &'static str,
+    source: io::Error,
+}
+
+/// Says which step it was.
+pub(crate) fn failed<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> Error {
+    move |source| Error { step, source: source.into() }
+}
 
 /// Limits a resource for good.
 pub(crate) fn limit(resource: Resource, most: u64) -> io::Result<()> {
@@ -61,4 +76,24 @@ pub(crate) fn enter_landlock(
         Ok(rules.restrict_self()?.ruleset)
     };
     enter().map_err(io::Error::other)
+}
+
+/// Leaves this thread, and those that it makes, these system calls, each with its reason; `otherwise` is what becomes of any
+/// other. Sockets among them can be Unix ones only, and no memory ever becomes executable.
+pub(crate) fn enter_seccomp(allowed: &[(i64, &str)], otherwise: SeccompAction) -> Result<(), Error> {
+    let filter = || -> Result<BpfProgram, BackendError> {
+        let rules = allowed.iter().map(|(number, _)| {
+            let conditions = match *number {
+                libc::SYS_socket => passive::unix_socket()?,
+                libc::SYS_mmap | libc::SYS_mprotect => passive::never_executable()?,
+                _ => vec![],
+            };
+            Ok((*number, conditions))
+        });
+        let rules = rules.collect::<Result<_, BackendError>>()?;
+        SeccompFilter::new(rules, otherwise, SeccompAction::Allow, TargetArch::x86_64)?.try_into()
+    };
+    let filter =
+        filter().map_err(|error| failed("make the list of system calls")(io::Error::other(error)))?;
+    seccompiler::apply_filter(&filter).map_err(|error| failed("enter seccomp")(io::Error::other(error)))
 }

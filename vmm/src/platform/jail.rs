@@ -2,31 +2,17 @@
 //! started as root) and every capability, new privileges, core dumps, being traced, and every system call that it has no use
 //! for.
 
-use std::collections::BTreeMap;
-use std::io;
-
 use casemate_tpm::chip::Chip;
 use landlock::Scope;
 use rustix::process::Resource;
-use seccompiler::{BackendError, BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch};
+use seccompiler::SeccompAction;
 
 use crate::isolation::controls::{Kernel as _, Linux};
-use crate::jail::{passive, steps};
+use crate::jail::Error;
+use crate::jail::steps::{self, failed};
 
 /// Users for TPM services that root started: one each, this plus the process identifier. Nobody is registered there.
 const UID_BASE: u32 = 2_010_000_000;
-
-/// A step that failed.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {step}: {source}; the TPM service was not started")]
-pub struct Error {
-    step: &'static str,
-    source: io::Error,
-}
-
-fn failed<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> Error {
-    move |source| Error { step, source: source.into() }
-}
 
 /// The system calls that remain, with reasons. Any other kills the process.
 const ALLOWED: [(i64, &str); 31] = [
@@ -63,16 +49,6 @@ const ALLOWED: [(i64, &str); 31] = [
     (libc::SYS_exit_group, "end"),
 ];
 
-fn filter() -> Result<BpfProgram, BackendError> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        ALLOWED.iter().map(|(number, _)| (*number, vec![])).collect();
-    rules.insert(libc::SYS_socket, passive::unix_socket()?);
-    rules.insert(libc::SYS_mmap, passive::never_executable()?);
-    rules.insert(libc::SYS_mprotect, passive::never_executable()?);
-    SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, TargetArch::x86_64)?
-        .try_into()
-}
-
 /// Gives up everything but talking to the TPM and to the client.
 pub(super) fn enter(chip: &Chip) -> Result<(), Error> {
     // Whoever started this may have a cookie for its guest: this is not to share a core with it.
@@ -87,7 +63,5 @@ pub(super) fn enter(chip: &Chip) -> Result<(), Error> {
     steps::deny_inspection().map_err(failed("forbid core dumps and tracing"))?;
     rustix::thread::set_no_new_privs(true).map_err(failed("give up new privileges"))?;
     steps::enter_landlock(Scope::AbstractUnixSocket, []).map_err(failed("enter landlock"))?;
-    let filter =
-        filter().map_err(|error| failed("make the list of system calls")(io::Error::other(error)))?;
-    seccompiler::apply_filter(&filter).map_err(|error| failed("enter seccomp")(io::Error::other(error)))
+    steps::enter_seccomp(&ALLOWED, SeccompAction::KillProcess)
 }

@@ -30,8 +30,8 @@ pub enum Error {
     #[error(transparent)]
     Memory(#[from] memory::Error),
     /// What is not needed could not be given up.
-    #[error(transparent)]
-    Jail(#[from] jail::Error),
+    #[error("{0}; the TPM service was not started")]
+    Jail(#[from] crate::jail::Error),
     /// This program cannot be measured.
     #[error("cannot measure this VMM: {0}")]
     Program(io::Error),

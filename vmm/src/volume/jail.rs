@@ -1,27 +1,15 @@
 //! What the volume service gives up before it meets the guest: every file but its own (which is open), the anchors and the
 //! guest's socket; the network; new privileges; core dumps; and every system call that it has no use for.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use landlock::{AccessFs, PathFd, Scope};
 use rustix::process::Resource;
-use seccompiler::{BackendError, BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch};
+use seccompiler::SeccompAction;
 
 use crate::isolation::controls::{Kernel as _, Linux};
-use crate::jail::{passive, steps};
-
-/// A step that failed.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {step}: {source}; no volume was attached")]
-pub struct Error {
-    step: &'static str,
-    source: std::io::Error,
-}
-
-fn failed<E: Into<std::io::Error>>(step: &'static str) -> impl FnOnce(E) -> Error {
-    move |source| Error { step, source: source.into() }
-}
+use crate::jail::Error;
+use crate::jail::steps::{self, failed};
 
 /// The system calls that remain, with reasons. Any other is refused (`EPERM`) and not deadly: a store that meets something
 /// unforeseen is to say so.
@@ -79,16 +67,6 @@ const ALLOWED: [(i64, &str); 51] = [
     (libc::SYS_exit_group, "end"),
 ];
 
-fn filter() -> Result<BpfProgram, BackendError> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        ALLOWED.iter().map(|(number, _)| (*number, vec![])).collect();
-    rules.insert(libc::SYS_socket, passive::unix_socket()?);
-    rules.insert(libc::SYS_mmap, passive::never_executable()?);
-    rules.insert(libc::SYS_mprotect, passive::never_executable()?);
-    let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-    SeccompFilter::new(rules, refused, SeccompAction::Allow, TargetArch::x86_64)?.try_into()
-}
-
 /// Gives up everything but the guest's folder, of which it needs the socket and the lock, and the anchors.
 pub(super) fn enter(folder: &Path, anchors: &Path) -> Result<(), Error> {
     // The VMM that started this has a cookie for its guest: this is not to share a core with it. Where there are no cookies,
@@ -104,7 +82,5 @@ pub(super) fn enter(folder: &Path, anchors: &Path) -> Result<(), Error> {
     let keep_files = use_files | AccessFs::MakeReg | AccessFs::Truncate | AccessFs::MakeDir;
     let allowed = [(open(folder)?, use_files), (open(anchors)?, keep_files)];
     steps::enter_landlock(Scope::AbstractUnixSocket, allowed).map_err(failed("enter landlock"))?;
-    let filter =
-        filter().map_err(|error| failed("make the list of system calls")(std::io::Error::other(error)))?;
-    seccompiler::apply_filter(&filter).map_err(|error| failed("enter seccomp")(std::io::Error::other(error)))
+    steps::enter_seccomp(&ALLOWED, SeccompAction::Errno(libc::EPERM.unsigned_abs()))
 }

@@ -48,8 +48,8 @@ pub enum Error {
         source: KeeperError,
     },
     /// The service could not give up what it does not need.
-    #[error(transparent)]
-    Jail(#[from] jail::Error),
+    #[error("{0}; no volume was attached")]
+    Jail(#[from] crate::jail::Error),
     /// The TPM, which counts for volumes, cannot be used.
     #[error(transparent)]
     Tpm(#[from] ClientError),
