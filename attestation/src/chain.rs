@@ -35,6 +35,7 @@ impl AssociatedOid for ModuleName<'_> {
 
 impl<'a> ModuleName<'a> {
     /// This URI as the only name.
+    #[cfg(feature = "host")]
     pub(crate) fn new(uri: &'a str) -> der::Result<Self> {
         Ok(Self { uri: Ia5StringRef::new(uri)? })
     }
