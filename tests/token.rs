@@ -69,31 +69,20 @@ fn gnutls_makes_a_key_and_a_certificate() {
         return;
     }
     let token = Token::new();
-    let gnutls = |program: &str, arguments: &str| {
-        let mut command = token.command(Path::new(program));
-        command.env("GNUTLS_PIN", PIN).arg("--provider").arg(module()).args(arguments.split(' '));
-        let done = Done::new(
-            command
-                .output()
-                .unwrap_or_else(|error| panic!("{program} (Debian: apt install gnutls-bin): {error}")),
-        );
-        assert_eq!(done.code, 0, "{program} {arguments}: {done:?}");
-        done.stdout + &done.stderr
-    };
     let uri = format!("pkcs11:token={LABEL}");
-    assert!(gnutls("p11tool", "--list-tokens").contains(&format!("Label: {LABEL}")));
+    assert!(token.gnutls("p11tool", "--list-tokens").contains(&format!("Label: {LABEL}")));
     token.lab.write("template", b"cn = Root\nca\ncert_signing_key\nexpiration_days = 10\n");
     for (label, kind) in [("curve", "ecdsa --curve secp256r1"), ("rsa", "rsa --bits 2048")] {
-        gnutls(
+        token.gnutls(
             "p11tool",
             &format!("--login --generate-privkey {kind} --label {label} --outfile {label}.pub {uri}"),
         );
         let key = format!("{uri};object={label};type=private");
-        let signed = gnutls("p11tool", &format!("--login --test-sign {key}"));
+        let signed = token.gnutls("p11tool", &format!("--login --test-sign {key}"));
         assert_eq!(signed.matches("... ok").count(), 3, "{signed}");
         let certificate =
             format!("--generate-self-signed --load-privkey {key} --template template --outfile {label}.crt");
-        gnutls("certtool", &certificate);
+        token.gnutls("certtool", &certificate);
         let file = format!("{label}.crt");
         token.lab.openssl(&["verify", "-x509_strict", "-CAfile", &file, &file]);
     }
@@ -303,9 +292,10 @@ fn a_token_is_taken_offline_and_brought_back_from_its_backup() {
     let sign = ["--sign", "--mechanism", "ECDSA-SHA256", "--signature-format", "openssl", "--id", "01"];
     let files = |signature: &'static str| ["--input-file", "message", "--output-file", signature];
     token.tool_ok(&[&login[..], &sign, &files("before.sig")].concat());
-    token.tool_ok(
-        &[&login[..], &["--read-object", "--type", "pubkey", "--id", "01", "--output-file", "public.der"]]
-            .concat(),
+    // Not by OpenSC, whose --read-object sometimes fails on the point of a curve.
+    token.gnutls(
+        "p11tool",
+        &format!("--login --export-pubkey --outfile public.pem pkcs11:token={LABEL};object=root"),
     );
 
     // By the owner, and by an officer; a user may not.
@@ -350,16 +340,6 @@ fn a_token_is_taken_offline_and_brought_back_from_its_backup() {
     token.hsm(&["config", "--root", "root.pem", "--policy", "policy.json", "--out", "pkcs11.toml"]);
     token.tool_ok(&[&login[..], &sign, &files("after.sig")].concat());
     for signature in ["before.sig", "after.sig"] {
-        token.lab.openssl(&[
-            "dgst",
-            "-sha256",
-            "-verify",
-            "public.der",
-            "-keyform",
-            "DER",
-            "-signature",
-            signature,
-            "message",
-        ]);
+        token.lab.openssl(&["dgst", "-sha256", "-verify", "public.pem", "-signature", signature, "message"]);
     }
 }

@@ -59,6 +59,19 @@ impl Token {
         done.stdout
     }
 
+    /// A program of GnuTLS's, logged in as the token's user; its arguments are parted by spaces. It must succeed.
+    #[track_caller]
+    pub fn gnutls(&self, program: &str, arguments: &str) -> String {
+        let mut command = self.command(Path::new(program));
+        command.env("GNUTLS_PIN", PIN).arg("--provider").arg(module()).args(arguments.split(' '));
+        let output = command.output();
+        let done = Done::new(
+            output.unwrap_or_else(|error| panic!("{program} (Debian: apt install gnutls-bin): {error}")),
+        );
+        assert_eq!(done.code, 0, "{program} {arguments}: {done:?}");
+        done.stdout + &done.stderr
+    }
+
     /// `casemate hsm …`.
     pub fn try_hsm(&self, arguments: &[&str]) -> Done {
         let mut command = self.lab.as_administrator(&self.owned, casemate());
