@@ -6,7 +6,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TARGET = "x86_64-unknown-linux-gnu"
-BASES = [("VMM", "casemate"), ("guest (signer)", "casemate-signer")]
+BASES = [("VMM", "casemate"), ("guest (signer)", "casemate-signer"), ("guest (module)", "casemate-module")]
 
 
 def cargo(*arguments):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Software bills of materials: what is linked into the VMM and into the signer's guest, as CycloneDX 1.5 JSON.
+"""Software bills of materials: what is linked into the VMM, the signer and the security module, as CycloneDX 1.5 JSON.
 
-  supply-chain/sbom.py [FOLDER]     writes FOLDER/casemate.cdx.json and FOLDER/casemate-signer.cdx.json [target/sbom]
+  supply-chain/sbom.py [FOLDER]     writes casemate.cdx.json, casemate-signer.cdx.json and casemate-module.cdx.json there [target/sbom]
 
 The same source gives the same files: no clock, no random serial number. Needs cargo; no network.
 """

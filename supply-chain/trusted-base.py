@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The trusted base, counted: which crates are linked into the VMM and into the signer's guest, their lines, their unsafe blocks.
+"""The trusted base, counted: which crates are linked into the VMM, the signer and the security module, their lines, their
+unsafe blocks.
 
   supply-chain/trusted-base.py           writes docs/trusted-base.md anew, below its marker
   supply-chain/trusted-base.py --check   says what of it is out of date, and fails if that is more than TOLERANCE, or if a crate
@@ -89,7 +90,7 @@ def report():
         out.append(f"| {base} | " + " | ".join(f"{number:,}" for number in row) + " |")
     foreign = sum(numbers[3] for numbers in counted.values())
     out.append("")
-    out.append(f"Beside that: {foreign:,} lines of C and assembly in `aws-lc-sys` (both bases; what is linked is a part), and {len(macros)} "
+    out.append(f"Beside that: {foreign:,} lines of C and assembly in `aws-lc-sys` (all three link it, and of it a part), and {len(macros)} "
                "crates that run at build time only, procedural macros and what they use: " + ", ".join(f"`{name}` {version}" for name, version in sorted(macros)) + ".")
     out += ["", "### Ours", "", "| crate | in | lines | `unsafe` blocks |", "| --- | --- | --- | --- |"]
     for key in sorted(key for key in counted if key[0] in ours):

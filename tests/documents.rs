@@ -139,7 +139,11 @@ fn bills_of_materials_name_what_the_lock_file_has_with_its_check_sums() {
     for _ in 0..2 {
         let output = std::process::Command::new(&script).arg(lab.path("sbom")).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        for (program, expected) in [("casemate", "kvm-ioctls"), ("casemate-signer", "virtio-drivers")] {
+        for (program, expected) in [
+            ("casemate", "kvm-ioctls"),
+            ("casemate-signer", "virtio-drivers"),
+            ("casemate-module", "virtio-drivers"),
+        ] {
             let text = lab.read(&format!("sbom/{program}.cdx.json"));
             let bill: serde_json::Value = serde_json::from_slice(&text).unwrap();
             let components = bill["components"].as_array().unwrap();
@@ -163,7 +167,7 @@ fn bills_of_materials_name_what_the_lock_file_has_with_its_check_sums() {
             std::fs::rename(first, lab.path("sbom-1")).unwrap();
         }
     }
-    for program in ["casemate", "casemate-signer"] {
+    for program in ["casemate", "casemate-signer", "casemate-module"] {
         let file = |folder: &str| lab.read(&format!("{folder}/{program}.cdx.json"));
         assert_eq!(file("sbom"), file("sbom-1"));
     }
