@@ -1,5 +1,8 @@
 //! What the fuzz targets share: things to aim at, made ready.
 
+#[path = "../../tpm/tests/answering/mod.rs"]
+pub mod answering;
+pub mod authority;
 #[path = "../../guest/signer/tests/common/client.rs"]
 pub mod client;
 pub mod policies;
@@ -8,6 +11,9 @@ pub mod recipient;
 mod sealed;
 pub mod seeds;
 pub mod signer;
+#[path = "../../guest/signer/tests/hsm/token.rs"]
+#[allow(missing_docs, reason = "the tests' own")]
+pub mod token;
 pub mod volume;
 pub mod vsock;
 

@@ -7,6 +7,8 @@ use casemate_attestation::pcr::Pcr;
 use casemate_attestation::platform::PlatformKey;
 use casemate_attestation::signing::{self, SigningScalar};
 
+use crate::authority::tlv;
+
 /// A moment in seconds since 1970 (2026-11-24).
 pub const NOW: u64 = 1_795_478_400;
 
@@ -68,6 +70,142 @@ pub const FORMS: &[&str] = &[
     "Action=UpdateUser&Version=2010-05-08&UserName=admin&NewUserName=root&NewPath=/x/",
     "Action=DeleteAccessKey&Version=2010-05-08&AccessKeyId=AKIAEXAMPLEEXAMPLE",
 ];
+
+/// Bodies of Private CA requests, each with the operation's place in [`OPERATIONS`](crate::authority::OPERATIONS); `$a` is an
+/// authority, `$r` its own request, `$c` its certificate.
+pub const PRIVATE_CA: &[(u8, &str)] = &[
+    (
+        0,
+        r#"{"CertificateAuthorityType": "SUBORDINATE", "UsageMode": "SHORT_LIVED_CERTIFICATE", "KeyStorageSecurityStandard": "FIPS_140_2_LEVEL_3_OR_HIGHER", "IdempotencyToken": "t", "Tags": [{"Key": "a", "Value": "b"}], "CertificateAuthorityConfiguration": {"KeyAlgorithm": "EC_prime256v1", "SigningAlgorithm": "SHA256WITHECDSA", "Subject": {"CustomAttributes": [{"ObjectIdentifier": "2.5.4.3", "Value": "a"}]}, "CsrExtensions": {"KeyUsage": {"CRLSign": true, "KeyCertSign": true}, "SubjectInformationAccess": [{"AccessMethod": {"CustomObjectIdentifier": "1.2.3"}, "AccessLocation": {"EdiPartyName": {"PartyName": "p", "NameAssigner": "n"}}}]}}, "RevocationConfiguration": {"CrlConfiguration": {"Enabled": true, "ExpirationInDays": 7, "CustomCname": "a.example", "CustomPath": "p", "CrlType": "COMPLETE"}, "OcspConfiguration": {"Enabled": true, "OcspCustomCname": "b.example"}}}"#,
+    ),
+    (1, r#"{"CertificateAuthorityArn": "$a", "S3BucketName": "bucket", "AuditReportResponseFormat": "CSV"}"#),
+    (
+        2,
+        r#"{"CertificateAuthorityArn": "$a", "Principal": "acm.amazonaws.com", "Actions": ["IssueCertificate", "GetCertificate", "ListPermissions"], "SourceAccount": "111122223333"}"#,
+    ),
+    (3, r#"{"CertificateAuthorityArn": "$a", "PermanentDeletionTimeInDays": 7}"#),
+    (6, r#"{"CertificateAuthorityArn": "$a"}"#),
+    (
+        8,
+        r#"{"CertificateAuthorityArn": "$a", "CertificateArn": "$a/certificate/0123456789abcdef0123456789abcdef"}"#,
+    ),
+    (12, r#"{"CertificateAuthorityArn": "$a", "Certificate": "$c", "CertificateChain": "$c"}"#),
+    (
+        13,
+        r#"{"CertificateAuthorityArn": "$a", "Csr": "$r", "SigningAlgorithm": "SHA256WITHECDSA", "TemplateArn": "arn:aws:acm-pca:::template/BlankEndEntityCertificate_APIPassthrough/V1", "Validity": {"Type": "END_DATE", "Value": 20300101000000}, "ValidityNotBefore": {"Type": "ABSOLUTE", "Value": 1800000000}, "IdempotencyToken": "t", "ApiPassthrough": {"Subject": {"Country": "DE", "CommonName": "a"}, "Extensions": {"CertificatePolicies": [{"CertPolicyId": "1.2.3", "PolicyQualifiers": [{"PolicyQualifierId": "CPS", "Qualifier": {"CpsUri": "https://a"}}]}], "ExtendedKeyUsage": [{"ExtendedKeyUsageType": "SERVER_AUTH"}, {"ExtendedKeyUsageObjectIdentifier": "1.2.4"}], "KeyUsage": {"DigitalSignature": true}, "SubjectAlternativeNames": [{"DnsName": "a.example"}, {"Rfc822Name": "a@b"}, {"IpAddress": "10.0.0.1"}, {"UniformResourceIdentifier": "https://a"}, {"RegisteredId": "1.2.3"}, {"OtherName": {"TypeId": "1.2.3", "Value": "v"}}, {"DirectoryName": {"CommonName": "d"}}], "CustomExtensions": [{"ObjectIdentifier": "1.2.3.4", "Value": "BQA=", "Critical": true}]}}}"#,
+    ),
+    (14, r#"{"MaxResults": 1, "NextToken": "t", "ResourceOwner": "SELF"}"#),
+    (
+        17,
+        r#"{"ResourceArn": "$a", "Policy": "{\"Version\": \"2012-10-17\", \"Statement\": [{\"Effect\": \"Allow\", \"Action\": \"acm-pca:GetCertificate\", \"Principal\": {\"AWS\": \"111122223333\"}, \"Resource\": \"$a\"}]}"}"#,
+    ),
+    (
+        19,
+        r#"{"CertificateAuthorityArn": "$a", "CertificateSerial": "01:23:45:67:89:ab:cd:ef:01:23:45:67:89:ab:cd:ef", "RevocationReason": "KEY_COMPROMISE"}"#,
+    ),
+    (20, r#"{"CertificateAuthorityArn": "$a", "Tags": [{"Key": "a", "Value": "b"}]}"#),
+    (
+        22,
+        r#"{"CertificateAuthorityArn": "$a", "Status": "DISABLED", "RevocationConfiguration": {"CrlConfiguration": {"Enabled": false}}}"#,
+    ),
+];
+
+/// Bodies of requests to the token; `$` is the session of whoever asks, objects 1 to 3 are an AES key and a pair of P-256.
+pub const TOKEN: &[(&str, &str)] = &[
+    (
+        "GenerateKey",
+        r#"{"SessionToken":"$","Mechanism":{"Type":4224},"Template":[{"Type":353,"Value":"IAAAAAAAAAA="},{"Type":259,"Value":"AA=="}]}"#,
+    ),
+    (
+        "GenerateKeyPair",
+        r#"{"SessionToken":"$","Mechanism":{"Type":4160},"PublicTemplate":[{"Type":384,"Value":"BggqhkjOPQMBBw=="}],"Template":[]}"#,
+    ),
+    (
+        "CreateObject",
+        r#"{"SessionToken":"$","Template":[{"Type":0,"Value":"BAAAAAAAAAA="},{"Type":256,"Value":"HwAAAAAAAAA="},{"Type":17,"Value":"AAECAwQFBgcICQoLDA0ODw=="}]}"#,
+    ),
+    ("CopyObject", r#"{"SessionToken":"$","Object":1,"Template":[{"Type":3,"Value":"YQ=="}]}"#),
+    ("SetAttributes", r#"{"SessionToken":"$","Object":1,"Template":[{"Type":3,"Value":"YQ=="}]}"#),
+    ("GetAttributes", r#"{"SessionToken":"$","Objects":[1,2,3],"Types":[0,3,17,256,384,385]}"#),
+    (
+        "FindObjects",
+        r#"{"SessionToken":"$","Template":[{"Type":0,"Value":"BAAAAAAAAAA="}],"MaxResults":1,"Marker":1}"#,
+    ),
+    ("Sign", r#"{"SessionToken":"$","Mechanism":{"Type":4164},"Object":3,"Data":"YWJj"}"#),
+    (
+        "Verify",
+        r#"{"SessionToken":"$","Mechanism":{"Type":4164},"Object":2,"Data":"YWJj","Signature":"YWJj"}"#,
+    ),
+    (
+        "Encrypt",
+        r#"{"SessionToken":"$","Mechanism":{"Type":4231,"Parameter":{"Kind":"Gcm","Iv":"AAAAAAAAAAAAAAAA","Data":"YWJj","Bits":128}},"Object":1,"Data":"YWJj"}"#,
+    ),
+    (
+        "Decrypt",
+        r#"{"SessionToken":"$","Mechanism":{"Type":4229,"Parameter":{"Kind":"Iv","Iv":"AAAAAAAAAAAAAAAAAAAAAA=="}},"Object":1,"Data":"AAAAAAAAAAAAAAAAAAAAAA=="}"#,
+    ),
+    (
+        "Encrypt",
+        r#"{"SessionToken":"$","Mechanism":{"Type":4230,"Parameter":{"Kind":"Ctr","Bits":64,"Iv":"AAAAAAAAAAAAAAAAAAAAAA=="}},"Object":1,"Data":"YWJj"}"#,
+    ),
+    ("WrapKey", r#"{"SessionToken":"$","Mechanism":{"Type":8457},"WrappingObject":1,"Object":1}"#),
+    (
+        "UnwrapKey",
+        r#"{"SessionToken":"$","Mechanism":{"Type":8457},"WrappingObject":1,"Data":"YWJjZGVmZ2hhYmNkZWZnaGFiY2RlZmdo","Template":[{"Type":0,"Value":"BAAAAAAAAAA="},{"Type":256,"Value":"HwAAAAAAAAA="}]}"#,
+    ),
+    (
+        "DeriveKey",
+        r#"{"SessionToken":"$","Mechanism":{"Type":4176,"Parameter":{"Kind":"Ecdh","Variant":1,"Data":"","Public":"YWJj"}},"Object":3,"Template":[]}"#,
+    ),
+    ("CreateUser", r#"{"SessionToken":"$","User":"carol","Pin":"a password","UserType":"CU"}"#),
+    ("Login", r#"{"SessionToken":"$","User":"alice","Pin":"alice's password","UserType":"CU"}"#),
+    ("SetQuorum", r#"{"SessionToken":"$","Service":"export","Count":1}"#),
+    (
+        "GetQuorumToken",
+        r#"{"SessionToken":"$","Operation":"WrapKey","Mechanism":{"Type":8457},"WrappingObject":1,"Object":1}"#,
+    ),
+    (
+        "ApproveQuorumToken",
+        r#"{"SessionToken":"$","QuorumToken":"0123","Approvals":[{"User":"bob","Signature":"YWJj"}]}"#,
+    ),
+    ("ShareObject", r#"{"SessionToken":"$","Object":1,"User":"bob"}"#),
+    ("ShareBackup", r#"{"SessionToken":"$","Data":"AAFhe30=","Document":"hEQ=","ImageSha384":"00"}"#),
+    ("RestoreBackup", r#"{"Data":"AAFhe30=","Marker":0}"#),
+    ("Random", r#"{"SessionToken":"$","Length":32}"#),
+    ("DescribeToken", "{}"),
+];
+
+/// Requests for certificates behind their key, and how long the subject before that is: names and extensions of many kinds.
+pub fn requests() -> Vec<(u8, Vec<u8>)> {
+    let oid = |bytes: &[u8]| tlv(0x06, bytes);
+    let common_name = tlv(0x30, &[oid(&[0x55, 4, 3]), tlv(0x0c, b"a")].concat());
+    let subject = tlv(0x30, &tlv(0x31, &common_name));
+    let names = [
+        tlv(0x82, b"a.example"),
+        tlv(0x81, b"a@b.example"),
+        tlv(0x86, b"https://c.example/"),
+        tlv(0x87, &[10, 0, 0, 1]),
+        tlv(0xa4, &subject),
+        tlv(0xa0, &[oid(&[0x2a, 3]), tlv(0xa0, &tlv(0x0c, b"v"))].concat()),
+    ];
+    let extension = |id: u8, value: &[u8]| tlv(0x30, &[oid(&[0x55, 0x1d, id]), tlv(0x04, value)].concat());
+    let all = [
+        extension(17, &tlv(0x30, &names.concat())),
+        extension(19, &tlv(0x30, &[0x01, 1, 0xff, 0x02, 1, 0])),
+        extension(15, &[0x03, 2, 5, 0xa0]),
+        extension(37, &tlv(0x30, &oid(b"\x2b\x06\x01\x05\x05\x07\x03\x01"))),
+        extension(30, &tlv(0x30, &tlv(0xa0, &tlv(0x30, &names[0])))),
+        extension(32, &tlv(0x30, &tlv(0x30, &oid(&[0x2a, 3])))),
+        extension(14, &tlv(0x04, &[1; 20])),
+    ];
+    let attribute = |extensions: &[u8]| {
+        let values = tlv(0x31, &tlv(0x30, extensions));
+        tlv(0xa0, &tlv(0x30, &[oid(b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x0e"), values].concat()))
+    };
+    let mut rest = vec![tlv(0xa0, &[]), attribute(&all.concat())];
+    rest.extend(all.iter().map(|one| attribute(one)));
+    rest.into_iter().map(|rest| (subject.len() as u8, [subject.clone(), rest].concat())).collect()
+}
 
 /// A static executable with a page of text and some data.
 pub fn elf() -> Vec<u8> {

@@ -6,6 +6,7 @@ use casemate_attestation::eif::Builder;
 use casemate_attestation::platform::PlatformKey;
 use casemate_attestation::posture::{Posture, fact};
 use casemate_fuzz::{seeds, signer};
+use casemate_hsm::Operation;
 
 fn main() -> std::io::Result<()> {
     let corpus = std::env::args().nth(1).unwrap_or_else(|| "corpus".to_owned());
@@ -78,6 +79,28 @@ fn main() -> std::io::Result<()> {
         "chunked",
         b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     )?;
+    for (index, (operation, body)) in seeds::PRIVATE_CA.iter().enumerate() {
+        put("private_ca", &index.to_string(), &[&[*operation], body.as_bytes()].concat())?;
+    }
+    for (index, (name, body)) in seeds::TOKEN.iter().enumerate() {
+        let operation = Operation::ALL.iter().position(|one| one.name() == *name).expect("an operation");
+        for who in 0..3 {
+            put("token", &format!("{index}-{who}"), &[&[operation as u8, who], body.as_bytes()].concat())?;
+        }
+    }
+    for (index, (subject, bytes)) in seeds::requests().iter().enumerate() {
+        for template in 2..8 {
+            put("csr", &format!("{index}-{template}"), &[&[template, *subject], &bytes[..]].concat())?;
+        }
+        let (subject, rest) = bytes.split_at((*subject).into());
+        let whole = casemate_fuzz::authority::signed_request(subject, rest);
+        put("csr", &format!("{index}-whole"), &[&[0, 0], &whole[..]].concat())?;
+    }
+    put("csr", "root", &[&[1, 0], platform.root()].concat())?;
+    for (index, (command, first, second)) in casemate_fuzz::answering::good().iter().enumerate() {
+        let length = u8::try_from(first.len()).unwrap_or(u8::MAX);
+        put("tpm_response", &index.to_string(), &[&[*command, length], &first[..], second].concat())?;
+    }
     for bearer in 0..3 {
         let key = casemate_fuzz::recipient::spki();
         put("recipient", &bearer.to_string(), &[&[bearer, 0, 0, 0][..], &key].concat())?;

@@ -6,9 +6,14 @@ mod common;
 #[path = "common/volume.rs"]
 mod volume;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use casemate_signer::{Door, Signer};
 use client::{Client, claim, send};
 use common::{authority_request, b64, ok, refused, text};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 use volume::{GUEST, Place, keep, run};
 
@@ -209,5 +214,52 @@ fn requests_are_signed_for_the_service_and_logged() {
         assert_eq!(record["resources"][0]["ARN"], answer["CertificateAuthorityArn"], "{line}");
         assert_eq!(record["resources"][0]["type"], "AWS::ACMPCA::CertificateAuthority");
         assert_eq!(record["requestParameters"]["certificateAuthorityType"], "ROOT");
+    });
+}
+
+/// A PEM file with some of its DER changed, or cut off.
+fn damaged(pem: &str, changes: &[(prop::sample::Index, u8)], end: Option<prop::sample::Index>) -> String {
+    let lines: Vec<&str> = pem.trim().lines().collect();
+    let (first, last) = (lines[0], lines[lines.len() - 1]);
+    let mut der = STANDARD.decode(lines[1..lines.len() - 1].concat()).expect("base64");
+    for (at, with) in changes {
+        let at = at.index(der.len());
+        der[at] ^= with;
+    }
+    der.truncate(end.map_or(der.len(), |end| end.index(der.len())));
+    let body: Vec<String> = der.chunks(48).map(|line| STANDARD.encode(line)).collect();
+    format!("{first}\n{}\n{last}\n", body.join("\n"))
+}
+
+#[test]
+fn no_damaged_request_or_certificate_is_taken_or_fails_inside() {
+    run(async {
+        let signer = common::signer();
+        let (arn, certificate) = root(&signer).await;
+        let csr = somebody(&signer).await;
+        let changes = prop::collection::vec((any::<prop::sample::Index>(), 1_u8..), 1..4);
+        let strategy = (any::<bool>(), changes, prop::option::weighted(0.1, any::<prop::sample::Index>()));
+        let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::default() });
+        for _ in 0..runner.config().cases {
+            let (issue, changes, end) = strategy.new_tree(&mut runner).expect("damage").current();
+            let good = if issue { &csr } else { &certificate };
+            let bad = damaged(good, &changes, end);
+            // A byte may have been changed there and back.
+            if bad == damaged(good, &[], None) {
+                continue;
+            }
+            let (operation, request) = if issue {
+                let days = json!({"Type": "DAYS", "Value": 30});
+                let request = json!({"CertificateAuthorityArn": arn, "Csr": b64(&bad), "Validity": days,
+                    "SigningAlgorithm": "SHA256WITHECDSA"});
+                ("IssueCertificate", request)
+            } else {
+                let request = json!({"CertificateAuthorityArn": arn, "Certificate": b64(&bad)});
+                ("ImportCertificateAuthorityCertificate", request)
+            };
+            let answer = keep(&signer, &format!("ACMPrivateCA.{operation}"), request).await;
+            let Err(error) = answer else { panic!("{operation} took {bad}") };
+            assert!(error.kind.name() != "KMSInternalException", "{operation} {bad}: {error}");
+        }
     });
 }
