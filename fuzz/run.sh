@@ -1,7 +1,8 @@
 #!/bin/sh
 # Runs every fuzz target, each for a bounded time: fuzz/run.sh [--keep] [seconds [target ...]]. Needs the nightly toolchain.
 # Each begins with corpus/, which is committed, and with fresh seeds. What it finds stays in work/; a crash leaves its input in
-# artifacts/ and ends the run. With --keep, a small selection of the inputs that together reach everything found replaces corpus/.
+# artifacts/ and ends the run. With --keep, the few inputs that together reach most of what was found replace corpus/; 0 seconds
+# are for that alone.
 set -eu
 cd "$(dirname "$0")"
 keep=; [ "${1:-}" != --keep ] || { keep=1; shift; }
@@ -23,22 +24,14 @@ built=${CARGO_TARGET_DIR:-target}/$host/release
 for target; do
     mkdir -p "work/$target" "corpus/$target" "artifacts/$target"
     echo "== $target, $seconds s"
-    "$built/$target" "work/$target" "corpus/$target" -artifact_prefix="artifacts/$target/" \
+    [ "$seconds" = 0 ] || "$built/$target" "work/$target" "corpus/$target" -artifact_prefix="artifacts/$target/" \
         -max_total_time="$seconds" -timeout=10 -max_len=16384 -rss_limit_mb=2048 -verbosity="${FUZZ_VERBOSITY:-0}" \
         -print_final_stats=1
     [ -n "$keep" ] || continue
-    rm -rf "work/.kept"; mkdir "work/.kept"
-    "$built/$target" -merge=1 "work/.kept" "work/$target" "corpus/$target" -verbosity=0 2>/dev/null
-    rm -rf "corpus/$target"; mkdir "corpus/$target"
-    # Of all sizes, named by their content.
-    total=0 number=0
-    step=$(( ($(ls "work/.kept" | wc -l) + files - 1) / files ))
-    for file in $(ls -Sr "work/.kept"); do
-        number=$((number + 1))
-        [ $((number % step)) -eq 0 ] || continue
-        size=$(stat -c %s "work/.kept/$file")
-        [ $((total + size)) -le "$most" ] || continue
-        total=$((total + size))
-        cp "work/.kept/$file" "corpus/$target/"
-    done
+    rm -rf work/.kept work/.control; mkdir work/.kept
+    "$built/$target" -set_cover_merge=1 -merge_control_file=work/.control work/.kept "work/$target" "corpus/$target" \
+        -verbosity=0 2>/dev/null
+    rm -rf work/.kept; mkdir work/.kept
+    python3 select.py work/.control work/.kept "$files" "$most"
+    rm -rf "corpus/$target"; mv work/.kept "corpus/$target"
 done
