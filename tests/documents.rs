@@ -125,6 +125,24 @@ fn a_running_guest_has_the_documented_doors_and_no_others() {
 }
 
 #[test]
+fn every_fuzz_target_is_documented_and_has_a_corpus() {
+    let manifest = read("fuzz/Cargo.toml");
+    let path = |line: &'static str| line.strip_prefix("path = \"fuzz_targets/")?.strip_suffix(".rs\"");
+    let targets: Vec<&str> = manifest.leak().lines().filter_map(path).collect();
+    let (specification, assurance) = (read("docs/specification.md"), read("docs/assurance.md"));
+    for target in &targets {
+        let named = format!("`{target}`");
+        assert!(specification.contains(&named) && assurance.contains(&named), "{target}");
+        let corpus = std::fs::read_dir(checkout().join("fuzz/corpus").join(target));
+        assert!(corpus.is_ok_and(|files| files.count() > 0), "{target}");
+    }
+    let number = targets.len();
+    assert!(assurance.contains(&format!("has {number} targets")), "{number} targets");
+    assert!(read("docs/security-design.md").contains(&format!("{number} fuzz targets")), "{number} targets");
+    assert!(read("fuzz/README.md").contains(&format!("{number} of them")), "{number} targets");
+}
+
+#[test]
 fn the_trusted_base_is_as_documented() {
     let check = checkout().join("supply-chain/trusted-base.py");
     let output = std::process::Command::new(check).arg("--check").output().unwrap();

@@ -4,7 +4,7 @@
 
 mod support;
 
-use casemate_attestation::document::DocumentSigner;
+use casemate_attestation::document::{self, DocumentSigner};
 use casemate_attestation::nsm::Nsm;
 use casemate_attestation::pcr::{Launch, Mode, Pcr};
 use casemate_attestation::platform::PlatformKey;
@@ -13,6 +13,8 @@ use casemate_attestation::posture::Posture;
 use casemate_attestation::verify::{
     CertificateFault, CertificatePosition, Established, Evidence, Expectations, VerifyError, verify,
 };
+use coset::cbor::{self, Value};
+use coset::{CborSerializable as _, CoseSign1};
 use support::{EXPIRED, FixedClock, Leaf, MODULE_ID, NOW, attest, launch, nsm, posture, security_module};
 
 const NONCE: &[u8] = b"nonce of the verifier";
@@ -154,6 +156,58 @@ fn a_leaf_cannot_act_as_an_authority() {
     second.cabundle.push(first.certificate);
     let case = Case::signed_by(&platform, second);
     assert_eq!(case.chain_fault(), (CertificatePosition::Bundle(1), CertificateFault::NotAnAuthority));
+}
+
+#[test]
+fn an_authority_must_be_one_that_signs_certificates() {
+    let platform = PlatformKey::generate(NOW).unwrap();
+    let mut leaf = Leaf::new(&platform, MODULE_ID, NOW);
+    // Nobody has to have signed a root that is trusted. Its key usage: one for documents instead of certificates.
+    let mut root = platform.root().to_vec();
+    let usage = b"\x55\x1d\x0f\x01\x01\xff\x04\x04\x03\x02";
+    let at = root.windows(usage.len()).position(|part| part == usage).unwrap() + usage.len();
+    root[at..at + 2].copy_from_slice(&[7, 0x80]);
+    leaf.cabundle = vec![root.clone()];
+    let case = Case { roots: vec![root], ..Case::signed_by(&platform, leaf) };
+    assert_eq!(case.chain_fault(), (CertificatePosition::Bundle(0), CertificateFault::NotAnAuthority));
+}
+
+#[test]
+fn a_document_says_each_thing_once_and_in_a_map() {
+    let document = Case::new(Mode::Production).document;
+    let altered = |change: &dyn Fn(&mut CoseSign1)| {
+        let mut cose = CoseSign1::from_slice(&document).unwrap();
+        change(&mut cose);
+        document::parse(&cose.to_vec().unwrap()).unwrap_err().to_string()
+    };
+    let payload = |change: &dyn Fn(Vec<(Value, Value)>) -> Value| {
+        altered(&|cose| {
+            let fields: Value = cbor::from_reader(&cose.payload.take().unwrap()[..]).unwrap();
+            let mut bytes = Vec::new();
+            cbor::into_writer(&change(fields.into_map().unwrap()), &mut bytes).unwrap();
+            cose.payload = Some(bytes);
+        })
+    };
+    let twice = payload(&|mut fields| {
+        let nonce = (Value::Text("nonce".into()), Value::Bytes(b"another".to_vec()));
+        fields.push(nonce);
+        Value::Map(fields)
+    });
+    assert_eq!(twice, "field `nonce` appears twice");
+    let list = payload(&|fields| Value::Array(fields.into_iter().map(|(_, value)| value).collect()));
+    assert_eq!(list, document::ParseError::NotAMap.to_string());
+    let number = payload(&|mut fields| {
+        fields
+            .iter_mut()
+            .filter(|(name, _)| name.as_text() == Some("nonce"))
+            .for_each(|(_, value)| *value = 1.into());
+        Value::Map(fields)
+    });
+    assert_eq!(number, "field `nonce` is not null or at most 512 bytes");
+    let short = altered(&|cose| drop(cose.signature.pop()));
+    assert_eq!(short, document::ParseError::SignatureLength(95).to_string());
+    let long = document::parse(&vec![0; 1 << 20]).unwrap_err();
+    assert_eq!(long.to_string(), document::ParseError::TooLong(1 << 20).to_string());
 }
 
 #[test]

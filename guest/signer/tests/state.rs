@@ -4,18 +4,18 @@ mod common;
 #[path = "common/volume.rs"]
 mod volume;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
 use casemate_signer::Signer;
 use casemate_volume::layout::{Grant, RootPrefix, digest};
-use casemate_volume::{Anchor, Header, Name, Record, Response, frame};
+use casemate_volume::{Anchor, Header, Name, Record, Request, Response, frame};
 use common::{b64, key, ok, text};
 use proptest::prelude::*;
 use serde_bytes::{ByteArray, ByteBuf};
 use serde_json::{Value, json};
-use volume::{GUEST, Guest, Memory, Place, Say, keep, run};
+use volume::{GUEST, Guest, Memory, Place, Say, converse, keep, run};
 
 async fn create(signer: &Signer, spec: &str, usage: &str) -> String {
     let request = json!({"KeySpec": spec, "KeyUsage": usage, "Description": "a telling description"});
@@ -351,8 +351,8 @@ fn old_copies_are_refused() {
     });
 }
 
-/// A volume of two records that have both changed once, and their values before that.
-async fn with_history() -> (Memory, BTreeMap<Name, Vec<u8>>) {
+/// A volume of two records that have both changed once, and what it was before that.
+async fn with_history() -> (Memory, Memory) {
     let place = Place::new();
     let first = GUEST.launch();
     let attached = place.attach(&first).await;
@@ -361,14 +361,14 @@ async fn with_history() -> (Memory, BTreeMap<Name, Vec<u8>>) {
         create(&first, "HMAC_256", "GENERATE_VERIFY_MAC").await,
     ];
     attached.kill().await;
-    let older = Memory::of(&place.store()).records;
+    let older = Memory::of(&place.store());
     let attached = place.attach(&first).await;
     for id in &keys {
         keep(&first, "DisableKey", json!({"KeyId": id})).await.expect("disabled");
     }
     attached.kill().await;
     let newest = Memory::of(&place.store());
-    assert_eq!((older.len(), newest.records.len()), (2, 2));
+    assert_eq!((older.records.len(), newest.records.len()), (2, 2));
     (newest, older)
 }
 
@@ -398,8 +398,11 @@ fn records_that_are_not_as_they_were_left_are_refused() {
             (vec![(*one, Some(value(two))), (*two, Some(value(one)))], "put in the place of another"),
             (vec![(*one, Some(value(two)))], "put in the place of another"),
             (vec![(Name::new([9; 32]), Some(value(one)))], "put in the place of another"),
-            (vec![(*one, Some(older[one].clone()))], "older version"),
-            (vec![(*one, Some(older[one].clone())), (*two, Some(older[two].clone()))], "older version"),
+            (vec![(*one, Some(older.records[one].clone()))], "older version"),
+            (
+                vec![(*one, Some(older.records[one].clone())), (*two, Some(older.records[two].clone()))],
+                "older version",
+            ),
             (vec![(*one, Some(foreign.clone()))], "another volume"),
             (vec![(Name::new([9; 32]), Some(foreign.clone()))], "another volume"),
             (vec![(*one, Some(longer))], "is damaged"),
@@ -416,7 +419,55 @@ fn records_that_are_not_as_they_were_left_are_refused() {
             let reason = refused(&mut volume).await.expect(expected);
             assert!(reason.contains(expected), "{reason}, not {expected}");
         }
+        // Records of now under the root of then.
+        let mut volume = Memory { records: good.records.clone(), ..older };
+        let reason = refused(&mut volume).await.expect("a mixture");
+        assert!(reason.contains("older version"), "{reason}");
         assert_eq!(refused(&mut good.clone()).await, None, "the control");
+    });
+}
+
+#[test]
+fn pages_that_are_not_in_order_or_have_no_end_are_refused() {
+    run(async {
+        let (good, _) = with_history().await;
+        let records: Vec<Record> = good
+            .records
+            .iter()
+            .map(|(name, value)| Record { name: *name, value: ByteBuf::from(value.clone()) })
+            .collect();
+        let backwards = records.iter().rev().cloned().collect();
+        for (records, more, expected) in [
+            (backwards, false, "not in order"),
+            ([records.clone(), records.clone()].concat(), false, "not in order"),
+            // The same page again and again.
+            (records, true, "not in order"),
+            (Vec::new(), true, "promises records and sends none"),
+        ] {
+            let signer = GUEST.launch();
+            let mut reason = None;
+            let page = Response::Records { records, more };
+            let head = Response::Volume {
+                header: good.header.clone().map(ByteBuf::from),
+                root: good.root.clone().map(ByteBuf::from),
+                anchor: None,
+            };
+            let taken = converse(&signer, |request| match request {
+                Request::Hello { .. } => Say::Then(frame::encode(&head).expect("a frame")),
+                Request::Page { .. } => Say::Then(frame::encode(&page).expect("a frame")),
+                Request::Refused { reason: why } => {
+                    reason = Some(why);
+                    Say::Last(Vec::new())
+                }
+                other => panic!("{other:?}"),
+            });
+            taken.await;
+            assert!(
+                reason.as_deref().is_some_and(|reason| reason.contains(expected)),
+                "{reason:?}, not {expected}"
+            );
+            assert!(ids(&signer).is_empty(), "keys of a refused volume were used");
+        }
     });
 }
 
@@ -511,7 +562,7 @@ proptest! {
         run(async {
             let signer = GUEST.launch();
             let mut answers = answers.into_iter();
-            volume::converse(&signer, |_| {
+            converse(&signer, |_| {
                 let Some((kind, bytes)) = answers.next() else { return Say::Last(Vec::new()) };
                 let value = ByteBuf::from(bytes.clone());
                 let response = match kind {

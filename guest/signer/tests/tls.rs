@@ -237,6 +237,16 @@ fn the_host_may_name_the_signer_and_tell_its_posture_and_clients_may_not() {
         );
         let long = format!(r#"{{"posture":"{}"}}"#, "A".repeat(12_000));
         assert!(post_plain(&signer, "/attestation/posture", &long).await.starts_with("HTTP/1.1 400"));
+        // Whoever owns it relies on its certificate.
+        let claim = "POST /claim HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+        assert!(ask(&signer, claim.as_bytes()).await.starts_with("HTTP/1.1 200"));
+        assert!(post_plain(&signer, "/names", names).await.starts_with("HTTP/1.1 200"), "as it is");
+        let renamed = post_plain(&signer, "/names", r#"{"names": ["other.example"]}"#).await;
+        assert!(
+            renamed.contains("UnsupportedOperationException") && renamed.contains("has an owner"),
+            "{renamed}"
+        );
+        assert_eq!(certificate(&signer), second);
     });
 }
 

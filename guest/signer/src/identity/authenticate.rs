@@ -210,3 +210,69 @@ fn overlaid(entity: &Entity, session: &Session) -> Tags {
 fn parse(text: &str, kind: PolicyKind) -> Option<Rc<PolicyDocument>> {
     PolicyDocument::parse(text, kind).ok().map(Rc::new)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::identity::claim;
+    use crate::platform::{AttestError, Platform};
+    use crate::signer::Signer;
+
+    struct Nowhere;
+
+    impl Platform for Nowhere {
+        fn attest(
+            &self,
+            _: Option<&[u8]>,
+            _: Option<&[u8]>,
+            _: Option<&[u8]>,
+        ) -> Result<Vec<u8>, AttestError> {
+            Err(AttestError::NotSealed)
+        }
+    }
+
+    #[test]
+    fn a_session_ends_when_its_time_is_over_and_belongs_to_its_token() {
+        let signer = Signer::new(Box::new(Nowhere));
+        claim::claim(&signer, &serde_json::from_str("{}").expect("a claim")).expect("claimed");
+        let mut directory = signer.identity.take();
+        let (name, user) = directory.users.iter().next().expect("an administrator");
+        let session = Session {
+            access_key_id: "ASIAEXAMPLE".to_owned(),
+            secret: Zeroizing::new("secret".to_owned()),
+            issued: 100,
+            expires: 200,
+            of: Of::User { id: user.entity.id.clone(), name: name.clone() },
+            policy: None,
+            policy_arns: Vec::new(),
+            tags: BTreeMap::new(),
+            transitive: Vec::new(),
+            source_identity: None,
+        };
+        let key = directory.session_key.as_ref().expect("a key");
+        let token = key.seal(&session).expect("a token");
+        let other = Session { access_key_id: "ASIAOTHER".to_owned(), ..session };
+        let other = key.seal(&other).expect("a token");
+        // At once, and from memory: it lives to its last second and not longer.
+        for _ in 0..2 {
+            let found = directory.find("ASIAEXAMPLE", Some(&token), 199).expect("a session");
+            assert_eq!(found.secret.as_str(), "secret");
+            for (token, now, expected) in [
+                (Some(token.as_str()), 200, AuthError::Expired),
+                (Some(token.as_str()), u64::MAX, AuthError::Expired),
+                (Some(other.as_str()), 199, AuthError::Unknown),
+                (Some("AQ=="), 199, AuthError::Unknown),
+                (None, 199, AuthError::Unknown),
+            ] {
+                let refused = directory.find("ASIAEXAMPLE", token, now).err();
+                assert_eq!(refused, Some(expected), "{token:?} {now}");
+            }
+        }
+        // Nobody has to have asked before.
+        directory.known.clear();
+        let late = directory.find("ASIAEXAMPLE", Some(&token), 200).err();
+        assert_eq!(late, Some(AuthError::Expired));
+    }
+}

@@ -6,7 +6,7 @@ use casemate_hsm::{Attribute, Mechanism, Operation, Request};
 use casemate_signer::Door;
 
 use crate::client::run;
-use crate::token::{Application, PASSWORD, on_token, post, rv, token};
+use crate::token::{Application, OFFICER, PASSWORD, on_token, post, read, rv, token};
 
 #[test]
 fn the_token_is_initialised_by_the_owner_and_once() {
@@ -56,6 +56,50 @@ fn wrong_passwords_lock_a_user_out_until_an_officer_sets_another() {
         assert!(users.expect("users").iter().any(|user| user.user == "alice" && user.locked));
         officer.user(Operation::ChangePassword, "alice", "another password").await.expect("an officer may");
         application.login("alice", "another password", UserType::CryptoUser).await.expect("unlocked");
+    });
+}
+
+#[test]
+fn a_reset_takes_an_officers_password_and_leaves_nothing_but_that_officer() {
+    run(async {
+        let signer = token().await;
+        let alice = Application::of(&signer, "alice").await;
+        let key = [on_token("k"), vec![Attribute::number(CKA_VALUE_LEN, 32)]].concat();
+        alice.generate(CKM_AES_KEY_GEN, key).await.expect("a key");
+        let stranger = Application::open(&signer).await;
+        let describe = async || {
+            let described = stranger.ask(Operation::DescribeToken, Request::default()).await;
+            described.expect("a description").token.expect("a token")
+        };
+        let reset = async |user: &str, pin: &str, label: &str| {
+            let body = format!(r#"{{"Label":"{label}","User":"{user}","Pin":"{pin}"}}"#);
+            read(post(&signer, Door::Tls, "ResetToken", &body).await)
+        };
+        let before = describe().await;
+        assert_eq!((before.objects, before.flags & CKF_SO_PIN_COUNT_LOW), (1, 0));
+        for (user, pin, label, expected) in [
+            ("officer", "wrong password", "new", CKR_PIN_INCORRECT),
+            ("nobody", OFFICER, "new", CKR_PIN_INCORRECT),
+            ("alice", PASSWORD, "new", CKR_USER_TYPE_INVALID),
+            ("officer", OFFICER, "", CKR_ARGUMENTS_BAD),
+        ] {
+            assert_eq!(rv(&reset(user, pin, label).await), Some(expected), "{user} {label}");
+        }
+        let described = describe().await;
+        assert_eq!((described.serial == before.serial, described.objects), (true, 1), "nothing happened");
+        assert_ne!(described.flags & CKF_SO_PIN_COUNT_LOW, 0, "a wrong password counts");
+        reset("officer", OFFICER, "new").await.expect("a reset");
+        let after = describe().await;
+        assert_eq!((after.label.as_str(), after.objects, after.sessions), ("new", 0, 0));
+        assert_ne!(after.serial, before.serial);
+        let dead = alice.ask(Operation::FindObjects, Request::default()).await;
+        assert_eq!(rv(&dead), Some(CKR_SESSION_HANDLE_INVALID));
+        let gone = Application::open(&signer).await.login("alice", PASSWORD, UserType::CryptoUser).await;
+        assert_eq!(rv(&gone), Some(CKR_PIN_INCORRECT));
+        let officer = Application::officer(&signer).await;
+        let users = officer.ask(Operation::ListUsers, Request::default()).await.expect("users").users;
+        assert_eq!(users.expect("users").len(), 1);
+        assert_eq!(officer.find(vec![]).await, [0; 0]);
     });
 }
 
