@@ -248,7 +248,8 @@ impl DocumentSigner for Leaf {
 /// An attestation document with every field.
 pub fn document(platform: &PlatformKey) -> Vec<u8> {
     let key = SigningScalar::generate(signing::system_random).expect("a key");
-    let certificate = platform.certify(&key.public().expect("a key"), "fuzz", None, NOW).expect("a certificate");
+    let certificate =
+        platform.certify(&key.public().expect("a key"), "fuzz", None, NOW).expect("a certificate");
     let some = |bytes: &[u8]| Some(bytes.to_vec());
     let claims = Claims {
         module_id: "fuzz".to_owned(),
