@@ -10,29 +10,36 @@ use crate::process::{Haul, Map, maps};
 
 /// Bytes read at a time. What lies across two reads is found because reads overlap.
 const CHUNK: usize = 4 << 20;
+/// A page that cannot be read.
+const PAGE: u64 = 4096;
 /// Bytes that two reads have in common.
 const OVERLAP: usize = 64;
 
 /// Reads a range with `read`, which fills the front of a buffer from an address and says how far it came. A page that
-/// cannot be read is skipped.
+/// cannot be read is skipped; where nothing is left to read, because a process has ended or a file become shorter, that is all.
 fn sweep(
     secret: &[u8],
     place: &str,
     (start, end): (u64, u64),
-    mut read: impl FnMut(u64, &mut [u8]) -> usize,
+    mut read: impl FnMut(u64, &mut [u8]) -> Result<usize>,
 ) -> Haul {
     let mut haul = Haul::default();
     let mut buffer = vec![0; CHUNK.min(usize::try_from(end.saturating_sub(start)).unwrap_or(CHUNK))];
     let mut at = start;
     while at < end {
         let want = usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
-        let got = read(at, &mut buffer[..want]);
-        haul.look(secret, place, &buffer[..got]);
-        at += match got {
-            0 => 4096,
-            got if got == want && at + (want as u64) < end => (want - OVERLAP) as u64,
-            got => got as u64,
+        let got = match read(at, &mut buffer[..want]) {
+            Ok(0) => break,
+            Ok(got) => got,
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => break,
+            Err(_) => {
+                at += PAGE;
+                continue;
+            }
         };
+        haul.look(secret, place, &buffer[..got]);
+        let again = if got == want && at + (want as u64) < end { OVERLAP } else { 0 };
+        at += (got - again) as u64;
     }
     haul
 }
@@ -46,9 +53,7 @@ pub fn proc_mem(secret: &[u8], pid: i32) -> Result<Haul> {
     let memory = File::open(format!("/proc/{pid}/mem"))?;
     let mut haul = Haul::default();
     for map in maps(pid)?.iter().filter(|map| map.start < 1 << 63) {
-        haul.add(sweep(secret, &place(map), (map.start, map.end), |at, buffer| {
-            memory.read_at(buffer, at).unwrap_or(0)
-        }));
+        haul.add(sweep(secret, &place(map), (map.start, map.end), |at, buffer| memory.read_at(buffer, at)));
     }
     Ok(haul)
 }
@@ -62,7 +67,7 @@ pub fn process_vm_readv(secret: &[u8], pid: i32) -> Result<Haul> {
             let remote = libc::iovec { iov_base: at as *mut libc::c_void, iov_len: buffer.len() };
             // SAFETY: `local` is the buffer, which nobody else uses; `remote` is checked by the kernel.
             let read = unsafe { libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) };
-            usize::try_from(read).unwrap_or(0)
+            usize::try_from(read).map_err(|_| Error::last_os_error())
         }));
     }
     Ok(haul)
@@ -80,7 +85,7 @@ pub fn map_files(secret: &[u8], pid: i32) -> Result<Haul> {
         let Ok(file) = File::open(&path) else { continue };
         let size = file.metadata().map_or(0, |metadata| metadata.len());
         let place = format!("{} ({})", path.display(), name.display());
-        haul.add(sweep(secret, &place, (0, size), |at, buffer| file.read_at(buffer, at).unwrap_or(0)));
+        haul.add(sweep(secret, &place, (0, size), |at, buffer| file.read_at(buffer, at)));
     }
     Ok(haul)
 }
@@ -98,7 +103,7 @@ pub fn gcore(secret: &[u8], pid: i32, scratch: &Path) -> Result<Haul> {
         return Err(Error::other(format!("gdb wrote no core: {}", said.trim())));
     };
     let size = core.metadata()?.len();
-    let haul = sweep(secret, "core dump", (0, size), |at, buffer| core.read_at(buffer, at).unwrap_or(0));
+    let haul = sweep(secret, "core dump", (0, size), |at, buffer| core.read_at(buffer, at));
     std::fs::remove_file(scratch)?;
     Ok(haul)
 }
