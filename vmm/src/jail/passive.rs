@@ -7,31 +7,12 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use seccompiler::{
-    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch,
-};
+use seccompiler::{BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompFilter, TargetArch};
+
+use super::seccomp::only_if;
 
 /// The bit that marks a call of the x32 ABI (asm/unistd.h), under which the same calls have other numbers.
 const X32: i64 = 1 << 30;
-
-fn family(compare: SeccompCmpOp) -> Result<Vec<SeccompRule>, BackendError> {
-    let unix = u64::from(libc::AF_UNIX.unsigned_abs());
-    let condition = SeccompCondition::new(0, SeccompCmpArgLen::Dword, compare, unix)?;
-    Ok(vec![SeccompRule::new(vec![condition])?])
-}
-
-/// For socket(2) in a list of what is allowed: Unix sockets only.
-pub(crate) fn unix_socket() -> Result<Vec<SeccompRule>, BackendError> {
-    family(SeccompCmpOp::Eq)
-}
-
-/// For mmap(2) and mprotect(2) in a list of what is allowed: memory that is never executable.
-pub(crate) fn never_executable() -> Result<Vec<SeccompRule>, BackendError> {
-    let executable = u64::from(libc::PROT_EXEC.unsigned_abs());
-    let condition = SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(executable), 0)?;
-    Ok(vec![SeccompRule::new(vec![condition])?])
-}
 
 /// Gives up, for this thread and all that it makes, every socket but Unix ones: `EPERM`. For a process that launches a
 /// guest, from before it has read anything of the image until the jail takes the rest.
@@ -40,7 +21,8 @@ pub(crate) fn never_executable() -> Result<Vec<SeccompRule>, BackendError> {
 /// not be used.
 pub fn enter() -> io::Result<()> {
     let apply = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let other = family(SeccompCmpOp::Ne)?;
+        let unix = u64::from(libc::AF_UNIX.unsigned_abs());
+        let other = only_if(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, unix)?;
         let mut rules = BTreeMap::new();
         for number in [0, X32] {
             rules.insert(number | libc::SYS_socket, other.clone());

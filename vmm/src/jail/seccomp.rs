@@ -3,12 +3,11 @@
 //! Two threads, two lists. Neither can open a file, make a socket, connect, map memory, start a process or trace one;
 //! of the KVM ioctls only `KVM_RUN` is left, and only to the virtual CPU.
 
-use std::collections::BTreeMap;
 use std::io;
 
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    TargetArch,
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
 };
 
 /// `KVM_RUN` (linux/kvm.h): `_IO(0xae, 0x80)`.
@@ -98,6 +97,36 @@ fn vdso_tells_time() -> bool {
     source.is_ok_and(|source| matches!(source.trim(), "tsc" | "kvm-clock" | "hyperv_clocksource_tsc_page"))
 }
 
+/// The filter that leaves these calls: of ioctl(2) `KVM_RUN`, of sockets Unix ones, and memory that never becomes executable.
+/// `otherwise` is what becomes of any other call.
+pub(super) fn program(calls: impl Iterator<Item = i64>, otherwise: SeccompAction) -> io::Result<BpfProgram> {
+    use SeccompCmpArgLen::{Dword, Qword};
+    let unix = u64::from(libc::AF_UNIX.unsigned_abs());
+    let executable = u64::from(libc::PROT_EXEC.unsigned_abs());
+    let conditions = |number| match number {
+        libc::SYS_ioctl => only_if(1, Qword, SeccompCmpOp::Eq, KVM_RUN),
+        libc::SYS_socket => only_if(0, Dword, SeccompCmpOp::Eq, unix),
+        libc::SYS_mmap | libc::SYS_mprotect => only_if(2, Dword, SeccompCmpOp::MaskedEq(executable), 0),
+        _ => Ok(vec![]),
+    };
+    let compile = || -> Result<BpfProgram, BackendError> {
+        let rules = calls.map(|number| Ok((number, conditions(number)?)));
+        let rules = rules.collect::<Result<_, BackendError>>()?;
+        SeccompFilter::new(rules, otherwise, SeccompAction::Allow, TargetArch::x86_64)?.try_into()
+    };
+    compile().map_err(io::Error::other)
+}
+
+/// The rule that an argument of a call has to compare so with `value`.
+pub(super) fn only_if(
+    argument: u8,
+    len: SeccompCmpArgLen,
+    compare: SeccompCmpOp,
+    value: u64,
+) -> Result<Vec<SeccompRule>, BackendError> {
+    Ok(vec![SeccompRule::new(vec![SeccompCondition::new(argument, len, compare, value)?])?])
+}
+
 /// The filter of one thread, as the kernel takes it. Made before the jail closes, because what it holds depends on the
 /// host, and entered on that thread, for good.
 #[derive(Clone, Debug)]
@@ -106,25 +135,11 @@ pub struct Filter(BpfProgram);
 impl Filter {
     /// The filter for `thread` on this host.
     pub fn new(thread: Thread) -> io::Result<Self> {
-        Self::compile(thread).map(Self).map_err(io::Error::other)
-    }
-
-    fn compile(thread: Thread) -> Result<BpfProgram, seccompiler::BackendError> {
-        let mut rules = BTreeMap::new();
-        for call in allowed(thread) {
-            let conditions = if call.number == libc::SYS_ioctl {
-                let run = SeccompCondition::new(1, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, KVM_RUN)?;
-                vec![SeccompRule::new(vec![run])?]
-            } else {
-                vec![]
-            };
-            rules.insert(call.number, conditions);
-        }
+        let calls = allowed(thread).map(|call| call.number);
         // In debug builds the standard library asks whether a descriptor is open before it closes it.
         #[cfg(debug_assertions)]
-        rules.insert(libc::SYS_fcntl, vec![]);
-        SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, TargetArch::x86_64)?
-            .try_into()
+        let calls = calls.chain([libc::SYS_fcntl]);
+        program(calls, SeccompAction::KillProcess).map(Self)
     }
 
     /// The BPF instructions, for the posture: code (2 bytes), jt, jf, k (4 bytes), little-endian.

@@ -8,9 +8,9 @@ use landlock::{
 };
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
-use seccompiler::{BackendError, BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+use seccompiler::SeccompAction;
 
-use super::passive;
+use super::seccomp;
 
 /// A step that failed. Who wanted the jail says what was not begun for it.
 #[derive(Debug, thiserror::Error)]
@@ -78,22 +78,9 @@ pub(crate) fn enter_landlock(
     enter().map_err(io::Error::other)
 }
 
-/// Leaves this thread, and those that it makes, these system calls, each with its reason; `otherwise` is what becomes of any
-/// other. Sockets among them can be Unix ones only, and no memory ever becomes executable.
+/// Leaves this thread, and those that it makes, these system calls, each with its reason, as [`seccomp::program`] narrows them.
 pub(crate) fn enter_seccomp(allowed: &[(i64, &str)], otherwise: SeccompAction) -> Result<(), Error> {
-    let filter = || -> Result<BpfProgram, BackendError> {
-        let rules = allowed.iter().map(|(number, _)| {
-            let conditions = match *number {
-                libc::SYS_socket => passive::unix_socket()?,
-                libc::SYS_mmap | libc::SYS_mprotect => passive::never_executable()?,
-                _ => vec![],
-            };
-            Ok((*number, conditions))
-        });
-        let rules = rules.collect::<Result<_, BackendError>>()?;
-        SeccompFilter::new(rules, otherwise, SeccompAction::Allow, TargetArch::x86_64)?.try_into()
-    };
-    let filter =
-        filter().map_err(|error| failed("make the list of system calls")(io::Error::other(error)))?;
+    let filter = seccomp::program(allowed.iter().map(|(number, _)| *number), otherwise)
+        .map_err(failed("make the list of system calls"))?;
     seccompiler::apply_filter(&filter).map_err(|error| failed("enter seccomp")(io::Error::other(error)))
 }
