@@ -7,16 +7,8 @@ use casemate_policy::{Arn, Kind, PolicyDocument, Tags};
 use serde_json::{Value, json};
 
 use super::{Call, Caller, Facts, Principal};
-use crate::platform::{AttestError, Platform};
+use crate::platform::Nowhere;
 use crate::signer::Signer;
-
-struct Nowhere;
-
-impl Platform for Nowhere {
-    fn attest(&self, _: Option<&[u8]>, _: Option<&[u8]>, _: Option<&[u8]>) -> Result<Vec<u8>, AttestError> {
-        Err(AttestError::NotSealed)
-    }
-}
 
 pub(super) const ACCOUNT: &str = "000000000000";
 

@@ -217,21 +217,8 @@ mod tests {
 
     use super::*;
     use crate::identity::claim;
-    use crate::platform::{AttestError, Platform};
+    use crate::platform::Nowhere;
     use crate::signer::Signer;
-
-    struct Nowhere;
-
-    impl Platform for Nowhere {
-        fn attest(
-            &self,
-            _: Option<&[u8]>,
-            _: Option<&[u8]>,
-            _: Option<&[u8]>,
-        ) -> Result<Vec<u8>, AttestError> {
-            Err(AttestError::NotSealed)
-        }
-    }
 
     #[test]
     fn a_session_ends_when_its_time_is_over_and_belongs_to_its_token() {

@@ -157,21 +157,8 @@ mod tests {
     use super::*;
     use crate::identity::entity::{AccessKey, Entity, Group, PolicyVersion};
     use crate::identity::{Edit, claim};
-    use crate::platform::{AttestError, Platform};
+    use crate::platform::Nowhere;
     use crate::signer::Signer;
-
-    struct Nowhere;
-
-    impl Platform for Nowhere {
-        fn attest(
-            &self,
-            _: Option<&[u8]>,
-            _: Option<&[u8]>,
-            _: Option<&[u8]>,
-        ) -> Result<Vec<u8>, AttestError> {
-            Err(AttestError::NotSealed)
-        }
-    }
 
     /// A claimed directory with one of everything.
     fn directory() -> Directory {

@@ -207,20 +207,10 @@ impl Signer {
 #[allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 mod tests {
     use super::*;
+    use crate::platform::Nowhere;
 
     #[test]
     fn a_permit_is_good_for_a_while_and_once() {
-        struct Nowhere;
-        impl crate::Platform for Nowhere {
-            fn attest(
-                &self,
-                _: Option<&[u8]>,
-                _: Option<&[u8]>,
-                _: Option<&[u8]>,
-            ) -> Result<Vec<u8>, crate::AttestError> {
-                Err(crate::AttestError::NotSealed)
-            }
-        }
         let state = State::new(&Nowhere);
         let permit = |until| Permit { volume: None, until, request_id: String::new() };
         state.permit.replace(Some(permit(Instant::now().checked_sub(Duration::from_millis(1)).unwrap())));
