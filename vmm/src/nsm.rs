@@ -207,8 +207,10 @@ impl Certifier {
                 let statement =
                     Statement { module_id, launch: *launch, certificate: certificate.into(), cabundle };
                 let statement = statement.encode()?;
-                let open = self.keys.run(|keys| session::open(&keys.channel, &nonce, &statement));
-                let accept = self.keys.run(|keys| session::accepted(&keys.channel));
+                let (open, accept) = self.keys.run(|keys| {
+                    let channel = &keys.channel;
+                    (session::open(channel, &nonce, &statement), session::accepted(channel))
+                });
                 session.send(&[&open])?;
                 // The answer is heard with that to the guest's first request: the jail need not wait for it.
                 Ok(Box::new(Relay { session, accept: Some(accept), lost: false }))

@@ -1,8 +1,9 @@
-//! Nothing here dials out: what the filters of a launch, of the gateway and of the volume service have in common.
+//! A launch dials nobody.
 //!
-//! A running VMM can make no socket at all ([`super::seccomp`]). Three processes beside it, or before it, need sockets of
-//! the Unix kind: the launch listens on the guest's, the gateway and the volume service connect to it. None needs another
-//! kind, so none can make one: whatever goes wrong in them, no packet of theirs leaves the host.
+//! A running VMM can make no socket at all ([`super::seccomp`]). Processes beside it, or before it, need sockets of the Unix
+//! kind: the launch listens on the guest's, the gateway and the volume service connect to it. None needs another kind, so
+//! none can make one: the services by their lists of calls ([`super::steps::enter_seccomp`]), the launch by the filter here.
+//! Whatever goes wrong in them, no packet of theirs leaves the host.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -2,6 +2,8 @@
 //!
 //! Two threads, two lists. Neither can open a file, make a socket, connect, map memory, start a process or trace one;
 //! of the KVM ioctls only `KVM_RUN` is left, and only to the virtual CPU.
+//!
+//! The services beside the VMM have lists of their own, and filters made by the same [`program`].
 
 use std::io;
 
